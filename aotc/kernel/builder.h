@@ -1,0 +1,102 @@
+// Builder: appends ops to a kernel, region by region. Result types are inferred; a misuse (mixed types, a wrong count)
+// throws InternalError, since it is a bug of the schedule. It folds what every schedule wants and no more: index
+// arithmetic on constants, x+0, x*1, x*0, constants of the same region hoisted to the kernel's top and shared.
+//
+//   Builder b(kernel);
+//   Values sum = b.for_loop(lo, hi, step, {zero}, [&](ValueId i, const Values &acc) {
+//     return Values{b.add(acc[0], b.load(x, i))};
+//   });
+#pragma once
+
+#include <functional>
+
+#include "aotc/kernel/kernel.h"
+
+namespace ingot::aotc::kernel {
+
+class Builder {
+ public:
+  explicit Builder(Kernel &kernel);
+
+  // Declarations. add_buffer must precede add_array. Both return the memory's number.
+  uint32_t add_buffer(std::string name, Access access, Scalar type, uint32_t align = 64);
+  uint32_t add_array(std::string name, Space space, Scalar type, uint64_t count, uint32_t align = 64);
+  ValueId add_param(std::string name, Scalar type = Scalar::kIndex, int64_t min = INT64_MIN, int64_t max = INT64_MAX);
+
+  // Leaves.
+  ValueId index(int64_t value);                  // constant of type index
+  ValueId constant(Type type, int64_t value);    // integer or bool constant
+  ValueId constant_float(Type type, double value);
+  ValueId zero(Type type);
+  ValueId group_id(int dim);
+  ValueId local_id(int dim);
+  ValueId grid_size(int dim);
+  ValueId lane_iota(Type type);
+
+  // Any one-, two- or three-operand op by opcode; the named ones below are shorthands.
+  ValueId unary(Opcode op, ValueId a);
+  ValueId binary(Opcode op, ValueId a, ValueId b);
+  ValueId compare(Opcode op, ValueId a, ValueId b);
+  ValueId ternary(Opcode op, ValueId a, ValueId b, ValueId c);
+  ValueId add(ValueId a, ValueId b) { return binary(Opcode::kAdd, a, b); }
+  ValueId sub(ValueId a, ValueId b) { return binary(Opcode::kSub, a, b); }
+  ValueId mul(ValueId a, ValueId b) { return binary(Opcode::kMul, a, b); }
+  ValueId div(ValueId a, ValueId b) { return binary(Opcode::kDiv, a, b); }
+  ValueId rem(ValueId a, ValueId b) { return binary(Opcode::kRem, a, b); }
+  ValueId min(ValueId a, ValueId b) { return binary(Opcode::kMin, a, b); }
+  ValueId max(ValueId a, ValueId b) { return binary(Opcode::kMax, a, b); }
+  ValueId mad(ValueId a, ValueId b, ValueId c) { return ternary(Opcode::kMad, a, b, c); }
+  ValueId lt(ValueId a, ValueId b) { return compare(Opcode::kLt, a, b); }
+  ValueId logical_and(ValueId a, ValueId b) { return binary(Opcode::kAnd, a, b); }
+  ValueId select(ValueId condition, ValueId a, ValueId b);
+  ValueId convert(Type type, ValueId a);
+  ValueId convert_u(Type type, ValueId a);
+  ValueId bitcast(Type type, ValueId a);
+
+  // Vectors.
+  ValueId splat(ValueId scalar, uint32_t lanes); // lanes == 1: the scalar itself
+  ValueId extract(ValueId vector, uint32_t lane);
+  ValueId insert(ValueId vector, ValueId scalar, uint32_t lane);
+  ValueId shuffle(ValueId a, ValueId b, std::vector<int64_t> lanes);
+  ValueId reduce(Opcode op, ValueId vector);     // kReduceAdd ...
+
+  // Memory.
+  ValueId load(uint32_t memory, ValueId index, uint32_t lanes = 1, uint32_t align = 1);
+  void store(uint32_t memory, ValueId index, ValueId value, uint32_t align = 1);
+  ValueId load_part(uint32_t memory, ValueId index, ValueId count, ValueId otherwise);
+  void store_part(uint32_t memory, ValueId index, ValueId value, ValueId count);
+  ValueId load_if(uint32_t memory, ValueId condition, ValueId index, ValueId otherwise);
+  void store_if(uint32_t memory, ValueId condition, ValueId index, ValueId value);
+  ValueId gather(uint32_t memory, ValueId indices, ValueId mask = kNoValue, ValueId otherwise = kNoValue);
+  void scatter(uint32_t memory, ValueId indices, ValueId value, ValueId mask = kNoValue);
+  ValueId atomic(Opcode op, uint32_t memory, ValueId index, ValueId value);
+  void prefetch(uint32_t memory, ValueId index);
+
+  // Control.
+  using LoopBody = std::function<Values(ValueId i, const Values &carried)>;
+  using Body = std::function<Values()>;
+  Values for_loop(ValueId lo, ValueId hi, ValueId step, const Values &init, const LoopBody &body, uint32_t unroll = 1);
+  Values if_else(ValueId condition, const Body &then, const Body &otherwise);
+  void if_then(ValueId condition, const std::function<void()> &then);
+  Values while_loop(const Values &init, const std::function<std::pair<ValueId, Values>(const Values &)> &condition,
+                    const std::function<Values(const Values &)> &body);
+  void barrier();
+  ValueId subgroup(Opcode op, ValueId value);
+  void error_if(ValueId condition, int64_t code, int64_t site);
+
+  Type type_of(ValueId value) const { return kernel_.types[value]; }
+  // The value if it is an index or integer constant.
+  bool is_constant(ValueId value, int64_t &out) const;
+  Kernel &kernel() { return kernel_; }
+
+ private:
+  Op &append(Op op, Type result);
+  ValueId append_value(Op op, Type result);
+  Kernel &kernel_;
+  std::vector<Region *> stack_;                  // innermost last; regions are built aside and moved in when done
+  struct ConstantKey;
+  std::vector<std::pair<std::string, ValueId>> constants_;
+  std::vector<std::pair<ValueId, int64_t>> constant_values_;
+};
+
+} // namespace ingot::aotc::kernel

@@ -1,0 +1,163 @@
+// Kernel IR: structured code over flat typed buffers, one language for every target.
+//
+// A kernel runs a 3-D grid of workgroups of `local_size` threads. Values are in SSA form; structured `for`, `if` and
+// `while` carry values. Every op is total, with one written result (see Opcode). The reference interpreter
+// (interpreter.h) defines the semantics; verifier.h says what is legal; text.h prints and parses.
+//
+// Memory: kernel.memories lists the buffers (bindings, in order) first, then workgroup and private arrays. A memory is
+// a 1-D array of one storage type; indices are of type index and must be in range: an index that is not proven in
+// range by construction has to be clamped or predicated by the schedule that writes it. Buffers never overlap.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "aotc/base/type.h"
+
+namespace ingot::aotc::kernel {
+
+using ValueId = uint32_t;
+inline constexpr ValueId kNoValue = ~0u;
+
+// Operands and results in parentheses. T is any type; all operands and the result have the same type unless stated,
+// and ops apply lane by lane to vectors.
+enum class Opcode : uint8_t {
+  // Leaves.
+  kConst,      // imm: integer (sign-extended; bool 0/1), or fimm for floats. Vector type: splat.
+  kParam,      // imm: number of the kernel param; its type is params[imm].type
+  kGroupId,    // imm: dimension 0..2 -> index
+  kLocalId,    // imm: dimension 0..2 -> index (0 on simd kernels: local size 1)
+  kGridSize,   // imm: dimension 0..2 -> index, workgroups in that dimension
+  kLaneIota,   // (no operands) -> vector of index or int: 0, 1, 2 ...
+
+  // Integers wrap; kIndex never overflows by construction. Floats round to nearest even and never contract.
+  kAdd, kSub, kMul,
+  kDiv,        // ints: truncated, x/0 = 0, MIN/-1 = MIN; floats: IEEE
+  kRem,        // ints: sign of dividend, x%0 = 0, MIN%-1 = 0; floats: fmod
+  kDivU, kRemU,// unsigned ints; x/0 = 0, x%0 = 0
+  kMin, kMax,  // ints signed; floats: a NaN operand gives NaN (either payload); -0 < +0 is not promised
+  kMinU, kMaxU,
+  kAnd, kOr, kXor, // ints and bool
+  kShl, kShr, kShrU, // shift amount masked by width-1; kShr is arithmetic
+  kNeg, kAbs,  // ints wrap (abs(MIN) = MIN); floats: sign bit
+  kNot,        // ints bitwise; bool logical
+  kMad,        // (a, b, c) floats: a*b+c, fused or not as the target likes; ints: wraps; index: never overflows
+  kFma,        // (a, b, c) floats: exact fused; only where the target record has_fma
+  kSqrt,       // IEEE; negative -> NaN
+  kFloor, kCeil, kTrunc, kRint, // rint: half to even
+  kCopySign,   // (magnitude, sign)
+  // Math functions of one or two operands. Legal in schedules' output; expanded by the math library
+  // (math_library.h), after which they are illegal.
+  kExp, kLog, kSin, kCos, kTan, kAsin, kAcos, kAtan, kSinh, kCosh, kTanh, kAsinh, kAcosh, kAtanh, kErf, kPow,
+  kLog1p, kExpm1, kSigmoid,
+
+  // Comparison -> bool with the operands' lanes. Floats: ordered, except kNe which is true for NaN.
+  kEq, kNe, kLt, kLe, kGt, kGe,
+  kLtU, kLeU, kGtU, kGeU,
+  kIsNan, kIsInf, // floats -> bool; integer bit tests
+  kSelect,     // (bool [vector or scalar], T, T) -> T
+
+  // Conversion; result type is the op's type. int->int sign-extends or truncates; int->float signed, nearest even;
+  // float->int truncates toward zero and saturates, NaN -> 0; bool -> 0/1; x -> bool is x != 0.
+  kConvert,
+  kConvertU,   // as kConvert with integers taken as unsigned (zero-extend; float->unsigned saturates to [0, max])
+  kBitcast,    // same total bits per lane
+
+  // Vectors.
+  kSplat,      // scalar -> vector
+  kExtract,    // (vector), imm lane -> scalar
+  kInsert,     // (vector, scalar), imm lane -> vector
+  kShuffle,    // (a, b), imms: lane numbers into a ++ b -> vector of imms.size() lanes
+  kReduceAdd, kReduceMul, kReduceMin, kReduceMax, // vector -> scalar, as a halving tree: lane i with i + n/2
+
+  // Memory. `memory` names kernel.memories[memory]. Vector forms access `lanes` consecutive elements from the index.
+  // `align` is in elements (a power of two, 1 = unknown): the index is a multiple of it and so is the base.
+  kLoad,       // (index) -> T
+  kStore,      // (index, T)
+  kLoadPart,   // (index, count, else T) -> T vector: lanes < count are loaded, the others keep `else`; count is index
+  kStorePart,  // (index, T, count)
+  kLoadIf,     // (bool, index, else T) -> T; nothing is accessed where false. All lanes together when bool is scalar.
+  kStoreIf,    // (bool, index, T)
+  kGather,     // (index vector, [bool vector, else]) -> T vector, element by element
+  kScatter,    // (index vector, T vector, [bool vector]); lanes in order: the last of equal indices wins
+  kAtomicAdd, kAtomicMin, kAtomicMax, // (index, scalar) -> old value; ints only
+  kPrefetch,   // (index): a hint, no effect
+
+  // Control. Regions end in kYield whose operands match the results.
+  kFor,        // (lo, hi, step, init...) -> results; region params (i, carried...); step > 0; index or int typed
+  kIf,         // (bool) -> results; regions[0] then, regions[1] else (always present, may only yield)
+  kWhile,      // (init...) -> results; regions[0](carried...) yields (bool, carried...), regions[1](carried...) yields next
+  kYield,
+
+  // Groups of threads.
+  kBarrier,    // workgroup barrier; orders workgroup arrays and buffers within the group; uniform control flow only
+  kSubgroupAdd, kSubgroupMin, kSubgroupMax, // scalar -> scalar over the subgroup
+  kSubgroupShuffle, // (T, lane as i32) -> T
+
+  kError,      // (bool), imm: code, imm2: site. Where true, sets the run's error word (any one of several)
+};
+
+std::string_view name(Opcode opcode); // "add", "load_part" ...
+
+enum class Access : uint8_t { kRead, kWrite, kReadWrite };
+enum class Space : uint8_t { kBuffer, kWorkgroup, kPrivate };
+
+struct Memory {
+  std::string name;              // unique in the kernel
+  Space space = Space::kBuffer;
+  Access access = Access::kRead; // of buffers
+  Scalar type = Scalar::kF32;    // storage type; loads give values of exactly this scalar
+  uint64_t count = 0;            // elements of an array; 0 for buffers, whose length the binding gives
+  uint32_t align = 16;           // bytes that the base is aligned to: buffers 64 on CPU
+};
+
+struct Param {
+  std::string name;
+  Scalar type = Scalar::kIndex;  // index, i32, i64, f32
+  int64_t min = INT64_MIN, max = INT64_MAX; // known range of an integer param (lets the legaliser narrow)
+};
+
+struct Op;
+
+struct Region {
+  std::vector<ValueId> params;
+  std::vector<Op> ops;
+};
+
+struct Op {
+  Opcode code = Opcode::kConst;
+  uint32_t memory = 0;           // memory ops
+  uint32_t align = 1;            // memory ops, in elements
+  uint32_t unroll = 1;           // kFor: a hint; 0 = fully (constant bounds)
+  bool contract = false;         // kAdd, kSub, kMul on floats: may be contracted with a neighbour that is flagged too
+  int64_t imm = 0;
+  int64_t imm2 = 0;
+  double fimm = 0;               // kConst of floats (f32 constants are exactly representable)
+  std::vector<int64_t> imms;     // kShuffle
+  std::vector<ValueId> operands;
+  std::vector<ValueId> results;  // their types are Kernel::types
+  std::vector<Region> regions;
+};
+
+// The class of schedule that made the kernel, which says what its emitter may meet.
+enum class Class : uint8_t { kSimd, kSimt, kBlock };
+
+struct Kernel {
+  std::string name;              // a valid C identifier
+  Class kind = Class::kSimd;
+  std::array<uint32_t, 3> local_size = {1, 1, 1};
+  std::vector<Memory> memories;  // buffers first
+  std::vector<Param> params;
+  std::vector<Type> types;       // by ValueId
+  Region body;                   // no params, no yield
+
+  Type type_of(ValueId value) const { return types[value]; }
+  size_t buffer_count() const;
+  bool is_float_op(const Op &op) const; // by the type of the first operand or result
+};
+
+using Values = std::vector<ValueId>;
+
+} // namespace ingot::aotc::kernel

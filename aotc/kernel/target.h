@@ -1,0 +1,50 @@
+// TargetRecord: what schedules, the legaliser and emitters may know of a target. Facts, never names: nothing tests
+// which target it is, only what the record says.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "aotc/kernel/kernel.h"
+
+namespace ingot::aotc {
+
+struct TargetRecord {
+  std::string name;                    // for messages and printing: "x86-64-v3", "vulkan-1.1", "webgpu", "sm_80"
+  kernel::Class kernel_class = kernel::Class::kSimd;
+
+  // simd
+  uint32_t vector_bytes = 16;          // widest vector register
+  uint32_t vector_registers = 16;
+  bool has_fma = false;                // kMad becomes a fused instruction
+  bool has_masked_memory = false;      // partial vector loads and stores are one instruction
+  uint64_t l1_bytes = 32 << 10, l2_bytes = 512 << 10;
+
+  // simt
+  uint32_t subgroup_size = 0;          // 0 = unknown
+  uint32_t max_workgroup_invocations = 256;
+  uint64_t workgroup_memory_bytes = 16 << 10;
+  uint32_t max_grid[3] = {65535, 65535, 65535};
+  uint32_t max_buffers = 8;
+  uint32_t binding_alignment = 256;    // bytes
+  uint32_t max_vector_lanes = 4;       // of values in emitted code; 0 = any (simd)
+  uint64_t max_params_bytes = 128;
+
+  // types that the target computes with, and those it can load and store
+  bool i8 = true, i16 = true, i64 = true, f16 = false, bf16 = false, f64 = true;
+  bool storage_8 = true, storage_16 = true, storage_64 = true;
+  bool bool_storage = true;            // bool is stored as one byte
+  uint32_t index_bits = 64;            // what kIndex becomes
+  bool subgroup_ops = false;
+
+  static TargetRecord x86_64_v2();
+  static TargetRecord x86_64_v3();
+  static TargetRecord x86_64_v4();
+  static TargetRecord aarch64();       // NEON
+  static TargetRecord vulkan_baseline(); // Vulkan 1.1, nothing optional
+  static TargetRecord webgpu_baseline();
+  static TargetRecord cuda_sm80();
+};
+
+} // namespace ingot::aotc
