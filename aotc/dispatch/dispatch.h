@@ -1,0 +1,130 @@
+// Dispatch: one kernel's worth of work, unscheduled.
+//
+// A dispatch is a pure computation over named axes. Its body is a DAG of scalar values; each value implicitly depends
+// on a set of axes (those of its loads, indices and operands). `reduce` removes axes; a `store` writes a value for every
+// point of its axes. An axis can be reduced by one value and stored over by another, so a whole softmax is one body:
+//
+//   axes r:40 j:6625
+//   %0 = load x[6625*r + j] : f32
+//   %1 = reduce max %0 over j
+//   %2 = sub %0, %1          %3 = exp %2
+//   %4 = reduce add %3 over j
+//   %5 = div %3, %4
+//   store y[6625*r + j] = %5 over r j
+//
+// Operands are dense row-major 1-D buffers; an offset is an Expr over axes, dims and gathered indices (symbols of kind
+// kValue). A load with guards reads only where 0 <= value < extent for each guard, and gives `otherwise` elsewhere:
+// padding is a guarded load. Without guards the offset is in range by construction, which the verifier proves where it
+// can (offset bounds against the operand's element count).
+//
+// Work that is not affine (NonZero's compaction, sorting, recurrent cells) has a structured loop instead of a body:
+// a kernel of one group, the same on every target.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "aotc/base/expr.h"
+#include "aotc/base/type.h"
+#include "aotc/kernel/kernel.h"
+
+namespace ingot::aotc::dispatch {
+
+using ValueId = uint32_t;
+inline constexpr ValueId kNoValue = ~0u;
+
+// How a constant operand was laid out for the CPU: panels of 16 along `lane_axis`, as [lane/16][k][16], zero padded;
+// k runs over the flattened `inner_axes` (row-major, in this order). Loads are written in terms of the packed offset, so
+// a schedule that does not know packings still computes the right thing.
+struct Packing {
+  uint32_t lane_axis = 0;
+  std::vector<uint32_t> inner_axes;
+  std::vector<uint32_t> batch_axes; // outermost, e.g. the group of a grouped convolution
+};
+
+struct Operand {
+  std::string name;
+  ElementType type = ElementType::kF32;
+  Expr count;                     // elements
+  bool output = false;
+  bool constant = false;          // known at compile time
+  std::optional<Packing> packing; // of constants, after prepacking
+};
+
+struct Axis {
+  Symbol symbol;                  // printed a0, a1 ... in canonical text
+  Expr extent;                    // may be zero
+};
+
+struct Guard {
+  Expr value, extent;             // 0 <= value < extent
+  bool operator==(const Guard &) const = default;
+};
+
+enum class ValueKind : uint8_t { kConst, kIndex, kLoad, kOp, kReduce };
+enum class ReduceKind : uint8_t { kAdd, kMul, kMin, kMax, kAnd, kOr, kArgMin, kArgMax, kArgMinLast, kArgMaxLast };
+
+struct Value {
+  ValueKind kind = ValueKind::kConst;
+  ElementType type = ElementType::kF32;
+  int64_t imm = 0;                // kConst of integers and bool
+  double fimm = 0;                // kConst of floats
+  Expr expr;                      // kIndex: the value, converted to `type`; kLoad: the offset in elements
+  uint32_t operand = 0;           // kLoad: number in Dispatch::operands
+  std::vector<Guard> guards;      // kLoad
+  ValueId otherwise = kNoValue;   // kLoad with guards: a kConst
+  kernel::Opcode code = kernel::Opcode::kAdd; // kOp: arithmetic, comparison, select, convert (signedness is the op's)
+  std::vector<ValueId> args;      // kOp, kReduce (one)
+  ReduceKind reduce = ReduceKind::kAdd;
+  std::vector<uint32_t> axes;     // kReduce: axes removed. Arg reductions: exactly one axis; the result is its index
+                                  // (type i64), the first of equals, or the last for ...Last
+};
+
+struct Store {
+  uint32_t operand = 0;
+  Expr offset;                    // injective over `axes`
+  ValueId value = 0;
+  std::vector<uint32_t> axes;     // every axis that the value or the offset depends on
+};
+
+// Where `condition` (bool) holds at any point, the run fails with `code` (INGOT_KERNEL_ERROR_*) naming `site`.
+struct Check {
+  ValueId condition = 0;
+  int64_t code = 0;
+  int64_t site = 0;
+};
+
+struct LoopBody {
+  kernel::Kernel kernel;          // scalar simd-class kernel, one group; buffers are the operands in order
+  std::vector<Expr> params;
+};
+
+struct Dispatch {
+  std::string name;               // C identifier
+  std::vector<std::string> nodes; // source nodes, for diagnostics and `inspect`
+  std::vector<Operand> operands;  // inputs, then outputs
+  std::vector<Axis> axes;
+  std::vector<Value> values;      // topologically sorted
+  std::vector<Store> stores;
+  std::vector<Check> checks;
+  std::shared_ptr<const LoopBody> loop; // instead of axes, values, stores
+
+  // Free symbols (dims, host scalars) in order of first appearance in the canonical text: the kernel's params.
+  std::vector<Symbol> free_symbols() const;
+  // Axes each value depends on, as bit masks (at most 64 axes).
+  std::vector<uint64_t> axis_sets() const;
+};
+
+// Text: deterministic; `print` for people and files, parsed back by `parse`. canonical_text renumbers axes and symbols and
+// leaves out names, so equal work has equal text (deduplication, tuning).
+std::string print(const Dispatch &dispatch);
+std::string canonical_text(const Dispatch &dispatch);
+std::optional<Dispatch> parse(std::string_view text, std::string &error);
+// Empty if the dispatch is well formed; else what is wrong and where.
+std::string verify(const Dispatch &dispatch);
+
+} // namespace ingot::aotc::dispatch
