@@ -1,6 +1,6 @@
 // Builder: appends ops to a kernel, region by region. Result types are inferred; a misuse (mixed types, a wrong count)
 // throws InternalError, since it is a bug of the schedule. It folds what every schedule wants and no more: index
-// arithmetic on constants, x+0, x*1, x*0, constants of the same region hoisted to the kernel's top and shared.
+// arithmetic on constants, x+0, x*1, x*0. Leaves (constants, params, ids) are put at the kernel's top and shared.
 //
 //   Builder b(kernel);
 //   Values sum = b.for_loop(lo, hi, step, {zero}, [&](ValueId i, const Values &acc) {
@@ -9,6 +9,9 @@
 #pragma once
 
 #include <functional>
+#include <map>
+#include <unordered_map>
+#include <utility>
 
 #include "aotc/kernel/kernel.h"
 
@@ -90,13 +93,25 @@ class Builder {
   Kernel &kernel() { return kernel_; }
 
  private:
-  Op &append(Op op, Type result);
+  // Leaves (constants, params, ids) live once at the top of the body.
+  struct LeafKey {
+    Opcode code;
+    Type type;
+    uint64_t bits; // of imm or fimm
+    bool operator<(const LeafKey &other) const;
+  };
+  ValueId new_value(Type type);
   ValueId append_value(Op op, Type result);
+  void append_effect(Op op);
+  ValueId leaf(Opcode code, Type type, int64_t imm, double fimm = 0);
+  ValueId fold(Opcode op, ValueId a, ValueId b); // kNoValue where nothing folds
+  void require(bool condition, Opcode op, const char *what) const;
+
   Kernel &kernel_;
-  std::vector<Region *> stack_;                  // innermost last; regions are built aside and moved in when done
-  struct ConstantKey;
-  std::vector<std::pair<std::string, ValueId>> constants_;
-  std::vector<std::pair<ValueId, int64_t>> constant_values_;
+  std::vector<Region *> stack_; // innermost last; regions are built aside and moved in when done
+  size_t leaf_count_ = 0;       // leaves at the top of the body
+  std::map<LeafKey, ValueId> leaves_;
+  std::unordered_map<ValueId, int64_t> constant_values_;
 };
 
 } // namespace ingot::aotc::kernel

@@ -11,7 +11,9 @@
 
 #include <array>
 #include <cstdint>
+#include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "aotc/base/type.h"
@@ -99,10 +101,23 @@ enum class Opcode : uint8_t {
   kError,      // (bool), imm: code, imm2: site. Where true, sets the run's error word (any one of several)
 };
 
+inline constexpr size_t kOpcodeCount = static_cast<size_t>(Opcode::kError) + 1;
+
 std::string_view name(Opcode opcode); // "add", "load_part" ...
+std::optional<Opcode> parse_opcode(std::string_view text);
+bool is_leaf(Opcode op);    // kConst ... kLaneIota
+bool is_compare(Opcode op); // kEq ... kGeU
+bool is_math(Opcode op);    // what expand_math removes
+bool is_reduce(Opcode op);
+bool is_atomic(Opcode op);
+bool is_subgroup(Opcode op);
+bool is_memory(Opcode op);  // kLoad ... kPrefetch: `memory` is meaningful
+bool has_side_effect(Opcode op); // must stay where it is even if its results are unused; control ops have regions
 
 enum class Access : uint8_t { kRead, kWrite, kReadWrite };
 enum class Space : uint8_t { kBuffer, kWorkgroup, kPrivate };
+std::string_view name(Access access); // "read_write"
+std::string_view name(Space space);   // "workgroup"
 
 struct Memory {
   std::string name;              // unique in the kernel
@@ -143,6 +158,7 @@ struct Op {
 
 // The class of schedule that made the kernel, which says what its emitter may meet.
 enum class Class : uint8_t { kSimd, kSimt, kBlock };
+std::string_view name(Class kind); // "simd"
 
 struct Kernel {
   std::string name;              // a valid C identifier

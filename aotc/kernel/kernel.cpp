@@ -1,0 +1,98 @@
+// Names of the opcodes and small queries over kernels.
+#include "aotc/kernel/kernel.h"
+
+#include <unordered_map>
+
+#include "aotc/base/error.h"
+
+namespace ingot::aotc::kernel {
+namespace {
+
+// In the order of Opcode.
+constexpr std::string_view kNames[] = {
+    "const", "param", "group_id", "local_id", "grid_size", "lane_iota",
+    "add", "sub", "mul", "div", "rem", "div_u", "rem_u", "min", "max", "min_u", "max_u",
+    "and", "or", "xor", "shl", "shr", "shr_u", "neg", "abs", "not", "mad", "fma", "sqrt",
+    "floor", "ceil", "trunc", "rint", "copy_sign",
+    "exp", "log", "sin", "cos", "tan", "asin", "acos", "atan", "sinh", "cosh", "tanh", "asinh", "acosh", "atanh",
+    "erf", "pow", "log1p", "expm1", "sigmoid",
+    "eq", "ne", "lt", "le", "gt", "ge", "lt_u", "le_u", "gt_u", "ge_u", "is_nan", "is_inf", "select",
+    "convert", "convert_u", "bitcast",
+    "splat", "extract", "insert", "shuffle", "reduce_add", "reduce_mul", "reduce_min", "reduce_max",
+    "load", "store", "load_part", "store_part", "load_if", "store_if", "gather", "scatter",
+    "atomic_add", "atomic_min", "atomic_max", "prefetch",
+    "for", "if", "while", "yield",
+    "barrier", "subgroup_add", "subgroup_min", "subgroup_max", "subgroup_shuffle",
+    "error"};
+static_assert(std::size(kNames) == kOpcodeCount);
+
+} // namespace
+
+std::string_view name(Opcode opcode) {
+  size_t i = static_cast<size_t>(opcode);
+  return i < std::size(kNames) ? kNames[i] : "?";
+}
+
+std::optional<Opcode> parse_opcode(std::string_view text) {
+  for (size_t i = 0; i < std::size(kNames); ++i)
+    if (kNames[i] == text)
+      return static_cast<Opcode>(i);
+  return std::nullopt;
+}
+
+std::string_view name(Access access) {
+  constexpr std::string_view names[] = {"read", "write", "read_write"};
+  return names[static_cast<size_t>(access)];
+}
+
+std::string_view name(Space space) {
+  constexpr std::string_view names[] = {"buffer", "workgroup", "private"};
+  return names[static_cast<size_t>(space)];
+}
+
+std::string_view name(Class kind) {
+  constexpr std::string_view names[] = {"simd", "simt", "block"};
+  return names[static_cast<size_t>(kind)];
+}
+
+bool is_compare(Opcode op) { return op >= Opcode::kEq && op <= Opcode::kGeU; }
+bool is_math(Opcode op) { return op >= Opcode::kExp && op <= Opcode::kSigmoid; }
+bool is_reduce(Opcode op) { return op >= Opcode::kReduceAdd && op <= Opcode::kReduceMax; }
+bool is_atomic(Opcode op) { return op >= Opcode::kAtomicAdd && op <= Opcode::kAtomicMax; }
+bool is_subgroup(Opcode op) { return op >= Opcode::kSubgroupAdd && op <= Opcode::kSubgroupShuffle; }
+bool is_memory(Opcode op) { return op >= Opcode::kLoad && op <= Opcode::kPrefetch; }
+bool is_leaf(Opcode op) { return op <= Opcode::kLaneIota; }
+
+bool has_side_effect(Opcode op) {
+  switch (op) {
+  case Opcode::kStore:
+  case Opcode::kStorePart:
+  case Opcode::kStoreIf:
+  case Opcode::kScatter:
+  case Opcode::kAtomicAdd:
+  case Opcode::kAtomicMin:
+  case Opcode::kAtomicMax:
+  case Opcode::kBarrier:
+  case Opcode::kError:
+  case Opcode::kYield:
+  case Opcode::kPrefetch:
+    return true;
+  default:
+    return is_subgroup(op);
+  }
+}
+
+size_t Kernel::buffer_count() const {
+  size_t n = 0;
+  while (n < memories.size() && memories[n].space == Space::kBuffer)
+    ++n;
+  return n;
+}
+
+bool Kernel::is_float_op(const Op &op) const {
+  if (!op.operands.empty())
+    return is_float(types[op.operands[0]].scalar);
+  return !op.results.empty() && is_float(types[op.results[0]].scalar);
+}
+
+} // namespace ingot::aotc::kernel
