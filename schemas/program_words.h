@@ -1,0 +1,77 @@
+// Numbers shared by the archive's writer (aotc) and its reader (runtime): expression operators, slot kinds, symbol
+// kinds, binding access, opcodes and operand layouts of the command word stream. Values are never renumbered and
+// never reused; new ones are appended. docs/archive-format.md says what each means.
+#pragma once
+
+#include <cstdint>
+
+namespace ingot::program {
+
+constexpr uint32_t kNone = 0xffffffffu; // "no expression / no symbol / no slot" wherever an index may be absent
+
+// Expressions are nodes of one table per function over int64, evaluated in order: an operand's index is always
+// smaller than its own node's. Overflow and division by zero poison the node; using a poisoned node is an error.
+enum class ExprOp : uint8_t {
+  constant = 0, // value
+  symbol = 1,   // a = symbol index
+  add = 2,
+  sub = 3,
+  mul = 4,
+  floordiv = 5, // rounds to minus infinity
+  mod = 6,      // sign of the divisor: a - floordiv(a, b) * b
+  min = 7,
+  max = 8,
+  eq = 9, // comparisons give 0 or 1
+  ne = 10,
+  lt = 11,
+  le = 12,
+  logical_and = 13, // operands are tested against 0, the result is 0 or 1
+  logical_or = 14,
+  logical_not = 15, // a
+  select = 16,      // a != 0 ? b : c; only the chosen one may not be poisoned
+};
+constexpr uint8_t kExprOpCount = 17;
+
+enum class SymbolKind : uint8_t {
+  input = 0, // bound by the first input dim that is the plain symbol
+  host = 1,  // set while running: by read_scalar, or as a loop's iteration number
+};
+
+enum class SlotKind : uint8_t {
+  constant = 0,  // bytes of a segment: a = segment, offset; size is constant
+  splat = 1,     // one element repeated: pattern, pattern_bytes; size is constant
+  input = 2,     // a = input index
+  output = 3,    // a = output index
+  transient = 4, // a = arena index, offset expression
+  alias = 5,     // a = slot (a smaller index), offset expression
+  state = 6,     // lives as long as the context, zero at first; size is constant
+};
+constexpr uint8_t kSlotKindCount = 7;
+
+// How a kernel uses a binding.
+constexpr uint8_t kAccessRead = 1, kAccessWrite = 2, kAccessReadWrite = 3;
+
+// First word of a command: opcode | length << 8, the length in words with this one, bodies of if and loop included.
+// Operands, one word each unless said otherwise ("e" = expression index, "n" = words):
+enum class Opcode : uint32_t {
+  dispatch = 1,    // kernel, site, grid x e, y e, z e, bindings n, params n, {slot, offset e, length e}..., {param e}...
+  copy = 2,        // dst slot, dst offset e, src slot, src offset e, length e
+  fill = 3,        // slot, offset e, length e, pattern bytes (1, 2, 4, 8), pattern low, pattern high
+  barrier = 4,     // commands after it see the writes of those before it
+  read_scalar = 5, // slot, offset e, element type, symbol
+  check = 6,       // condition e, message (string index)
+  branch = 7,      // condition e, then n, else n, then-words..., else-words...
+  loop = 8,        // trip count e or kNone, condition symbol or kNone, iteration symbol or kNone, body n, body-words...
+  call = 9,        // subroutine (only one with a smaller index than the caller's own)
+};
+constexpr uint32_t kMaxCommandLength = 0xffffff;
+constexpr uint32_t kMaxNesting = 32; // of branch, loop and call together
+
+// Limits that both sides check.
+constexpr uint32_t kMaxRank = 8, kMaxBindings = 64, kMaxParams = 64;
+constexpr int64_t kMaxDim = int64_t{1} << 31;
+
+enum class SegmentKind : uint8_t { weights = 0, code = 1, other = 2 };
+enum class CodeFormat : uint8_t { none = 0, elf = 1, spirv = 2, ptx = 3, cubin = 4, hsaco = 5, msl = 6, wgsl = 7, bytecode = 8 };
+
+} // namespace ingot::program
