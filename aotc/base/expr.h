@@ -29,7 +29,8 @@ enum class SymbolKind : uint8_t {
   kValue, // an index-typed value of a dispatch's body (a gathered index): number in `value`
 };
 
-// A named integer unknown. Two symbols are the same if they share the info (identity, not name).
+// A named integer unknown. Two symbols are the same if they share the info; since canonical forms are texts, symbols that
+// meet in one expression must have different names (free dims: unique in a model; axes: unique in a dispatch).
 class Symbol {
  public:
   Symbol() = default;
@@ -87,9 +88,7 @@ class Expr {
   Expr substitute(const std::map<Symbol, Expr> &values) const;
 
   // If the expression is `coefficient * symbol + rest` with neither part depending on `symbol`.
-  struct Linear {
-    Expr coefficient, rest;
-  };
+  struct Linear;
   std::optional<Linear> linear_in(const Symbol &symbol) const;
 
   // Value with every symbol given; nullopt where one is missing, on overflow or a division by zero.
@@ -99,6 +98,10 @@ class Expr {
 
  private:
   std::shared_ptr<const std::vector<Term>> terms_;
+};
+
+struct Expr::Linear {
+  Expr coefficient, rest;
 };
 
 struct Atom {
