@@ -378,6 +378,12 @@ INGOT_API ingot_code_t ingot_context_submit(ingot_context_t *context, uint32_t f
                                             const ingot_semaphore_value_t *waits, size_t wait_count,
                                             const ingot_semaphore_value_t *signals, size_t signal_count,
                                             const ingot_run_options_t *options, ingot_error_t *error);
+/* The same on a context that the session keeps for this: one such run at a time, INGOT_BUSY otherwise. */
+INGOT_API ingot_code_t ingot_session_submit(ingot_session_t *session, uint32_t function, const ingot_tensor_t *inputs,
+                                            size_t input_count, ingot_tensor_t *outputs, size_t output_count,
+                                            const ingot_semaphore_value_t *waits, size_t wait_count,
+                                            const ingot_semaphore_value_t *signals, size_t signal_count,
+                                            ingot_error_t *error);
 
 /* ---- device buffers ---------------------------------------------------------------------------------------------- */
 

@@ -1,0 +1,184 @@
+/* Ingot: the contract between the runtime and a driver. A driver is one constant ingot_driver_t full of C function
+ * pointers; in-tree ones are rows of src/drivers/drivers.inc, out-of-tree ones are named by the Meson option
+ * external_drivers. docs/adding-a-driver.md walks through one.
+ *
+ * - The runtime validates every argument once (ranges, sizes, alignments, counts, non-NULL); drivers trust what they get.
+ * - Entries marked (optional) may be NULL; the runtime falls back to its own.
+ * - Structs start with their size: a driver built against an older header sees a larger size and ignores the rest, one
+ *   built against a newer header tests the size before it reads new members. New members are appended only.
+ * - Errors are written to *error (never NULL here), and the code is returned.
+ * - Threads: driver and device entries may be called by any number of threads at once; entries that take a stream or a
+ *   recording by one thread at a time for that stream.
+ */
+#ifndef INGOT_DRIVER_H_
+#define INGOT_DRIVER_H_
+
+#include <ingot/ingot.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define INGOT_DRIVER_ABI 1u
+
+typedef struct ingot_driver_device_t ingot_driver_device_t;         /* an open device */
+typedef struct ingot_driver_memory_t ingot_driver_memory_t;         /* device memory */
+typedef struct ingot_driver_executable_t ingot_driver_executable_t; /* loaded code of one variant */
+typedef struct ingot_driver_stream_t ingot_driver_stream_t;         /* what one context keeps on the device */
+typedef struct ingot_driver_recording_t ingot_driver_recording_t;   /* a straight line of commands */
+
+/* ---- code --------------------------------------------------------------------------------------------------------- */
+
+enum { /* ingot_driver_image_t::format; the numbers of the archive format */
+  INGOT_CODE_ELF = 1,
+  INGOT_CODE_SPIRV = 2,
+  INGOT_CODE_PTX = 3,
+  INGOT_CODE_CUBIN = 4,
+  INGOT_CODE_HSACO = 5,
+  INGOT_CODE_MSL = 6,
+  INGOT_CODE_WGSL = 7,
+  INGOT_CODE_BYTECODE = 8
+};
+
+typedef struct ingot_driver_image_t {
+  uint32_t format;
+  const void *data; /* lives as long as the executable */
+  size_t size;
+} ingot_driver_image_t;
+
+typedef struct ingot_driver_code_version_t {
+  const char *entry;
+  uint64_t symbol_offset, feature_mask, scratch_bytes;
+  uint32_t image, rank, stack_bytes;
+} ingot_driver_code_version_t;
+
+typedef struct ingot_driver_kernel_t {
+  const char *name;
+  uint32_t binding_count, param_count, version_count;
+  uint32_t local_size[3];
+  const uint8_t *binding_access; /* 1 read, 2 write, 3 both */
+  const ingot_driver_code_version_t *versions;
+} ingot_driver_kernel_t;
+
+/* One variant of an archive. Borrowed: the driver copies what it keeps, except image bytes. */
+typedef struct ingot_driver_code_t {
+  size_t struct_size;
+  const char *target, *arch;
+  uint32_t image_count, kernel_count;
+  const ingot_driver_image_t *images;
+  const ingot_driver_kernel_t *kernels;
+} ingot_driver_code_t;
+
+/* ---- commands ----------------------------------------------------------------------------------------------------- */
+
+/* Bytes on the device: `offset` into `memory`, or host memory at `host` where `memory` is NULL (drivers with
+ * host_memory only). */
+typedef struct ingot_driver_span_t {
+  ingot_driver_memory_t *memory;
+  void *host;
+  uint64_t offset, length;
+} ingot_driver_span_t;
+
+typedef struct ingot_driver_dispatch_t {
+  uint32_t kernel, site;
+  uint32_t grid[3]; /* workgroups, each > 0; their product fits 32 bits */
+  uint32_t binding_count, param_count;
+  const ingot_driver_span_t *bindings;
+  const int64_t *params;
+} ingot_driver_dispatch_t;
+
+/* Upper bounds of what one recording will hold: a driver reserves it all at creation, so recording allocates nothing. */
+typedef struct ingot_driver_recording_size_t {
+  uint32_t dispatches, copies, fills, barriers;
+  uint32_t bindings, params; /* sums over the dispatches */
+} ingot_driver_recording_size_t;
+
+typedef struct ingot_driver_timing_t {
+  uint32_t kernel, site, version;
+  uint32_t grid[3];
+  uint64_t start_ns, end_ns;
+} ingot_driver_timing_t;
+
+typedef struct ingot_driver_submit_t {
+  size_t struct_size;
+  const volatile int32_t *cancel; /* not 0: stop with INGOT_CANCELLED; never NULL */
+  uint64_t deadline_ns;           /* 0: none; on the clock of host->now_ns */
+  void (*on_dispatch)(void *user, const ingot_driver_timing_t *timing); /* or NULL */
+  void *user;
+  uint64_t kernel_error; /* out: the error word (schemas/cpu_abi.h) where INGOT_KERNEL_ERROR is returned */
+} ingot_driver_submit_t;
+
+/* ---- services of the runtime, and the driver --------------------------------------------------------------------- */
+
+typedef struct ingot_driver_host_t {
+  size_t struct_size;
+  ingot_allocator_t allocator;
+  uint64_t (*now_ns)(void); /* a steady clock */
+} ingot_driver_host_t;
+
+typedef struct ingot_driver_t {
+  size_t struct_size;
+  uint32_t abi;            /* INGOT_DRIVER_ABI */
+  const char *name;        /* what users type before the colon */
+  const char *description; /* one line */
+  bool host_memory;        /* commands take host pointers; the memory entries are then never called */
+  bool automatic;          /* `auto` may choose it */
+  uint32_t priority;       /* `auto` tries higher ones first */
+
+  /* Is the driver's library there? Anything but INGOT_OK makes it unavailable, for the reason in *error. (optional) */
+  ingot_code_t (*probe)(const ingot_driver_host_t *host, ingot_error_t *error);
+  /* Calls visit(user, id, name) for each device, best first; the id is stable over reboots, no '?' or '/' in it. */
+  ingot_code_t (*enumerate)(const ingot_driver_host_t *host, void (*visit)(void *user, const char *id, const char *name),
+                            void *user, ingot_error_t *error);
+  /* Opens the device of that id (NULL: number `ordinal`). `options` is what follows '?' in the URI, or "". */
+  ingot_code_t (*open)(const ingot_driver_host_t *host, const char *id, uint32_t ordinal, const char *options,
+                       ingot_driver_device_t **out, ingot_error_t *error);
+  void (*close)(ingot_driver_device_t *device);
+  /* Calls visit(user, key, value) with what decides compilation, in a fixed order. */
+  ingot_code_t (*describe)(ingot_driver_device_t *device, void (*visit)(void *user, const char *key, const char *value),
+                           void *user, ingot_error_t *error);
+
+  /* Can the device run this variant? The reason why not goes to *error. Loads nothing. */
+  ingot_code_t (*supports)(ingot_driver_device_t *device, const ingot_driver_code_t *code, ingot_error_t *error);
+  ingot_code_t (*load)(ingot_driver_device_t *device, const ingot_driver_code_t *code, ingot_driver_executable_t **out,
+                       ingot_error_t *error);
+  void (*unload)(ingot_driver_executable_t *executable);
+  /* Which of the kernel's versions runs here; INGOT_NONE where the driver runs none (the null driver). */
+  uint32_t (*kernel_version)(const ingot_driver_executable_t *executable, uint32_t kernel);
+
+  /* Memory (drivers without host_memory). map gives a host pointer until unmap; import wraps host memory. */
+  ingot_code_t (*allocate)(ingot_driver_device_t *device, size_t size, ingot_driver_memory_t **out, ingot_error_t *error);
+  void (*release)(ingot_driver_device_t *device, ingot_driver_memory_t *memory);
+  ingot_code_t (*map)(ingot_driver_device_t *device, ingot_driver_memory_t *memory, size_t offset, size_t length,
+                      void **out, ingot_error_t *error);
+  void (*unmap)(ingot_driver_device_t *device, ingot_driver_memory_t *memory);
+  ingot_code_t (*import)(ingot_driver_device_t *device, void *host, size_t size, ingot_driver_memory_t **out,
+                         ingot_error_t *error); /* (optional) */
+
+  /* A stream holds what one context needs beside recordings: scratch memory, error word, queue. */
+  ingot_code_t (*stream_create)(ingot_driver_device_t *device, ingot_driver_executable_t *executable,
+                                ingot_driver_stream_t **out, ingot_error_t *error);
+  void (*stream_destroy)(ingot_driver_stream_t *stream);
+
+  /* create .. begin .. commands .. end .. submit, any number of times .. begin again .. destroy. */
+  ingot_code_t (*recording_create)(ingot_driver_stream_t *stream, const ingot_driver_recording_size_t *size,
+                                   ingot_driver_recording_t **out, ingot_error_t *error);
+  void (*recording_destroy)(ingot_driver_recording_t *recording);
+  void (*recording_begin)(ingot_driver_recording_t *recording);
+  void (*record_dispatch)(ingot_driver_recording_t *recording, const ingot_driver_dispatch_t *dispatch);
+  void (*record_copy)(ingot_driver_recording_t *recording, const ingot_driver_span_t *target,
+                      const ingot_driver_span_t *source); /* equal lengths */
+  void (*record_fill)(ingot_driver_recording_t *recording, const ingot_driver_span_t *target, uint64_t pattern,
+                      uint32_t pattern_bytes); /* length is a multiple of pattern_bytes: 1, 2, 4 or 8 */
+  void (*record_barrier)(ingot_driver_recording_t *recording);
+  ingot_code_t (*recording_end)(ingot_driver_recording_t *recording, ingot_error_t *error);
+  /* Runs it and waits for its end. */
+  ingot_code_t (*submit)(ingot_driver_stream_t *stream, ingot_driver_recording_t *recording,
+                         ingot_driver_submit_t *submit, ingot_error_t *error);
+} ingot_driver_t;
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif /* INGOT_DRIVER_H_ */
