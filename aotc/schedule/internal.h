@@ -1,0 +1,19 @@
+// The tuned schedules, one function a form. Each gives nothing where the dispatch is not of its form.
+#pragma once
+
+#include <optional>
+
+#include "aotc/schedule/schedule.h"
+
+namespace ingot::aotc::schedule {
+
+// Lanes along the innermost stored axis; reductions over other axes stay loops over vectors.
+std::optional<Scheduled> schedule_lanes(const dispatch::Dispatch &d, const TargetRecord &record);
+// Row reductions over a contiguous axis: softmax, normalisations, sums.
+std::optional<Scheduled> schedule_rows(const dispatch::Dispatch &d, const TargetRecord &record);
+// Sums of products: matrix products and convolutions.
+std::optional<Scheduled> schedule_contract(const dispatch::Dispatch &d, const TargetRecord &record);
+// Depthwise convolutions: sums of products over a window with the channel in both factors.
+std::optional<Scheduled> schedule_window(const dispatch::Dispatch &d, const TargetRecord &record);
+
+} // namespace ingot::aotc::schedule

@@ -1,0 +1,102 @@
+// The schedule that covers every dispatch: scalar code, one row of the independent axes after the other.
+//
+//   simd: grid (ceil(rows / chunk), 1, 1); a group runs `chunk` rows, so that it has at least ~4096 points of work
+//   simt: one thread a row, 64 threads a group, the number of groups folded into x and y
+//
+// What is within a row (reductions, stores over more axes) is loops in the body's order; a value is computed at the
+// outermost loop that determines it, so a softmax costs rows * columns.
+#include <algorithm>
+
+#include "aotc/base/error.h"
+#include "aotc/schedule/internal.h"
+#include "aotc/schedule/sinks.h"
+
+namespace ingot::aotc::schedule {
+
+using kernel::ValueId;
+using kernel::Values;
+
+namespace {
+
+// Points of work within one row, about.
+int64_t work_per_row(const dispatch::Dispatch &d, const std::vector<uint32_t> &rows) {
+  uint64_t row_set = 0;
+  for (uint32_t a : rows)
+    row_set |= axis_bit(a);
+  std::vector<uint64_t> sets = d.axis_sets();
+  auto points = [&](uint64_t set) {
+    int64_t n = 1;
+    for (uint32_t a = 0; a < d.axes.size(); ++a)
+      if ((set & ~row_set) & axis_bit(a))
+        n = std::min<int64_t>(n * std::max<int64_t>(1, std::min<int64_t>(typical(d.axes[a].extent), 1 << 20)), 1 << 20);
+    return n;
+  };
+  int64_t work = 1;
+  for (size_t i = 0; i < d.values.size(); ++i)
+    work = std::max(work, points(sets[i]));
+  for (const dispatch::Store &s : d.stores) {
+    uint64_t set = 0;
+    for (uint32_t a : s.axes)
+      set |= axis_bit(a);
+    work = std::max(work, points(set));
+  }
+  return work;
+}
+
+Scheduled loop_body(const dispatch::Dispatch &d) {
+  Scheduled out;
+  out.kernel = d.loop->kernel;
+  out.grid = {1, 1, 1};
+  out.description = "loop";
+  return out;
+}
+
+} // namespace
+
+Scheduled schedule_naive(const dispatch::Dispatch &d, const TargetRecord &record) {
+  if (d.loop)
+    return loop_body(d);
+  Scheduled out;
+  out.kernel.name = d.name;
+  out.kernel.kind = record.kernel_class;
+  kernel::Builder b(out.kernel);
+  Lowering l(b, d);
+  std::vector<uint32_t> rows = row_axes(d);
+  std::vector<Sink> sinks = sinks_of(d);
+  Expr total = extent_product(d, rows);
+  auto row = [&](ValueId flat) {
+    Lowering::Scope scope(l);
+    bind_flat(l, rows, flat);
+    for (const Sink &sink : sinks)
+      for (dispatch::ValueId v : sink.values)
+        l.hoist(v);
+    for (const Sink &sink : sinks)
+      emit_sink(l, sink);
+  };
+  if (record.kernel_class == kernel::Class::kSimd) {
+    int64_t chunk = std::max<int64_t>(1, 4096 / work_per_row(d, rows));
+    out.grid = {ceildiv(total, chunk), 1, 1};
+    out.description = "naive{rows=" + std::to_string(chunk) + "}";
+    ValueId lo = b.mul(b.group_id(0), b.index(chunk));
+    ValueId hi = b.min(b.add(lo, b.index(chunk)), l.expr(total));
+    b.for_loop(lo, hi, b.index(1), {}, [&](ValueId i, const Values &) {
+      row(i);
+      return Values{};
+    });
+    return out;
+  }
+  constexpr int64_t kThreads = 64, kMaxGrid = 65535;
+  out.kernel.local_size = {kThreads, 1, 1};
+  Expr groups = ceildiv(total, kThreads);
+  out.grid = {min(groups, kMaxGrid), ceildiv(groups, kMaxGrid), 1};
+  out.description = "naive{threads=64}";
+  ValueId group = b.add(b.group_id(0), b.mul(b.group_id(1), b.grid_size(0)));
+  ValueId flat = b.add(b.mul(group, b.index(kThreads)), b.local_id(0));
+  b.if_then(b.lt(flat, l.expr(total)), [&] {
+    Lowering::Scope scope(l);
+    row(flat);
+  });
+  return out;
+}
+
+} // namespace ingot::aotc::schedule

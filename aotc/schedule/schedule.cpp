@@ -1,0 +1,20 @@
+// The choice of a schedule. See schedule.h.
+#include "aotc/schedule/schedule.h"
+
+#include "aotc/schedule/internal.h"
+
+namespace ingot::aotc::schedule {
+
+Scheduled schedule(const dispatch::Dispatch &d, const TargetRecord &record) {
+  if (d.loop || record.kernel_class != kernel::Class::kSimd)
+    return schedule_naive(d, record);
+  return schedule_naive(d, record);
+}
+
+std::vector<Scheduled> all_schedules(const dispatch::Dispatch &d, const TargetRecord &record) {
+  std::vector<Scheduled> all;
+  all.push_back(schedule_naive(d, record));
+  return all;
+}
+
+} // namespace ingot::aotc::schedule

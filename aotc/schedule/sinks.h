@@ -1,0 +1,37 @@
+// The effects of a dispatch (stores and checks) and the axes that workgroups can divide among them.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "aotc/dispatch/dispatch.h"
+#include "aotc/schedule/lower.h"
+
+namespace ingot::aotc::schedule {
+
+// A store, or a check where `check` is set.
+struct Sink {
+  std::vector<uint32_t> axes; // ascending
+  std::vector<dispatch::ValueId> values;
+  const dispatch::Store *store = nullptr;
+  const dispatch::Check *check = nullptr;
+};
+
+std::vector<Sink> sinks_of(const dispatch::Dispatch &d);
+
+// Axes that every store has and no value reduces: rows that are independent of each other. Ascending.
+std::vector<uint32_t> row_axes(const dispatch::Dispatch &d);
+
+Expr extent_product(const dispatch::Dispatch &d, const std::vector<uint32_t> &axes);
+
+// Binds `axes` from their flattened number (row-major).
+void bind_flat(Lowering &l, const std::vector<uint32_t> &axes, kernel::ValueId flat);
+
+// Emits the sink: loops over those of its axes that are not bound, then its effect.
+void emit_sink(Lowering &l, const Sink &sink);
+
+// A number that stands for a possibly symbolic extent where only sizes of blocks are decided: what is known of it,
+// else a middling guess. It depends on the dispatch alone.
+int64_t typical(const Expr &e);
+
+} // namespace ingot::aotc::schedule
