@@ -93,9 +93,12 @@ Offset<schema::Function> function(FlatBufferBuilder &b, const Function &f, const
   std::vector<Offset<schema::Site>> sites;
   for (const Site &s : f.sites) sites.push_back(schema::CreateSite(b, s.kernel, strings(b, s.nodes), s.flops, s.bytes));
   std::vector<Offset<schema::ErrorSite>> error_sites;
-  for (const ErrorSite &e : f.error_sites)
-    error_sites.push_back(schema::CreateErrorSite(b, b.CreateSharedString(e.node), b.CreateSharedString(e.op),
-                                                  b.CreateSharedString(e.message)));
+  for (const ErrorSite &e : f.error_sites) { // one statement each: the order of arguments is not defined
+    auto node = b.CreateSharedString(e.node);
+    auto op = b.CreateSharedString(e.op);
+    auto message = b.CreateSharedString(e.message);
+    error_sites.push_back(schema::CreateErrorSite(b, node, op, message));
+  }
   std::vector<Offset<schema::Subroutine>> subroutines;
   for (const Words &w : f.subroutines) subroutines.push_back(schema::CreateSubroutine(b, b.CreateVector(w)));
   auto name = b.CreateSharedString(f.name);
