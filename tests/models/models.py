@@ -170,8 +170,8 @@ def prepare(tools):
 
     # Free width: five widths that nobody knew when the archive was compiled.
     seed = time.time_ns() % 10**6
-    for number, width in enumerate(random.Random(seed).sample(range(2, 80), 5)):
-        add(f"rec-width-{number}", "rec-free", lambda w=width * 8, s=seed: {"x": random_image((1, 3, 48, w), s)})
+    for number, width in enumerate(random.Random(seed).sample(range(16, 640), 5)):
+        add(f"rec-width-{number}", "rec-free", lambda w=width, s=seed: {"x": random_image((1, 3, 48, w), s)})
 
     def same_kernel_count(scratch):
         counts = {}
