@@ -1,0 +1,643 @@
+// Decides what is materialised, and turns the graph into steps. The rules stand in fuse.h.
+#include "aotc/fuse/fuse.h"
+
+#include <algorithm>
+#include <functional>
+#include <map>
+#include <set>
+#include <sstream>
+
+#include "aotc/base/error.h"
+#include "aotc/fuse/body.h"
+
+namespace ingot::aotc::fuse {
+namespace {
+
+using graph::Op;
+using graph::ValueId;
+
+constexpr size_t kMaxMapsPerRoot = 96; // keeps bodies, and so kernels, of a size that compiles well
+
+bool is_view(const Op &op) {
+  switch (op.code) {
+  case graph::Opcode::kSplat: case graph::Opcode::kIota: case graph::Opcode::kHostTensor: case graph::Opcode::kBroadcast:
+  case graph::Opcode::kReshape: case graph::Opcode::kTranspose: case graph::Opcode::kSlice: case graph::Opcode::kPad:
+    return true;
+  default:
+    return false;
+  }
+}
+
+bool is_heavy(const Op &op) {
+  return op.code == graph::Opcode::kContract || op.code == graph::Opcode::kConv || op.code == graph::Opcode::kPool ||
+         op.code == graph::Opcode::kScan;
+}
+
+bool is_tensor_op(const Op &op) {
+  return op.code != graph::Opcode::kReadScalar && op.code != graph::Opcode::kCheck && op.code != graph::Opcode::kIf &&
+         op.code != graph::Opcode::kLoop && op.code != graph::Opcode::kCompute;
+}
+
+// How a value is used inside the root it may be inlined into.
+struct Context {
+  bool many = false;    // its elements would be computed more than once
+  bool direct = true;   // only elementwise ops of the same dims lie between it and the root
+  bool guarded = false; // under a pad or a piece of a concat
+  bool under_reduce = false;
+  bool heavy = false;   // it is an operand of a contraction, convolution or pool
+
+  void merge(const Context &o) {
+    many = many || o.many;
+    direct = direct && o.direct;
+    guarded = guarded || o.guarded;
+    under_reduce = under_reduce || o.under_reduce;
+    heavy = heavy || o.heavy;
+  }
+};
+
+struct ValueState {
+  const Op *definition = nullptr;
+  int region = -1;              // number of the graph that defines it
+  bool must = false;            // needs memory: an output, used by control flow or by another region
+  bool constant = false;        // derived from constants only, at least one of them not a splat
+  bool materialised = false;
+  bool used = false;
+  std::set<ValueId> roots;
+  Context context;
+};
+
+struct Group {
+  bool heavy = false, reduce = false, concat = false;
+  size_t maps = 0;
+};
+
+class Fuser {
+ public:
+  explicit Fuser(const graph::Function &function) : function_(function), states_(function.values.size()) {}
+
+  Program run() {
+    program_.name = function_.name;
+    program_.inputs = function_.graph.inputs;
+    program_.outputs = function_.graph.outputs;
+    program_.dims = function_.dims;
+    program_.sites = function_.sites;
+    scan(function_.graph, next_region_++);
+    decide(function_.graph);
+    place_function();
+    emit(function_.graph, program_.steps);
+    copy_outputs();
+    return std::move(program_);
+  }
+
+ private:
+  // ---- first pass: definitions, regions, what needs memory
+
+  void scan(const graph::Graph &graph, int region) {
+    for (const graph::Signature &input : graph.inputs) {
+      states_[input.value].region = region;
+      states_[input.value].must = true;
+    }
+    for (const Op &op : graph.ops) {
+      for (ValueId result : op.results) {
+        states_[result].definition = &op;
+        states_[result].region = region;
+      }
+      for (ValueId operand : op.operands)
+        if (states_[operand].region != region)
+          need_memory(operand);
+      if (!is_tensor_op(op)) {
+        for (ValueId operand : op.operands)
+          need_memory(operand);
+        for (ValueId result : op.results)
+          states_[result].must = true;
+      }
+      for (const graph::Graph &inner : op.regions)
+        scan(inner, next_region_++);
+      if (is_tensor_op(op) && op.results.size() == 1)
+        states_[op.results[0]].constant = derived_from_constants(op);
+    }
+    for (const graph::Signature &output : graph.outputs)
+      need_memory(output.value);
+  }
+
+  bool derived_from_constants(const Op &op) {
+    if (op.code == graph::Opcode::kConstant)
+      return op.constant->bytes.size() > byte_size(op.constant->type);
+    if (op.operands.empty() || op.code == graph::Opcode::kGather)
+      return false;
+    bool any = false;
+    for (ValueId operand : op.operands) {
+      const Op *d = states_[operand].definition;
+      if (states_[operand].constant)
+        any = true;
+      else if (!d || !(d->code == graph::Opcode::kSplat || d->code == graph::Opcode::kConstant || splat_view(*d)))
+        return false;
+    }
+    for (const Expr &dim : function_.values[op.results[0]].type.dims)
+      if (!dim.is_constant())
+        return false;
+    return any;
+  }
+
+  bool splat_view(const Op &op) {
+    if (!is_view(op) || op.operands.size() != 1)
+      return false;
+    const Op *d = states_[op.operands[0]].definition;
+    return d && (d->code == graph::Opcode::kSplat ||
+                 (d->code == graph::Opcode::kConstant && d->constant->bytes.size() == byte_size(d->constant->type)) ||
+                 splat_view(*d));
+  }
+
+  // A reshape shares its operand's memory where that has memory of its own to share.
+  bool aliases(const Op &op) {
+    return op.code == graph::Opcode::kReshape;
+  }
+
+  void need_memory(ValueId v) {
+    states_[v].must = true;
+    const Op *d = states_[v].definition;
+    if (d && aliases(*d))
+      need_memory(d->operands[0]);
+  }
+
+  // ---- second pass, backwards: roots and inlining
+
+  void decide(const graph::Graph &graph) {
+    for (size_t i = graph.ops.size(); i-- > 0;) {
+      const Op &op = graph.ops[i];
+      for (const graph::Graph &inner : op.regions)
+        decide(inner);
+      for (ValueId v : op.results)
+        decide_value(op, v);
+      if (!is_tensor_op(op))
+        continue;
+      ValueState &s = states_[op.results[0]];
+      if (!s.used && !s.must)
+        continue; // dead
+      ValueId v = op.results[0];
+      Context base = s.materialised ? Context{} : s.context;
+      std::set<ValueId> roots = s.materialised ? std::set<ValueId>{v} : s.roots;
+      // An alias passes its users' needs on: whoever loads it loads its operand's memory.
+      if (s.materialised && aliases(op))
+        roots.clear();
+      for (size_t k = 0; k < op.operands.size(); ++k) {
+        ValueState &o = states_[op.operands[k]];
+        o.used = true;
+        o.roots.insert(roots.begin(), roots.end());
+        o.context.merge(through(op, k, base));
+      }
+    }
+  }
+
+  Context through(const Op &op, size_t operand, Context c) {
+    switch (op.code) {
+    case graph::Opcode::kMap:
+      return c;
+    case graph::Opcode::kBroadcast: {
+      c.direct = false;
+      const std::vector<Expr> &from = function_.values[op.operands[0]].type.dims;
+      const std::vector<Expr> &to = function_.values[op.results[0]].type.dims;
+      int last_kept = -1;
+      std::vector<bool> kept(to.size(), false);
+      for (size_t i = 0; i < from.size(); ++i)
+        if (!(from[i] == Expr(1))) {
+          kept[op.axes[i]] = true;
+          last_kept = std::max(last_kept, static_cast<int>(op.axes[i]));
+        }
+      for (int i = 0; i < last_kept; ++i)
+        if (!kept[static_cast<size_t>(i)] && !(to[static_cast<size_t>(i)] == Expr(1)))
+          c.many = true; // repeated over an outer axis: not a value per row
+      return c;
+    }
+    case graph::Opcode::kReshape: {
+      // Dropping or adding axes of 1 keeps an elementwise chain direct.
+      auto squeezed = [&](ValueId v) {
+        std::vector<Expr> dims;
+        for (const Expr &d : function_.values[v].type.dims)
+          if (!(d == Expr(1)))
+            dims.push_back(d);
+        return dims;
+      };
+      c.direct = c.direct && squeezed(op.operands[0]) == squeezed(op.results[0]);
+      return c;
+    }
+    case graph::Opcode::kTranspose:
+    case graph::Opcode::kSlice:
+      c.direct = false;
+      return c;
+    case graph::Opcode::kPad:
+    case graph::Opcode::kConcat:
+      c.direct = false;
+      c.guarded = true;
+      return c;
+    case graph::Opcode::kReduce:
+      c.direct = false;
+      c.under_reduce = true;
+      return c;
+    case graph::Opcode::kGather:
+      c.direct = false;
+      c.many = c.many || operand == 0;
+      return c;
+    default:
+      c.direct = false;
+      c.many = true;
+      c.heavy = true;
+      return c;
+    }
+  }
+
+  void decide_value(const Op &op, ValueId v) {
+    ValueState &s = states_[v];
+    if (!s.used && !s.must)
+      return;
+    if (!is_tensor_op(op) || op.code == graph::Opcode::kConstant) {
+      s.materialised = true;
+      return;
+    }
+    s.materialised = !inlined(op, v);
+    if (s.materialised)
+      groups_[v]; // a root: its own op joins the group
+    ValueId root = s.materialised ? v : (s.roots.empty() ? v : *s.roots.begin());
+    Group &group = groups_[root];
+    if (!is_view(op)) {
+      group.heavy = group.heavy || is_heavy(op);
+      group.reduce = group.reduce || op.code == graph::Opcode::kReduce;
+      group.concat = group.concat || op.code == graph::Opcode::kConcat;
+      group.maps += op.code == graph::Opcode::kMap;
+    }
+  }
+
+  bool inlined(const Op &op, ValueId v) {
+    ValueState &s = states_[v];
+    if (s.must)
+      return false;
+    const Context &c = s.context;
+    if (is_view(op)) {
+      if (!c.heavy)
+        return true;
+      // Operands of contractions and convolutions are loads: index maps and zero padding, nothing computed.
+      if (op.code == graph::Opcode::kPad)
+        return op.pad_mode == graph::PadMode::kConstant && zero_fill(op) && !reaches_pad(op.operands[0]);
+      return op.code != graph::Opcode::kIota && op.code != graph::Opcode::kHostTensor && op.code != graph::Opcode::kSplat;
+    }
+    if (s.constant && !all_users_constant_)
+      return false; // computed once, at compile time
+    if (s.roots.size() != 1)
+      return false;
+    Group &group = groups_[*s.roots.begin()];
+    switch (op.code) {
+    case graph::Opcode::kMap:
+      return !c.many && group.maps < kMaxMapsPerRoot;
+    case graph::Opcode::kReduce:
+      return !c.many && !c.guarded && !group.heavy && !group.concat && op.reduce < dispatch::ReduceKind::kArgMin;
+    case graph::Opcode::kContract: case graph::Opcode::kConv: case graph::Opcode::kPool: case graph::Opcode::kScan:
+      return c.direct && !group.heavy && !group.reduce && !group.concat;
+    case graph::Opcode::kGather:
+      return !c.many && !c.guarded && !group.heavy;
+    case graph::Opcode::kConcat:
+      return !c.many && !c.guarded && !c.under_reduce && !group.heavy && !group.reduce && op.operands.size() <= 4;
+    default:
+      return false;
+    }
+  }
+
+  bool zero_fill(const Op &op) {
+    if (op.operands.size() < 2)
+      return true;
+    const Op *d = states_[op.operands[1]].definition;
+    if (!d || (d->code != graph::Opcode::kConstant && d->code != graph::Opcode::kSplat))
+      return false;
+    for (uint8_t byte : d->constant->bytes)
+      if (byte)
+        return false;
+    return true;
+  }
+
+  bool reaches_pad(ValueId v) {
+    const Op *d = states_[v].definition;
+    return d && is_view(*d) && (d->code == graph::Opcode::kPad || (!d->operands.empty() && reaches_pad(d->operands[0])));
+  }
+
+  // ---- third pass: memory and steps
+
+  // The value whose memory a materialised value uses.
+  ValueId storage(ValueId v) {
+    const Op *d = states_[v].definition;
+    if (d && aliases(*d) && states_[v].materialised && states_[d->operands[0]].materialised)
+      return storage(d->operands[0]);
+    return v;
+  }
+
+  TensorId new_tensor(graph::TensorType type, std::string name, Tensor::Kind kind = Tensor::Kind::kTransient) {
+    Tensor t;
+    t.kind = kind;
+    t.type = std::move(type);
+    t.name = std::move(name);
+    program_.tensors.push_back(std::move(t));
+    return static_cast<TensorId>(program_.tensors.size() - 1);
+  }
+
+  TensorId tensor(ValueId value) {
+    ValueId v = storage(value);
+    auto [it, fresh] = tensors_.try_emplace(v, 0);
+    if (!fresh)
+      return it->second;
+    const Op *d = states_[v].definition;
+    TensorId t = new_tensor(function_.values[v].type, function_.values[v].name);
+    it->second = t;
+    if (d && (d->code == graph::Opcode::kConstant || d->code == graph::Opcode::kSplat)) {
+      program_.tensors[t].kind = Tensor::Kind::kConstant;
+      program_.tensors[t].constant = d->constant;
+      program_.tensors[t].splat = d->code == graph::Opcode::kSplat || d->constant->bytes.size() == byte_size(d->constant->type);
+    }
+    return t;
+  }
+
+  void place_function() {
+    for (size_t i = 0; i < function_.graph.inputs.size(); ++i) {
+      TensorId t = tensor(function_.graph.inputs[i].value);
+      program_.tensors[t].kind = Tensor::Kind::kInput;
+      program_.tensors[t].index = static_cast<uint32_t>(i);
+      program_.input_tensors.push_back(t);
+    }
+    for (size_t i = 0; i < function_.graph.outputs.size(); ++i) {
+      ValueId v = function_.graph.outputs[i].value;
+      const Op *d = states_[storage(v)].definition;
+      TensorId t = tensor(v);
+      bool direct = d && is_tensor_op(*d) && program_.tensors[t].kind == Tensor::Kind::kTransient;
+      if (d && d->code == graph::Opcode::kCompute && program_.tensors[t].kind == Tensor::Kind::kTransient)
+        direct = true;
+      if (!direct) {
+        TensorId out = new_tensor(function_.values[v].type, function_.graph.outputs[i].name);
+        program_.tensors[out].kind = Tensor::Kind::kOutput;
+        program_.tensors[out].index = static_cast<uint32_t>(i);
+        copies_.push_back({t, out});
+        program_.output_tensors.push_back(out);
+        continue;
+      }
+      program_.tensors[t].kind = Tensor::Kind::kOutput;
+      program_.tensors[t].index = static_cast<uint32_t>(i);
+      program_.tensors[t].type = function_.values[v].type;
+      program_.output_tensors.push_back(t);
+    }
+  }
+
+  Step copy_step(TensorId from, TensorId to, const std::string &node) {
+    Step step;
+    step.kind = Step::Kind::kCopy;
+    step.node = node;
+    step.operands = {from, to};
+    return step;
+  }
+
+  void copy_outputs() {
+    for (auto [from, to] : copies_)
+      program_.steps.push_back(copy_step(from, to, program_.tensors[to].name));
+  }
+
+  void collect_nodes(ValueId v, bool root, std::vector<std::string> &nodes, std::set<const Op *> &seen) {
+    const Op *d = states_[v].definition;
+    if (!d || (!root && states_[v].materialised) || !seen.insert(d).second)
+      return;
+    for (ValueId operand : d->operands)
+      collect_nodes(operand, false, nodes, seen);
+    if (!d->node.empty() && std::find(nodes.begin(), nodes.end(), d->node) == nodes.end())
+      nodes.push_back(d->node);
+  }
+
+  static std::string identifier(const Op &op, size_t number) {
+    std::string source = op.source.substr(op.source.rfind('.') == std::string::npos ? 0 : op.source.rfind('.') + 1);
+    std::string out;
+    for (char c : source)
+      out += std::isalnum(static_cast<unsigned char>(c)) ? static_cast<char>(std::tolower(static_cast<unsigned char>(c))) : '_';
+    if (out.empty() || std::isdigit(static_cast<unsigned char>(out[0])))
+      out = "k" + out;
+    return out + "_" + std::to_string(number);
+  }
+
+  // The name of a fused dispatch says what it mainly does.
+  const Op *principal(ValueId v, bool root, int &best, const Op *current) {
+    const Op *d = states_[v].definition;
+    if (!d || (!root && states_[v].materialised))
+      return current;
+    int weight = is_heavy(*d) ? 3 : d->code == graph::Opcode::kReduce ? 2 : is_view(*d) ? 0 : 1;
+    if (weight > best) {
+      best = weight;
+      current = d;
+    }
+    if (++visits_ > 4096)
+      return current;
+    for (ValueId operand : d->operands)
+      current = principal(operand, false, best, current);
+    return current;
+  }
+
+  void emit(const graph::Graph &graph, Steps &steps) {
+    for (const Op &op : graph.ops) {
+      switch (op.code) {
+      case graph::Opcode::kReadScalar: {
+        Step step;
+        step.kind = Step::Kind::kReadScalar;
+        step.node = op.node;
+        step.operands = {tensor(op.operands[0])};
+        step.symbol = op.symbol;
+        steps.push_back(step);
+        break;
+      }
+      case graph::Opcode::kCheck: {
+        Step step;
+        step.kind = Step::Kind::kCheck;
+        step.node = op.node;
+        step.condition = op.exprs[0];
+        step.text = op.text;
+        steps.push_back(step);
+        break;
+      }
+      case graph::Opcode::kIf:
+        emit_if(op, steps);
+        break;
+      case graph::Opcode::kLoop:
+        emit_loop(op, steps);
+        break;
+      case graph::Opcode::kCompute: {
+        dispatch::Dispatch d = *op.compute;
+        Step step;
+        step.node = op.node;
+        for (ValueId operand : op.operands)
+          step.operands.push_back(tensor(operand));
+        for (ValueId result : op.results)
+          step.operands.push_back(tensor(result));
+        for (size_t i = 0; i < op.operands.size(); ++i)
+          d.operands[i].constant = program_.tensors[step.operands[i]].kind == Tensor::Kind::kConstant;
+        d.name = identifier(op, program_.dispatches.size());
+        d.nodes = {op.node};
+        add_dispatch(std::move(d), std::move(step), steps);
+        break;
+      }
+      case graph::Opcode::kConstant:
+      case graph::Opcode::kSplat:
+        break; // constant tensors have memory and no step
+      default: {
+        ValueId v = op.results[0];
+        if (!states_[v].materialised || storage(v) != v)
+          break;
+        GraphView view{function_, [this](ValueId x) { return states_[x].definition; },
+                       [this](ValueId x) { return states_[x].materialised; }, [this](ValueId x) { return storage(x); }};
+        BodyBuilder builder(view);
+        std::vector<ValueId> inputs;
+        dispatch::Dispatch d = builder.build(v, inputs);
+        Step step;
+        step.node = op.node;
+        for (ValueId input : inputs)
+          step.operands.push_back(tensor(input));
+        step.operands.push_back(tensor(v));
+        int best = -1;
+        visits_ = 0;
+        d.name = identifier(*principal(v, true, best, &op), program_.dispatches.size());
+        std::set<const Op *> seen;
+        collect_nodes(v, true, d.nodes, seen);
+        add_dispatch(std::move(d), std::move(step), steps);
+        break;
+      }
+      }
+    }
+  }
+
+  void add_dispatch(dispatch::Dispatch d, Step step, Steps &steps) {
+    std::string problem = dispatch::verify(d);
+    ensure(problem.empty(), "fuse: " + problem);
+    step.dispatch = static_cast<uint32_t>(program_.dispatches.size());
+    program_.dispatches.push_back(std::move(d));
+    steps.push_back(std::move(step));
+  }
+
+  void emit_if(const Op &op, Steps &steps) {
+    Step step;
+    step.kind = Step::Kind::kIf;
+    step.node = op.node;
+    step.condition = op.exprs[0];
+    for (size_t side = 0; side < 2; ++side) {
+      Steps &body = side == 0 ? step.then : step.otherwise;
+      emit(op.regions[side], body);
+      for (size_t i = 0; i < op.results.size(); ++i)
+        body.push_back(copy_step(tensor(op.regions[side].outputs[i].value), tensor(op.results[i]), op.node));
+    }
+    steps.push_back(std::move(step));
+  }
+
+  void emit_loop(const Op &op, Steps &steps) {
+    const graph::Graph &body = op.regions[0];
+    const graph::LoopInfo &info = *op.loop;
+    Step step;
+    step.kind = Step::Kind::kLoop;
+    step.node = op.node;
+    LoopStep loop;
+    loop.info = info;
+    // Carried values live in the results' memory: initial values are copied in, each iteration's are copied back.
+    for (uint32_t i = 0; i < info.carried; ++i) {
+      TensorId state = tensor(op.results[i]);
+      tensors_[body.inputs[i].value] = state;
+      steps.push_back(copy_step(tensor(op.operands[i]), state, op.node));
+    }
+    emit(body, step.then);
+    size_t first = info.has_condition ? 1 : 0;
+    if (info.has_condition)
+      loop.condition = tensor(body.outputs[0].value);
+    for (uint32_t i = 0; i < info.carried; ++i) {
+      TensorId state = tensor(op.results[i]), next = tensor(body.outputs[first + i].value);
+      if (next == state)
+        continue; // passed through
+      // A next value that is another carried value's state (a swap) is saved before any state is overwritten.
+      for (uint32_t k = 0; k < info.carried; ++k)
+        if (next == tensor(op.results[k])) {
+          TensorId saved = new_tensor(program_.tensors[next].type, program_.tensors[next].name);
+          step.then.push_back(copy_step(next, saved, op.node));
+          next = saved;
+          break;
+        }
+      loop.carried.push_back({state, next});
+    }
+    for (uint32_t i = 0; i < info.scans; ++i)
+      loop.scans.push_back({tensor(body.outputs[first + info.carried + i].value), tensor(op.results[info.carried + i])});
+    step.loop = std::move(loop);
+    steps.push_back(std::move(step));
+  }
+
+  const graph::Function &function_;
+  std::vector<ValueState> states_;
+  std::map<ValueId, Group> groups_;
+  std::map<ValueId, TensorId> tensors_;
+  std::vector<std::pair<TensorId, TensorId>> copies_;
+  Program program_;
+  int next_region_ = 0;
+  int visits_ = 0;
+  static constexpr bool all_users_constant_ = false;
+};
+
+} // namespace
+
+Program fuse(const graph::Function &function) { return Fuser(function).run(); }
+
+namespace {
+
+void print_steps(std::ostringstream &out, const Program &p, const Steps &steps, std::string indent) {
+  auto tensor = [&](TensorId t) {
+    const Tensor &x = p.tensors[t];
+    static constexpr const char *kKinds[] = {"input", "output", "constant", "t"};
+    return std::string(kKinds[static_cast<size_t>(x.kind)]) + "." + std::to_string(t) + ":" + graph::to_string(x.type);
+  };
+  for (const Step &s : steps) {
+    switch (s.kind) {
+    case Step::Kind::kDispatch:
+      out << indent << "dispatch @" << p.dispatches[s.dispatch].name << "(";
+      for (size_t i = 0; i < s.operands.size(); ++i)
+        out << (i ? ", " : "") << tensor(s.operands[i]);
+      out << ")\n";
+      break;
+    case Step::Kind::kCopy:
+      out << indent << "copy " << tensor(s.operands[0]) << " to " << tensor(s.operands[1]) << "\n";
+      break;
+    case Step::Kind::kReadScalar:
+      out << indent << "read_scalar " << tensor(s.operands[0]) << " as " << s.symbol.name() << "\n";
+      break;
+    case Step::Kind::kCheck:
+      out << indent << "check [" << s.condition.to_string() << "] \"" << s.text << "\"\n";
+      break;
+    case Step::Kind::kIf:
+      out << indent << "if [" << s.condition.to_string() << "] {\n";
+      print_steps(out, p, s.then, indent + "  ");
+      out << indent << "} else {\n";
+      print_steps(out, p, s.otherwise, indent + "  ");
+      out << indent << "}\n";
+      break;
+    case Step::Kind::kLoop:
+      out << indent << "loop " << s.loop->info.iteration.name();
+      if (s.loop->info.trip_count)
+        out << " trips [" << s.loop->info.trip_count->to_string() << "]";
+      if (s.loop->condition)
+        out << " while " << tensor(*s.loop->condition);
+      out << " {\n";
+      print_steps(out, p, s.then, indent + "  ");
+      for (const auto &c : s.loop->carried)
+        out << indent << "  carry " << tensor(c.next) << " to " << tensor(c.state) << "\n";
+      for (const auto &c : s.loop->scans)
+        out << indent << "  append " << tensor(c.slice) << " to " << tensor(c.whole) << "\n";
+      out << indent << "}\n";
+      break;
+    }
+  }
+}
+
+} // namespace
+
+std::string print(const Program &p) {
+  std::ostringstream out;
+  out << "program @" << p.name << " {\n";
+  print_steps(out, p, p.steps, "  ");
+  out << "}\n";
+  for (const dispatch::Dispatch &d : p.dispatches)
+    out << dispatch::print(d);
+  return out.str();
+}
+
+} // namespace ingot::aotc::fuse

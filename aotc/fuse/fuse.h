@@ -1,0 +1,87 @@
+// Fusion: graph -> steps, most of which are dispatches.
+//
+// Every tensor of the graph is either materialised (it has memory and one dispatch computes it: it is a root) or inlined
+// into the one root that uses it. Which, is decided backwards over the graph:
+//
+//   before                                    after
+//   %m = reduce max %x over j                 softmax: one dispatch over rows, root %p
+//   %d = sub %x, broadcast %m
+//   %e = exp %d
+//   %s = reduce add %e over j
+//   %p = div %e, broadcast %s
+//
+// Views (reshape, transpose, slice, broadcast, constant pad) become index expressions wherever they are used. A map is
+// inlined into the root if every use ends there and it would not be computed more than once per element of its row. A
+// contraction or convolution takes elementwise epilogues; at most one of them is in a dispatch, and no row reduction
+// beside it. Reshapes of materialised tensors share their memory.
+//
+// Assumes a verified graph. After it, no graph op is left: the steps and dispatches say everything.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "aotc/dispatch/dispatch.h"
+#include "aotc/graph/graph.h"
+
+namespace ingot::aotc::fuse {
+
+// Memory that dispatches read and write. Numbered over the function.
+using TensorId = uint32_t;
+
+struct Tensor {
+  enum class Kind : uint8_t { kInput, kOutput, kConstant, kTransient } kind = Kind::kTransient;
+  uint32_t index = 0;                                  // kInput, kOutput: position in the signature
+  graph::TensorType type;
+  std::string name;
+  std::shared_ptr<const graph::ConstantData> constant; // kConstant
+  bool splat = false;                                  // kConstant: one element, repeated over the type's dims
+};
+
+struct Step;
+using Steps = std::vector<Step>;
+
+struct LoopStep {
+  graph::LoopInfo info;
+  std::optional<TensorId> condition;                   // bool scalar, read after each iteration
+  struct Carried {
+    TensorId state, next;                              // next is copied to state after each iteration
+  };
+  std::vector<Carried> carried;
+  struct Scan {
+    TensorId slice, whole;                             // slice is copied to whole at iteration * bytes of slice
+  };
+  std::vector<Scan> scans;
+};
+
+struct Step {
+  enum class Kind : uint8_t { kDispatch, kCopy, kReadScalar, kCheck, kIf, kLoop } kind = Kind::kDispatch;
+  std::string node;                                    // source node, for messages
+  uint32_t dispatch = 0;                               // kDispatch: number in Program::dispatches
+  std::vector<TensorId> operands;                      // kDispatch: in the order of its operands; kCopy: {from, to};
+                                                       // kReadScalar: {tensor}
+  Symbol symbol;                                       // kReadScalar
+  Expr condition;                                      // kCheck, kIf
+  std::string text;                                    // kCheck
+  Steps then, otherwise;                               // kIf; kLoop: the body is `then`
+  std::optional<LoopStep> loop;
+};
+
+struct Program {
+  std::string name;
+  std::vector<graph::Signature> inputs, outputs;       // names; types are those of the tensors
+  std::vector<TensorId> input_tensors, output_tensors; // by position in the signature
+  std::vector<Symbol> dims;
+  std::vector<std::string> sites;
+  std::vector<Tensor> tensors;
+  std::vector<dispatch::Dispatch> dispatches;          // one per kDispatch step; deduplicated later
+  Steps steps;
+};
+
+Program fuse(const graph::Function &function);
+
+std::string print(const Program &program); // --emit=dispatches
+
+} // namespace ingot::aotc::fuse
