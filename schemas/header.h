@@ -10,7 +10,7 @@ constexpr uint32_t kFormatVersion = 1; // of what the writer writes
 constexpr uint32_t kReaderVersion = 1; // highest min_reader that this reader accepts
 constexpr uint64_t kKnownFeatures = 0; // required-feature bits that this reader knows
 constexpr uint32_t kHeaderSize = 64;
-constexpr uint32_t kMaxSegmentAlignment = 65536;
+constexpr uint32_t kMaxSegmentAlignment = 4096;
 
 struct Header {
   uint8_t magic[8];

@@ -44,7 +44,8 @@ enum class SlotKind : uint8_t {
   output = 3,    // a = output index
   transient = 4, // a = arena index, offset expression
   alias = 5,     // a = slot (a smaller index), offset expression
-  state = 6,     // lives as long as the context, zero at first; size is constant
+  state = 6,     // lives as long as the context, zero at first: a = state number, shared by the functions of a variant;
+                 // size is constant and the same everywhere
 };
 constexpr uint8_t kSlotKindCount = 7;
 

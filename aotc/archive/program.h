@@ -27,7 +27,7 @@ using program::SymbolKind;
 // Bytes stored outside the metadata, at a multiple of `alignment` (a power of two, at least 64) in the file.
 struct Segment {
   std::vector<uint8_t> bytes;
-  uint32_t alignment = 64;
+  uint32_t alignment = 64; // 64 .. 4096
   SegmentKind kind = SegmentKind::weights;
   std::string name; // for people: "weights", "llvm-cpu.elf"
 };
@@ -63,7 +63,7 @@ struct TensorSpec {
 // A place for bytes. See SlotKind for the meaning of the fields of each kind.
 struct Slot {
   SlotKind kind = SlotKind::transient;
-  uint32_t of = 0;             // segment, input, output, arena or slot index
+  uint32_t of = 0;             // segment, input, output, arena or slot index, or state number
   uint32_t offset = kNone;     // expression: transient, alias (byte offset from the start of what `of` names)
   uint32_t size = kNone;       // expression: byte size, every kind (constant for constant, splat, state)
   uint64_t segment_offset = 0; // constant: byte offset in the segment
