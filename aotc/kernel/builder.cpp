@@ -614,6 +614,16 @@ ValueId Builder::subgroup(Opcode op, ValueId value) {
   return append_value(std::move(out), type);
 }
 
+ValueId Builder::subgroup_shuffle(ValueId value, ValueId lane) {
+  Type type = type_of(value);
+  require(type.lanes == 1 && type.scalar != Scalar::kBool, Opcode::kSubgroupShuffle, "takes a scalar number");
+  require(type_of(lane) == Type(Scalar::kI32), Opcode::kSubgroupShuffle, "the lane is an i32");
+  Op out;
+  out.code = Opcode::kSubgroupShuffle;
+  out.operands = {value, lane};
+  return append_value(std::move(out), type);
+}
+
 void Builder::error_if(ValueId condition, int64_t code, int64_t site) {
   require(type_of(condition) == Type(Scalar::kBool), Opcode::kError, "the condition is not a bool scalar");
   Op op;

@@ -85,6 +85,7 @@ class Builder {
                     const std::function<Values(const Values &)> &body);
   void barrier();
   ValueId subgroup(Opcode op, ValueId value);
+  ValueId subgroup_shuffle(ValueId value, ValueId lane); // lane is i32
   void error_if(ValueId condition, int64_t code, int64_t site);
 
   Type type_of(ValueId value) const { return kernel_.types[value]; }

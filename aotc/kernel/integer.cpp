@@ -82,7 +82,20 @@ float half_to_float(uint16_t bits) {
 }
 
 uint16_t double_to_half(double value) { return round_to_16(value, 10, 15); }
-uint16_t float_to_half(float value) { return round_to_16(value, 10, 15); }
+
+uint16_t float_to_half(float value) {
+  uint32_t bits = std::bit_cast<uint32_t>(value), sign = bits >> 16 & 0x8000, magnitude = bits & 0x7fffffff;
+  if (magnitude > 0x7f800000)
+    return static_cast<uint16_t>(sign | 0x7e00 | (magnitude >> 13 & 0x3ff));
+  if (magnitude >= 0x47800000) // 65536
+    return static_cast<uint16_t>(sign | 0x7c00);
+  if (magnitude < 0x38800000) { // below 2^-14: the sum's last place is a half's denormal quantum
+    uint32_t sum = std::bit_cast<uint32_t>(std::bit_cast<float>(magnitude) + 0.5f);
+    return static_cast<uint16_t>(sign | (sum - std::bit_cast<uint32_t>(0.5f)));
+  }
+  return static_cast<uint16_t>(sign | ((magnitude + 0xfff + (magnitude >> 13 & 1) - (112u << 23)) >> 13));
+}
+
 float bfloat_to_float(uint16_t bits) { return std::bit_cast<float>(static_cast<uint32_t>(bits) << 16); }
 uint16_t double_to_bfloat(double value) { return round_to_16(value, 7, 127); }
 

@@ -1,0 +1,734 @@
+// Runs kernels: flattening of the op tree into instructions over slots, then execution of a workgroup's threads in
+// lockstep. See interpreter_ops.h for slots and for ops without side effects.
+#include "aotc/kernel/interpreter.h"
+
+#include <algorithm>
+#include <bit>
+#include <cstring>
+#include <limits>
+
+#include "aotc/base/error.h"
+#include "aotc/kernel/integer.h"
+#include "aotc/kernel/interpreter_ops.h"
+#include "aotc/kernel/text.h"
+#include "aotc/kernel/verifier.h"
+
+namespace ingot::aotc::kernel {
+
+using interp::Block;
+using interp::Control;
+using interp::Copy;
+using interp::Instruction;
+
+// ---- Flattening
+
+struct Interpreter::Program {
+  Kernel kernel;
+  uint32_t threads = 1;
+  uint32_t mask_depth = 1; // nesting of regions
+  size_t slot_bytes = 0;
+  size_t staging_bytes = 0; // for parallel copies
+  std::vector<size_t> slots;          // by value
+  std::vector<Instruction> prologue;  // leaves that are the same for every workgroup
+  Block body;
+  std::vector<Control> controls;
+
+  explicit Program(const Kernel &source);
+  size_t bytes_of(ValueId value) const {
+    Type type = kernel.types[value];
+    return size_t{byte_size(type.scalar)} * type.lanes;
+  }
+  Block flatten(const Region &region, uint32_t depth);
+  std::vector<Copy> copies(const Values &from, const Values &to, size_t skip, bool &staged);
+};
+
+std::vector<Copy> Interpreter::Program::copies(const Values &from, const Values &to, size_t skip, bool &staged) {
+  std::vector<Copy> list;
+  staged = false;
+  size_t total = 0;
+  for (size_t k = 0; k < to.size(); ++k) {
+    ValueId source = from[k + skip];
+    if (source == to[k])
+      continue;
+    list.push_back({slots[source], slots[to[k]], static_cast<uint32_t>(bytes_of(source))});
+    total += bytes_of(source) * threads;
+    for (size_t j = 0; j < to.size(); ++j)
+      staged |= source == to[j];
+  }
+  staging_bytes = std::max(staging_bytes, total);
+  return list;
+}
+
+Interpreter::Program::Program(const Kernel &source) : kernel(source) {
+  if (std::string problem = verify(kernel); !problem.empty())
+    throw InternalError("interpreter: " + problem);
+  threads = kernel.local_size[0] * kernel.local_size[1] * kernel.local_size[2];
+  slots.resize(kernel.types.size());
+  for (ValueId v = 0; v < kernel.types.size(); ++v) {
+    slots[v] = slot_bytes;
+    slot_bytes += (bytes_of(v) * threads + 15) & ~size_t{15};
+  }
+  body = flatten(kernel.body, 0);
+}
+
+Block Interpreter::Program::flatten(const Region &region, uint32_t depth) {
+  mask_depth = std::max(mask_depth, depth + 1);
+  Block block;
+  for (const Op &op : region.ops) {
+    if (op.code == Opcode::kYield || op.code == Opcode::kPrefetch)
+      continue;
+    Instruction in;
+    in.code = op.code;
+    in.op = &op;
+    in.imm = op.imm;
+    in.imm2 = op.imm2;
+    in.fimm = op.fimm;
+    in.memory = op.memory;
+    in.align = op.align;
+    in.lane_numbers = op.imms.data();
+    if (op.regions.empty()) {
+      in.operand_count = static_cast<uint32_t>(op.operands.size());
+      for (size_t k = 0; k < op.operands.size(); ++k)
+        in.operand[k] = slots[op.operands[k]];
+      if (!op.operands.empty())
+        in.operand_lanes = kernel.types[op.operands[0]].lanes;
+    }
+    ValueId shape = op.results.empty() ? kNoValue : op.results[0];
+    if (op.code == Opcode::kStore || op.code == Opcode::kStorePart || op.code == Opcode::kScatter)
+      shape = op.operands[1];
+    if (op.code == Opcode::kStoreIf)
+      shape = op.operands[2];
+    if (shape != kNoValue) {
+      in.lanes = kernel.types[shape].lanes;
+      in.scalar = kernel.types[shape].scalar;
+      in.element_bytes = byte_size(in.scalar);
+    }
+    if (!op.results.empty())
+      in.result = slots[op.results[0]];
+    in.pure = interp::find_pure(kernel, op);
+    if (op.code == Opcode::kMad && is_float(in.scalar)) {
+      in.unfused = interp::find_unfused_mad(kernel.types[shape]);
+      in.operand_count = 3;
+    }
+    if (is_leaf(op.code) && op.code != Opcode::kGroupId) {
+      prologue.push_back(in);
+      continue;
+    }
+    if (!op.regions.empty()) {
+      Control control;
+      control.depth = depth;
+      auto leave = [&](const Values &from, const Values &to, size_t skip) {
+        bool staged = false;
+        control.leave.push_back(copies(from, to, skip, staged));
+        control.staged.push_back(staged);
+      };
+      bool ignored = false;
+      const Region &first = op.regions[0];
+      const Values &yields = first.ops.back().operands;
+      if (op.code == Opcode::kFor) {
+        Values carried(first.params.begin() + 1, first.params.end());
+        control.enter = copies(op.operands, carried, 3, ignored);
+        leave(yields, carried, 0);
+        leave(carried, op.results, 0);
+        control.induction = slots[first.params[0]];
+        for (size_t k = 0; k < 3; ++k)
+          in.operand[k] = slots[op.operands[k]];
+        in.scalar = kernel.types[op.operands[0]].scalar;
+        in.element_bytes = byte_size(in.scalar);
+      } else if (op.code == Opcode::kIf) {
+        in.operand[0] = slots[op.operands[0]];
+        leave(yields, op.results, 0);
+        leave(op.regions[1].ops.back().operands, op.results, 0);
+      } else {
+        const Region &second = op.regions[1];
+        control.enter = copies(op.operands, first.params, 0, ignored);
+        leave(yields, second.params, 1);
+        leave(second.ops.back().operands, first.params, 0);
+        leave(yields, op.results, 1);
+        control.condition = slots[yields[0]];
+      }
+      in.extra = static_cast<uint32_t>(controls.size());
+      controls.emplace_back();
+      for (const Region &part : op.regions)
+        control.blocks.push_back(flatten(part, depth + 1));
+      controls[in.extra] = std::move(control);
+    }
+    block.instructions.push_back(in);
+  }
+  return block;
+}
+
+// ---- Running
+
+namespace {
+
+struct Failure {
+  std::string message;
+};
+
+// The active threads: those t in [begin, end) with bits[t] set; `bits` may be anything where all of them are.
+struct Mask {
+  uint8_t *bits = nullptr;
+  uint32_t begin = 0, end = 0, count = 0;
+  bool full() const { return count == end - begin; }
+  bool has(uint32_t t) const { return full() || bits[t]; }
+};
+
+// Who touched an element since the last barrier. Pages are made when first touched.
+struct Shadow {
+  uint32_t write_epoch = 0, read_epoch = 0;
+  uint32_t writer = 0, reader = 0;
+};
+constexpr uint32_t kAtomic = ~0u, kSeveral = ~0u - 1;
+constexpr size_t kPage = 1024;
+
+struct MemoryState {
+  uint8_t *data = nullptr;
+  uint64_t elements = 0;
+  size_t thread_stride = 0; // bytes; private arrays
+  std::vector<uint8_t> own; // arrays
+  bool checked = false;     // for races
+  std::vector<std::unique_ptr<Shadow[]>> pages;
+};
+
+} // namespace
+
+namespace interp {
+
+class Machine {
+ public:
+  Machine(const Kernel &kernel, const std::vector<Control> &controls, uint32_t threads, const RunOptions &options)
+      : kernel_(kernel), controls_(controls), options_(options), threads_(threads) {}
+
+  void bind(std::span<const Binding> bindings);
+  void allocate(size_t slot_bytes, size_t staging_bytes, uint32_t depth) {
+    slots_.assign(slot_bytes + 64, 0);
+    staging_.resize(staging_bytes + 64);
+    masks_.assign(size_t{depth + 1} * threads_, 1);
+  }
+  void start(const std::vector<Instruction> &prologue);
+  void group(const Block &body, uint64_t linear);
+  uint64_t error_word() const { return error_word_; }
+  uint64_t ops() const { return ops_; }
+
+ private:
+  void run(const Block &block, const Mask &mask);
+  void step(const Instruction &in, const Mask &mask);
+  void for_loop(const Instruction &in, const Mask &mask);
+  void if_else(const Instruction &in, const Mask &mask);
+  void while_loop(const Instruction &in, const Mask &mask);
+  void memory_op(const Instruction &in, const Mask &mask);
+  void subgroup_op(const Instruction &in, const Mask &mask);
+  void copy(const std::vector<Copy> &list, bool staged, const Mask &mask);
+  void spend(uint64_t ops);
+
+  template <class T> T *slot(size_t offset, uint32_t thread, uint32_t lanes = 1) {
+    return reinterpret_cast<T *>(slots_.data() + offset) + size_t{thread} * lanes;
+  }
+  int64_t integer(size_t offset, Scalar scalar, uint32_t thread);
+  void set_integer(size_t offset, Scalar scalar, uint32_t thread, int64_t value);
+
+  // The address of elements [index, index + n) of a memory, checked.
+  uint8_t *access(const Instruction &in, MemoryState &memory, uint32_t thread, int64_t index, uint32_t n, bool write,
+                  bool atomic = false);
+  void touch(const Instruction &in, MemoryState &memory, uint32_t thread, uint64_t element, bool write, bool atomic);
+  [[noreturn]] void fail(const Instruction &in, uint32_t thread, const std::string &what) const;
+
+  const Kernel &kernel_;
+  const std::vector<Control> &controls_;
+  const RunOptions &options_;
+  uint32_t threads_;
+  std::vector<uint8_t> slots_, staging_, masks_;
+  std::vector<MemoryState> memories_;
+  std::array<uint64_t, 3> group_ = {0, 0, 0};
+  uint32_t epoch_ = 0;
+  uint64_t error_word_ = 0, ops_ = 0;
+};
+
+void Machine::fail(const Instruction &in, uint32_t thread, const std::string &what) const {
+  auto triple = [](uint64_t x, uint64_t y, uint64_t z) {
+    return "(" + std::to_string(x) + ", " + std::to_string(y) + ", " + std::to_string(z) + ")";
+  };
+  uint32_t x = kernel_.local_size[0], y = kernel_.local_size[1];
+  std::string op = print_op(kernel_, *in.op);
+  op = op.substr(0, op.find('\n'));
+  throw Failure{"kernel " + kernel_.name + ": " + what + ", by thread " +
+                triple(thread % x, thread / x % y, thread / x / y) + " of group " +
+                triple(group_[0], group_[1], group_[2]) + ", in: " + op};
+}
+
+void Machine::spend(uint64_t ops) {
+  ops_ += ops;
+  if (options_.fuel != 0 && ops_ > options_.fuel)
+    throw Failure{"kernel " + kernel_.name + ": out of fuel after " + std::to_string(options_.fuel) + " ops"};
+}
+
+int64_t Machine::integer(size_t offset, Scalar scalar, uint32_t thread) {
+  switch (scalar) {
+  case Scalar::kBool: return *slot<uint8_t>(offset, thread);
+  case Scalar::kI8: return *slot<int8_t>(offset, thread);
+  case Scalar::kI16: return *slot<int16_t>(offset, thread);
+  case Scalar::kI32: return *slot<int32_t>(offset, thread);
+  default: return *slot<int64_t>(offset, thread);
+  }
+}
+
+void Machine::set_integer(size_t offset, Scalar scalar, uint32_t thread, int64_t value) {
+  switch (scalar) {
+  case Scalar::kI8: *slot<int8_t>(offset, thread) = static_cast<int8_t>(value); break;
+  case Scalar::kI16: *slot<int16_t>(offset, thread) = static_cast<int16_t>(value); break;
+  case Scalar::kI32: *slot<int32_t>(offset, thread) = static_cast<int32_t>(value); break;
+  default: *slot<int64_t>(offset, thread) = value;
+  }
+}
+
+void Machine::bind(std::span<const Binding> bindings) {
+  size_t buffers = kernel_.buffer_count();
+  if (bindings.size() != buffers)
+    throw Failure{"kernel " + kernel_.name + ": " + std::to_string(buffers) + " buffers are needed, " +
+                  std::to_string(bindings.size()) + " are bound"};
+  if (options_.params.size() != kernel_.params.size())
+    throw Failure{"kernel " + kernel_.name + ": " + std::to_string(kernel_.params.size()) + " params are needed, " +
+                  std::to_string(options_.params.size()) + " are given"};
+  for (size_t i = 0; i < kernel_.params.size(); ++i) {
+    const Param &param = kernel_.params[i];
+    int64_t value = options_.params[i];
+    if (!is_float(param.type) && (value < param.min || value > param.max))
+      throw Failure{"kernel " + kernel_.name + ": param " + param.name + " is " + std::to_string(value) +
+                    ", outside its range " + std::to_string(param.min) + " to " + std::to_string(param.max)};
+  }
+  memories_.resize(kernel_.memories.size());
+  for (size_t i = 0; i < memories_.size(); ++i) {
+    const Memory &memory = kernel_.memories[i];
+    MemoryState &state = memories_[i];
+    size_t size = byte_size(memory.type);
+    if (memory.space == Space::kBuffer) {
+      state.data = static_cast<uint8_t *>(bindings[i].data);
+      state.elements = bindings[i].bytes / size;
+    } else {
+      size_t copies = memory.space == Space::kPrivate ? threads_ : 1;
+      state.elements = memory.count;
+      state.thread_stride = memory.space == Space::kPrivate ? memory.count * size : 0;
+      state.own.resize(memory.count * size * copies);
+      state.data = state.own.data();
+    }
+    state.checked = options_.check_races && threads_ > 1 && memory.space != Space::kPrivate &&
+                    (memory.space == Space::kWorkgroup || memory.access != Access::kRead);
+    if (state.checked)
+      state.pages.resize(state.elements / kPage + 1);
+  }
+}
+
+void Machine::start(const std::vector<Instruction> &prologue) {
+  for (const Instruction &in : prologue) {
+    if (in.pure) {
+      in.pure(slots_.data(), in, 0, threads_);
+      continue;
+    }
+    for (uint32_t t = 0; t < threads_; ++t) {
+      uint32_t x = kernel_.local_size[0], y = kernel_.local_size[1];
+      uint32_t local[3] = {t % x, t / x % y, t / x / y};
+      if (in.code == Opcode::kLocalId)
+        *slot<int64_t>(in.result, t) = local[in.imm];
+      else if (in.code == Opcode::kGridSize)
+        *slot<int64_t>(in.result, t) = options_.grid[static_cast<size_t>(in.imm)];
+      else if (in.scalar == Scalar::kF32)
+        *slot<uint32_t>(in.result, t) = static_cast<uint32_t>(options_.params[static_cast<size_t>(in.imm)]);
+      else
+        set_integer(in.result, in.scalar, t, options_.params[static_cast<size_t>(in.imm)]);
+    }
+  }
+}
+
+void Machine::group(const Block &body, uint64_t linear) {
+  group_ = {linear % options_.grid[0], linear / options_.grid[0] % options_.grid[1],
+            linear / options_.grid[0] / options_.grid[1]};
+  ++epoch_;
+  for (MemoryState &memory : memories_)
+    std::fill(memory.own.begin(), memory.own.end(), uint8_t{0xff}); // what is read before it is written stands out
+  run(body, Mask{masks_.data(), 0, threads_, threads_});
+}
+
+void Machine::run(const Block &block, const Mask &mask) {
+  spend(block.instructions.size() * mask.count);
+  uint8_t *slots = slots_.data();
+  for (const Instruction &in : block.instructions) {
+    if (in.pure && !in.unfused)
+      in.pure(slots, in, mask.begin, mask.end);
+    else
+      step(in, mask);
+  }
+}
+
+void Machine::step(const Instruction &in, const Mask &mask) {
+  switch (in.code) {
+  case Opcode::kMad:
+    (options_.mad_fused ? in.pure : in.unfused)(slots_.data(), in, mask.begin, mask.end);
+    return;
+  case Opcode::kGroupId:
+    for (uint32_t t = mask.begin; t < mask.end; ++t)
+      *slot<int64_t>(in.result, t) = static_cast<int64_t>(group_[static_cast<size_t>(in.imm)]);
+    return;
+  case Opcode::kFor: return for_loop(in, mask);
+  case Opcode::kIf: return if_else(in, mask);
+  case Opcode::kWhile: return while_loop(in, mask);
+  case Opcode::kBarrier:
+    if (mask.count != threads_)
+      fail(in, mask.begin, "barrier that only " + std::to_string(mask.count) + " of " + std::to_string(threads_) +
+                               " threads reach");
+    ++epoch_;
+    return;
+  case Opcode::kError:
+    for (uint32_t t = mask.begin; t < mask.end && error_word_ == 0; ++t)
+      if (mask.has(t) && *slot<uint8_t>(in.operand[0], t))
+        error_word_ = static_cast<uint64_t>(in.imm2) << 32 | static_cast<uint32_t>(in.imm);
+    return;
+  case Opcode::kSubgroupAdd:
+  case Opcode::kSubgroupMin:
+  case Opcode::kSubgroupMax:
+  case Opcode::kSubgroupShuffle: return subgroup_op(in, mask);
+  default: return memory_op(in, mask);
+  }
+}
+
+// ---- Control
+
+void Machine::copy(const std::vector<Copy> &list, bool staged, const Mask &mask) {
+  if (mask.count == 0)
+    return;
+  auto move = [&](const Copy &c, uint8_t *to, const uint8_t *from) {
+    if (mask.full()) {
+      std::memcpy(to + size_t{mask.begin} * c.bytes, from + size_t{mask.begin} * c.bytes,
+                  size_t{mask.end - mask.begin} * c.bytes);
+      return;
+    }
+    for (uint32_t t = mask.begin; t < mask.end; ++t)
+      if (mask.bits[t])
+        std::memcpy(to + size_t{t} * c.bytes, from + size_t{t} * c.bytes, c.bytes);
+  };
+  if (!staged) {
+    for (const Copy &c : list)
+      move(c, slots_.data() + c.to, slots_.data() + c.from);
+    return;
+  }
+  size_t offset = 0;
+  for (const Copy &c : list) {
+    move(c, staging_.data() + offset, slots_.data() + c.from);
+    offset += size_t{c.bytes} * threads_;
+  }
+  offset = 0;
+  for (const Copy &c : list) {
+    move(c, slots_.data() + c.to, staging_.data() + offset);
+    offset += size_t{c.bytes} * threads_;
+  }
+}
+
+namespace {
+
+// The threads of `outer` for which keep(t), in `bits`.
+template <class Keep> Mask narrow_mask(const Mask &outer, uint8_t *bits, Keep keep) {
+  Mask mask{bits, outer.end, outer.begin, 0};
+  for (uint32_t t = outer.begin; t < outer.end; ++t) {
+    bits[t] = outer.has(t) && keep(t);
+    if (bits[t]) {
+      mask.begin = std::min(mask.begin, t);
+      mask.end = t + 1;
+      ++mask.count;
+    }
+  }
+  if (mask.count == 0)
+    mask.begin = mask.end = outer.begin;
+  return mask;
+}
+
+} // namespace
+
+void Machine::for_loop(const Instruction &in, const Mask &mask) {
+  const Control &control = controls_[in.extra];
+  uint8_t *bits = masks_.data() + size_t{control.depth + 1} * threads_;
+  copy(control.enter, false, mask);
+  for (uint32_t t = mask.begin; t < mask.end; ++t) {
+    if (!mask.has(t))
+      continue;
+    if (integer(in.operand[2], in.scalar, t) <= 0)
+      fail(in, t, "loop with step " + std::to_string(integer(in.operand[2], in.scalar, t)));
+    set_integer(control.induction, in.scalar, t, integer(in.operand[0], in.scalar, t));
+  }
+  Mask active = narrow_mask(mask, bits, [&](uint32_t t) {
+    return integer(control.induction, in.scalar, t) < integer(in.operand[1], in.scalar, t);
+  });
+  int64_t limit = INT64_MAX >> (64 - bit_width(in.scalar));
+  while (active.count > 0) {
+    run(control.blocks[0], active);
+    copy(control.leave[0], control.staged[0], active);
+    spend(active.count);
+    active = narrow_mask(active, bits, [&](uint32_t t) {
+      int64_t i = integer(control.induction, in.scalar, t), step = integer(in.operand[2], in.scalar, t);
+      if (i > limit - step)
+        return false; // the next one would not fit its type, so it is past any bound
+      set_integer(control.induction, in.scalar, t, i + step);
+      return i + step < integer(in.operand[1], in.scalar, t);
+    });
+  }
+  copy(control.leave[1], false, mask);
+}
+
+void Machine::if_else(const Instruction &in, const Mask &mask) {
+  const Control &control = controls_[in.extra];
+  uint8_t *bits = masks_.data() + size_t{control.depth + 1} * threads_;
+  for (size_t side = 0; side < 2; ++side) {
+    Mask active = narrow_mask(mask, bits, [&](uint32_t t) { return (*slot<uint8_t>(in.operand[0], t) != 0) == (side == 0); });
+    if (active.count == 0)
+      continue;
+    run(control.blocks[side], active);
+    copy(control.leave[side], control.staged[side], active);
+  }
+}
+
+void Machine::while_loop(const Instruction &in, const Mask &mask) {
+  const Control &control = controls_[in.extra];
+  uint8_t *bits = masks_.data() + size_t{control.depth + 1} * threads_;
+  copy(control.enter, false, mask);
+  Mask active = narrow_mask(mask, bits, [](uint32_t) { return true; });
+  while (active.count > 0) {
+    run(control.blocks[0], active);
+    spend(active.count);
+    copy(control.leave[2], false, active); // overwritten by a later turn of the same thread
+    active = narrow_mask(active, bits, [&](uint32_t t) { return *slot<uint8_t>(control.condition, t) != 0; });
+    if (active.count == 0)
+      break;
+    copy(control.leave[0], control.staged[0], active);
+    run(control.blocks[1], active);
+    copy(control.leave[1], control.staged[1], active);
+  }
+}
+
+// ---- Memory
+
+void Machine::touch(const Instruction &in, MemoryState &memory, uint32_t thread, uint64_t element, bool write,
+                    bool atomic) {
+  auto &page = memory.pages[element / kPage];
+  if (!page)
+    page = std::make_unique<Shadow[]>(kPage);
+  Shadow &shadow = page[element % kPage];
+  uint32_t me = atomic ? kAtomic : thread;
+  auto race = [&](const char *what) {
+    fail(in, thread, std::string("race: ") + what + " element " + std::to_string(element) + " of @" +
+                         kernel_.memories[in.memory].name + " without a barrier between");
+  };
+  if (shadow.write_epoch == epoch_ && shadow.writer != me)
+    race(write ? "two threads write" : "a thread reads what another one writes,");
+  if (write) {
+    if (shadow.read_epoch == epoch_ && shadow.reader != thread)
+      race("a thread writes what another one reads,");
+    shadow.write_epoch = epoch_;
+    shadow.writer = me;
+  } else {
+    shadow.reader = shadow.read_epoch == epoch_ && shadow.reader != thread ? kSeveral : thread;
+    shadow.read_epoch = epoch_;
+  }
+}
+
+uint8_t *Machine::access(const Instruction &in, MemoryState &memory, uint32_t thread, int64_t index, uint32_t n,
+                         bool write, bool atomic) {
+  uint64_t first = static_cast<uint64_t>(index);
+  if (first >= memory.elements || memory.elements - first < n)
+    fail(in, thread, "access out of range: elements " + std::to_string(index) + " to " +
+                         std::to_string(wrapping_add(index, n - 1)) + " of @" + kernel_.memories[in.memory].name +
+                         ", which has " + std::to_string(memory.elements));
+  if (in.align > 1 && first % in.align != 0)
+    fail(in, thread, "index " + std::to_string(index) + " of @" + kernel_.memories[in.memory].name +
+                         " is not a multiple of the alignment " + std::to_string(in.align));
+  if (memory.checked)
+    for (uint32_t k = 0; k < n; ++k)
+      touch(in, memory, thread, first + k, write, atomic);
+  return memory.data + memory.thread_stride * thread + first * byte_size(kernel_.memories[in.memory].type);
+}
+
+void Machine::memory_op(const Instruction &in, const Mask &mask) {
+  MemoryState &memory = memories_[in.memory];
+  const size_t bytes = in.element_bytes;
+  const uint32_t lanes = in.lanes;
+  const bool is_bool = in.scalar == Scalar::kBool;
+  // Stored bools are 0 or 1; what is loaded counts as true where it is not 0.
+  auto load = [&](uint8_t *to, const uint8_t *from, uint32_t n) {
+    if (!is_bool)
+      std::memcpy(to, from, n * bytes);
+    else
+      for (uint32_t k = 0; k < n; ++k)
+        to[k] = from[k] != 0;
+  };
+  for (uint32_t t = mask.begin; t < mask.end; ++t) {
+    if (!mask.has(t))
+      continue;
+    auto value_at = [&](size_t offset) { return slots_.data() + offset + size_t{t} * lanes * bytes; };
+    switch (in.code) {
+    case Opcode::kLoad:
+      load(value_at(in.result), access(in, memory, t, *slot<int64_t>(in.operand[0], t), lanes, false), lanes);
+      break;
+    case Opcode::kStore:
+      std::memcpy(access(in, memory, t, *slot<int64_t>(in.operand[0], t), lanes, true), value_at(in.operand[1]),
+                  lanes * bytes);
+      break;
+    case Opcode::kLoadPart:
+    case Opcode::kStorePart: {
+      bool write = in.code == Opcode::kStorePart;
+      int64_t count = *slot<int64_t>(in.operand[write ? 2 : 1], t);
+      uint32_t n = static_cast<uint32_t>(std::clamp<int64_t>(count, 0, lanes));
+      if (!write)
+        std::memcpy(value_at(in.result), value_at(in.operand[2]), lanes * bytes);
+      if (n == 0)
+        break;
+      uint8_t *place = access(in, memory, t, *slot<int64_t>(in.operand[0], t), n, write);
+      if (write)
+        std::memcpy(place, value_at(in.operand[1]), n * bytes);
+      else
+        load(value_at(in.result), place, n);
+      break;
+    }
+    case Opcode::kLoadIf:
+    case Opcode::kStoreIf: {
+      bool write = in.code == Opcode::kStoreIf;
+      const uint8_t *condition = slot<uint8_t>(in.operand[0], t, in.operand_lanes);
+      int64_t index = *slot<int64_t>(in.operand[1], t);
+      uint8_t *value = value_at(write ? in.operand[2] : in.result);
+      if (!write)
+        std::memcpy(value, value_at(in.operand[2]), lanes * bytes);
+      uint32_t width = in.operand_lanes == 1 ? lanes : 1; // elements that one bool decides
+      for (uint32_t k = 0; k < lanes; k += width) {
+        if (!condition[in.operand_lanes == 1 ? 0 : k])
+          continue;
+        uint8_t *place = access(in, memory, t, index + k, width, write);
+        if (write)
+          std::memcpy(place, value + k * bytes, width * bytes);
+        else
+          load(value + k * bytes, place, width);
+      }
+      break;
+    }
+    case Opcode::kGather:
+    case Opcode::kScatter: {
+      bool write = in.code == Opcode::kScatter;
+      const int64_t *indices = slot<int64_t>(in.operand[0], t, lanes);
+      uint32_t mask_operand = write ? 2 : 1;
+      const uint8_t *keep = in.operand_count == 3 ? slot<uint8_t>(in.operand[mask_operand], t, lanes) : nullptr;
+      uint8_t *value = value_at(write ? in.operand[1] : in.result);
+      if (!write && keep)
+        std::memcpy(value, value_at(in.operand[2]), lanes * bytes);
+      for (uint32_t k = 0; k < lanes; ++k) {
+        if (keep && !keep[k])
+          continue;
+        uint8_t *place = access(in, memory, t, indices[k], 1, write);
+        if (write)
+          std::memcpy(place, value + k * bytes, bytes);
+        else
+          load(value + k * bytes, place, 1);
+      }
+      break;
+    }
+    case Opcode::kAtomicAdd:
+    case Opcode::kAtomicMin:
+    case Opcode::kAtomicMax: {
+      uint8_t *place = access(in, memory, t, *slot<int64_t>(in.operand[0], t), 1, true, true);
+      uint64_t raw = 0;
+      std::memcpy(&raw, place, bytes);
+      int64_t old = sign_extend(static_cast<int64_t>(raw), bit_width(in.scalar)), next = 0;
+      Opcode op = in.code == Opcode::kAtomicAdd   ? Opcode::kAdd
+                  : in.code == Opcode::kAtomicMin ? Opcode::kMin
+                                                  : Opcode::kMax;
+      fold_integer(op, in.scalar, old, integer(in.operand[1], in.scalar, t), next);
+      std::memcpy(place, &next, bytes);
+      set_integer(in.result, in.scalar, t, old);
+      break;
+    }
+    default: fail(in, t, "op that the interpreter does not know");
+    }
+  }
+}
+
+// ---- Subgroups
+
+void Machine::subgroup_op(const Instruction &in, const Mask &mask) {
+  const uint32_t size = options_.subgroup_size;
+  if (mask.count != threads_)
+    fail(in, mask.begin, "subgroup op that only " + std::to_string(mask.count) + " of " + std::to_string(threads_) +
+                             " threads reach");
+  std::vector<uint8_t> source(slots_.begin() + static_cast<ptrdiff_t>(in.operand[0]),
+                              slots_.begin() + static_cast<ptrdiff_t>(in.operand[0] + threads_ * in.element_bytes));
+  if (in.code == Opcode::kSubgroupShuffle) {
+    for (uint32_t t = 0; t < threads_; ++t) {
+      uint32_t lane = static_cast<uint32_t>(*slot<int32_t>(in.operand[1], t)) & (size - 1);
+      uint32_t from = std::min(t / size * size + lane, threads_ - 1);
+      std::memcpy(slots_.data() + in.result + size_t{t} * in.element_bytes, source.data() + size_t{from} * in.element_bytes,
+                  in.element_bytes);
+    }
+    return;
+  }
+  // A halving tree over the subgroup, on the op's own elementwise function; missing threads take no part.
+  Op op;
+  op.code = in.code == Opcode::kSubgroupAdd ? Opcode::kAdd : in.code == Opcode::kSubgroupMin ? Opcode::kMin : Opcode::kMax;
+  op.operands = in.op->operands;
+  op.results = in.op->results;
+  Pure combine = find_pure(kernel_, op);
+  for (uint32_t base = 0; base < threads_; base += size) {
+    uint32_t n = std::min(size, threads_ - base);
+    uint8_t work[3 * 8];
+    Instruction pair;
+    pair.operand[0] = 0;
+    pair.operand[1] = 8;
+    pair.result = 16;
+    for (uint32_t half = size / 2; half > 0; half /= 2)
+      for (uint32_t k = 0; k < half && k + half < n; ++k) {
+        std::memcpy(work, &source[size_t{base + k} * in.element_bytes], in.element_bytes);
+        std::memcpy(work + 8, &source[size_t{base + k + half} * in.element_bytes], in.element_bytes);
+        combine(work, pair, 0, 1);
+        std::memcpy(&source[size_t{base + k} * in.element_bytes], work + 16, in.element_bytes);
+      }
+    for (uint32_t k = 0; k < n; ++k)
+      std::memcpy(slots_.data() + in.result + size_t{base + k} * in.element_bytes,
+                  &source[size_t{base} * in.element_bytes], in.element_bytes);
+  }
+}
+
+} // namespace interp
+
+// ---- Entry
+
+Interpreter::Interpreter(const Kernel &kernel) : program_(std::make_unique<const Program>(kernel)) {}
+Interpreter::~Interpreter() = default;
+Interpreter::Interpreter(Interpreter &&) noexcept = default;
+
+RunResult Interpreter::run(std::span<const Binding> bindings, const RunOptions &options) const {
+  RunResult result;
+  interp::Machine machine(program_->kernel, program_->controls, program_->threads, options);
+  try {
+    if (!std::has_single_bit(options.subgroup_size))
+      throw Failure{"the subgroup size " + std::to_string(options.subgroup_size) + " is no power of two"};
+    machine.bind(bindings);
+    machine.allocate(program_->slot_bytes, program_->staging_bytes, program_->mask_depth);
+    machine.start(program_->prologue);
+    uint64_t total = uint64_t{options.grid[0]} * options.grid[1] * options.grid[2];
+    if (options.groups.empty()) {
+      for (uint64_t g = 0; g < total; ++g)
+        machine.group(program_->body, g);
+    } else {
+      for (uint64_t g : options.groups) {
+        if (g >= total)
+          throw Failure{"workgroup " + std::to_string(g) + " is outside the grid of " + std::to_string(total)};
+        machine.group(program_->body, g);
+      }
+    }
+    result.ok = true;
+  } catch (const Failure &failure) {
+    result.message = failure.message;
+  }
+  result.error_word = machine.error_word();
+  result.ops = machine.ops();
+  return result;
+}
+
+RunResult interpret(const Kernel &kernel, std::span<const Binding> bindings, const RunOptions &options) {
+  return Interpreter(kernel).run(bindings, options);
+}
+
+} // namespace ingot::aotc::kernel
