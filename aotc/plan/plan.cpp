@@ -1,0 +1,501 @@
+// Steps to an archive function: live ranges, slots, expressions, command words.
+#include "aotc/plan/plan.h"
+
+#include <algorithm>
+#include <cstring>
+#include <functional>
+#include <set>
+
+#include "aotc/archive/commands.h"
+#include "aotc/base/error.h"
+#include "aotc/plan/memory.h"
+
+namespace ingot::aotc::plan {
+
+using fuse::Program;
+using fuse::Step;
+using fuse::Steps;
+using fuse::Tensor;
+using fuse::TensorId;
+
+uint64_t WeightPool::add(const std::vector<uint8_t> &bytes) {
+  uint64_t hash = 1469598103934665603u; // FNV-1a: finds candidates, equality is checked
+  for (uint8_t b : bytes)
+    hash = (hash ^ b) * 1099511628211u;
+  auto range = known_.equal_range(hash);
+  for (auto it = range.first; it != range.second; ++it) {
+    auto [offset, size] = it->second;
+    if (size == bytes.size() && std::memcmp(bytes_.data() + offset, bytes.data(), size) == 0)
+      return offset;
+  }
+  bytes_.resize((bytes_.size() + 63) / 64 * 64);
+  uint64_t offset = bytes_.size();
+  bytes_.insert(bytes_.end(), bytes.begin(), bytes.end());
+  known_.emplace(hash, std::pair(offset, bytes.size()));
+  return offset;
+}
+
+namespace {
+
+struct Range {
+  uint32_t first = UINT32_MAX, last = 0;
+  bool live() const { return first != UINT32_MAX; }
+};
+
+class Planner {
+ public:
+  Planner(const Program &program, const std::vector<DispatchInfo> &dispatches, uint32_t weight_segment, WeightPool &weights)
+      : program_(program), dispatches_(dispatches), weight_segment_(weight_segment), weights_(weights), exprs_(function_) {}
+
+  archive::Function run(MemoryReport *report) {
+    function_.name = program_.name;
+    ranges_.resize(program_.tensors.size());
+    walk(program_.steps);
+    declare_symbols();
+    for (size_t i = 0; i < program_.inputs.size(); ++i)
+      function_.inputs.push_back(spec(program_.inputs[i].name, program_.input_tensors[i]));
+    for (size_t i = 0; i < program_.outputs.size(); ++i)
+      function_.outputs.push_back(spec(program_.outputs[i].name, program_.output_tensors[i]));
+    assign_memory(report);
+    error_sites();
+    archive::CommandBuilder commands(function_.commands);
+    emit(program_.steps, commands);
+    return std::move(function_);
+  }
+
+ private:
+  // ---- live ranges: positions count steps in order, a loop's start and end too
+
+  void touch(TensorId t) {
+    Range &r = ranges_[t];
+    r.first = std::min(r.first, position_);
+    r.last = std::max(r.last, position_);
+    for (auto &loop : open_loops_)
+      loop.touched.insert(t);
+  }
+
+  void walk(const Steps &steps) {
+    for (const Step &step : steps) {
+      ++position_;
+      switch (step.kind) {
+      case Step::Kind::kDispatch:
+      case Step::Kind::kCopy:
+      case Step::Kind::kReadScalar:
+        for (TensorId t : step.operands)
+          touch(t);
+        if (step.kind == Step::Kind::kReadScalar)
+          host_symbols_.push_back(step.symbol);
+        break;
+      case Step::Kind::kCheck:
+        break;
+      case Step::Kind::kIf: {
+        // A tensor that both branches write (the result) is one; branches run one after the other in this numbering.
+        walk(step.then);
+        ++position_;
+        walk(step.otherwise);
+        ++position_;
+        break;
+      }
+      case Step::Kind::kLoop: {
+        host_symbols_.push_back(step.loop->info.iteration);
+        open_loops_.push_back({position_, {}});
+        walk(step.then);
+        ++position_;
+        for (const auto &c : step.loop->carried) {
+          touch(c.next);
+          touch(c.state);
+        }
+        for (const auto &c : step.loop->scans) {
+          touch(c.slice);
+          touch(c.whole);
+          ranges_[c.whole].first = std::min(ranges_[c.whole].first, open_loops_.back().start);
+        }
+        if (step.loop->condition)
+          touch(*step.loop->condition);
+        // What came from outside must survive every iteration.
+        for (TensorId t : open_loops_.back().touched)
+          if (ranges_[t].first <= open_loops_.back().start)
+            ranges_[t].last = std::max(ranges_[t].last, position_);
+        open_loops_.pop_back();
+        ++position_;
+        break;
+      }
+      }
+    }
+  }
+
+  // ---- symbols and expressions
+
+  void declare_symbols() {
+    for (const Symbol &s : program_.dims)
+      declare(s, archive::SymbolKind::input);
+    for (const Symbol &s : host_symbols_)
+      declare(s, archive::SymbolKind::host);
+    // Iterations done is what the iteration number is after the loop.
+    std::function<void(const Steps &)> alias = [&](const Steps &steps) {
+      for (const Step &step : steps) {
+        if (step.kind == Step::Kind::kLoop && step.loop->info.trips)
+          symbols_[step.loop->info.trips.id()] = symbols_.at(step.loop->info.iteration.id());
+        if (step.kind == Step::Kind::kLoop && step.loop->info.trips && step.loop->info.trip_count)
+          trips_.emplace(step.loop->info.trips, *step.loop->info.trip_count);
+        alias(step.then);
+        alias(step.otherwise);
+      }
+    };
+    alias(program_.steps);
+  }
+
+  void declare(const Symbol &s, archive::SymbolKind kind) {
+    if (symbols_.count(s.id()))
+      return;
+    symbols_[s.id()] = static_cast<uint32_t>(function_.symbols.size());
+    archive::Symbol symbol;
+    symbol.name = s.name();
+    symbol.min = s.min();
+    symbol.max = s.max();
+    symbol.kind = kind;
+    function_.symbols.push_back(std::move(symbol));
+  }
+
+  uint32_t expr(const Expr &e) {
+    std::string key = e.to_string();
+    auto it = expr_cache_.find(key);
+    if (it != expr_cache_.end())
+      return it->second;
+    uint32_t sum = archive::kNone;
+    for (const Term &term : e.terms()) {
+      uint32_t p = archive::kNone;
+      for (const auto &factor : term.factors) {
+        uint32_t f = atom(*factor);
+        p = p == archive::kNone ? f : exprs_.mul(p, f);
+      }
+      if (p == archive::kNone)
+        p = exprs_.constant(term.coefficient);
+      else if (term.coefficient != 1)
+        p = exprs_.mul(p, exprs_.constant(term.coefficient));
+      sum = sum == archive::kNone ? p : exprs_.add(sum, p);
+    }
+    if (sum == archive::kNone)
+      sum = exprs_.constant(0);
+    expr_cache_.emplace(std::move(key), sum);
+    return sum;
+  }
+
+  uint32_t atom(const Atom &a) {
+    using Op = archive::ExprOp;
+    auto two = [&](Op op) { return exprs_.binary(op, expr(a.args[0]), expr(a.args[1])); };
+    switch (a.op) {
+    case ExprOp::kSymbol: {
+      auto it = symbols_.find(a.symbol.id());
+      ensure(it != symbols_.end(), "plan: symbol " + a.symbol.name() + " is never bound");
+      return exprs_.symbol(it->second);
+    }
+    case ExprOp::kFloorDiv: return two(Op::floordiv);
+    case ExprOp::kMod: return two(Op::mod);
+    case ExprOp::kMin: return two(Op::min);
+    case ExprOp::kMax: return two(Op::max);
+    case ExprOp::kEq: return two(Op::eq);
+    case ExprOp::kLt: return two(Op::lt);
+    case ExprOp::kLe: return two(Op::le);
+    case ExprOp::kAnd: return two(Op::logical_and);
+    case ExprOp::kOr: return two(Op::logical_or);
+    case ExprOp::kNot: return exprs_.logical_not(expr(a.args[0]));
+    case ExprOp::kSelect: return exprs_.select(expr(a.args[0]), expr(a.args[1]), expr(a.args[2]));
+    }
+    throw InternalError("plan: unknown expression");
+  }
+
+  static bool host_dependent(const Expr &e) {
+    for (const Symbol &s : e.symbols())
+      if (s.kind() == SymbolKind::kHost)
+        return true;
+    return false;
+  }
+
+  Expr byte_count(TensorId t) const {
+    const Tensor &x = program_.tensors[t];
+    return x.type.elements() * Expr(static_cast<int64_t>(byte_size(x.type.element)));
+  }
+
+  // Bytes to reserve: results stacked by a loop get room for its trip count, whatever ends it earlier.
+  Expr reserved_bytes(TensorId t) const {
+    Expr bytes = byte_count(t);
+    return trips_.empty() ? bytes : bytes.substitute(trips_);
+  }
+
+  archive::TensorSpec spec(const std::string &name, TensorId t) {
+    const Tensor &x = program_.tensors[t];
+    archive::TensorSpec s;
+    s.name = name;
+    s.type = static_cast<ingot_element_type_t>(x.type.element);
+    for (const Expr &d : x.type.dims) {
+      s.dims.push_back(expr(d));
+      auto symbol = d.symbol();
+      s.dim_names.push_back(symbol ? symbol->name() : "");
+    }
+    if (x.kind == Tensor::Kind::kOutput && host_dependent(byte_count(t)) && !host_dependent(reserved_bytes(t)))
+      s.capacity = expr(reserved_bytes(t));
+    return s;
+  }
+
+  // ---- memory
+
+  void assign_memory(MemoryReport *report) {
+    std::vector<Interval> arenas[2];
+    for (TensorId t = 0; t < program_.tensors.size(); ++t)
+      if (program_.tensors[t].kind == Tensor::Kind::kTransient && ranges_[t].live()) {
+        Expr bytes = reserved_bytes(t);
+        arenas[host_dependent(bytes) ? 1 : 0].push_back({t, ranges_[t].first, ranges_[t].last, bytes});
+      }
+    std::map<TensorId, std::pair<uint32_t, Expr>> places;
+    for (const auto &intervals : arenas) {
+      if (intervals.empty())
+        continue;
+      Layout layout = lay_out(intervals);
+      if (report) {
+        report->arena_bytes += layout.representative_size;
+        report->live_bytes += layout.representative_live;
+      }
+      uint32_t number = static_cast<uint32_t>(function_.arenas.size());
+      function_.arenas.push_back(expr(layout.size));
+      for (size_t i = 0; i < intervals.size(); ++i)
+        places.emplace(intervals[i].tensor, std::pair(number, layout.offsets[i]));
+    }
+    slots_.assign(program_.tensors.size(), archive::kNone);
+    for (TensorId t = 0; t < program_.tensors.size(); ++t) {
+      const Tensor &x = program_.tensors[t];
+      bool io = x.kind == Tensor::Kind::kInput || x.kind == Tensor::Kind::kOutput;
+      if (!io && !ranges_[t].live())
+        continue;
+      archive::Slot slot;
+      slot.name = x.name;
+      slot.size = expr(reserved_bytes(t));
+      switch (x.kind) {
+      case Tensor::Kind::kInput:
+        slot.kind = archive::SlotKind::input;
+        slot.of = x.index;
+        break;
+      case Tensor::Kind::kOutput:
+        slot.kind = archive::SlotKind::output;
+        slot.of = x.index;
+        break;
+      case Tensor::Kind::kConstant:
+        if (x.splat) {
+          slot.kind = archive::SlotKind::splat;
+          slot.pattern_bytes = static_cast<uint8_t>(byte_size(x.type.element));
+          std::memcpy(&slot.pattern, x.constant->bytes.data(), slot.pattern_bytes);
+        } else {
+          slot.kind = archive::SlotKind::constant;
+          slot.of = weight_segment_;
+          slot.segment_offset = weights_.add(x.constant->bytes);
+        }
+        break;
+      case Tensor::Kind::kTransient: {
+        auto [arena, offset] = places.at(t);
+        slot.kind = archive::SlotKind::transient;
+        slot.of = arena;
+        slot.offset = expr(offset);
+        break;
+      }
+      }
+      slots_[t] = static_cast<uint32_t>(function_.slots.size());
+      function_.slots.push_back(std::move(slot));
+    }
+  }
+
+  void error_sites() {
+    // "node 'NAME' (OP): MESSAGE", as importers write it.
+    for (const std::string &text : program_.sites) {
+      archive::ErrorSite site;
+      size_t quote = text.find('\''), close = quote == std::string::npos ? quote : text.find("' (", quote + 1);
+      size_t end = close == std::string::npos ? close : text.find("): ", close);
+      if (end != std::string::npos) {
+        site.node = text.substr(quote + 1, close - quote - 1);
+        site.op = text.substr(close + 3, end - close - 3);
+        site.message = text.substr(end + 3);
+      } else {
+        site.message = text;
+      }
+      function_.error_sites.push_back(std::move(site));
+    }
+  }
+
+  // ---- commands
+
+  // Whether a step needs the writes of steps since the last barrier, or overwrites what they use.
+  void order(const std::vector<std::pair<TensorId, bool>> &uses, archive::CommandBuilder &out) {
+    for (auto [t, writes] : uses)
+      for (auto [u, written] : pending_) {
+        if (!writes && !written)
+          continue;
+        bool same_memory = t == u;
+        if (!same_memory && program_.tensors[t].kind == Tensor::Kind::kTransient &&
+            program_.tensors[u].kind == Tensor::Kind::kTransient)
+          same_memory = ranges_[t].first > ranges_[u].last || ranges_[u].first > ranges_[t].last; // may share bytes
+        if (same_memory) {
+          flush(out);
+          for (auto use : uses)
+            pending_.push_back(use);
+          return;
+        }
+      }
+    for (auto use : uses)
+      pending_.push_back(use);
+  }
+
+  void flush(archive::CommandBuilder &out) {
+    if (!pending_.empty())
+      out.barrier();
+    pending_.clear();
+  }
+
+  void emit(const Steps &steps, archive::CommandBuilder &out) {
+    for (const Step &step : steps) {
+      switch (step.kind) {
+      case Step::Kind::kDispatch:
+        emit_dispatch(step, out);
+        break;
+      case Step::Kind::kCopy:
+        emit_copy(step.operands[0], step.operands[1], Expr(0), byte_count(step.operands[1]), out);
+        break;
+      case Step::Kind::kReadScalar:
+        pending_.clear(); // a read waits for everything
+        out.read_scalar(slots_[step.operands[0]], expr(0),
+                        static_cast<ingot_element_type_t>(program_.tensors[step.operands[0]].type.element),
+                        symbols_.at(step.symbol.id()));
+        break;
+      case Step::Kind::kCheck:
+        out.check(expr(step.condition), message(step.text));
+        break;
+      case Step::Kind::kIf:
+        flush(out);
+        out.begin_if(expr(step.condition));
+        emit(step.then, out);
+        flush(out);
+        out.begin_else();
+        emit(step.otherwise, out);
+        flush(out);
+        out.end_if();
+        break;
+      case Step::Kind::kLoop:
+        emit_loop(step, out);
+        break;
+      }
+    }
+  }
+
+  uint32_t message(const std::string &text) {
+    function_.messages.push_back(text);
+    return static_cast<uint32_t>(function_.messages.size() - 1);
+  }
+
+  void emit_copy(TensorId from, TensorId to, const Expr &to_offset, const Expr &bytes, archive::CommandBuilder &out) {
+    order({{from, false}, {to, true}}, out);
+    out.copy(slots_[to], expr(to_offset), slots_[from], expr(0), expr(bytes));
+  }
+
+  void emit_dispatch(const Step &step, archive::CommandBuilder &out) {
+    const dispatch::Dispatch &d = program_.dispatches[step.dispatch];
+    const DispatchInfo &info = dispatches_[step.dispatch];
+    archive::Site site;
+    site.kernel = info.kernel;
+    site.nodes = d.nodes;
+    site.flops = expr(info.cost.flops);
+    site.bytes = expr(info.cost.bytes);
+    uint32_t number = static_cast<uint32_t>(function_.sites.size());
+    function_.sites.push_back(std::move(site));
+    std::vector<archive::BindingRef> bindings;
+    std::vector<std::pair<TensorId, bool>> uses;
+    for (size_t i = 0; i < d.operands.size(); ++i) {
+      TensorId t = step.operands[i];
+      bindings.push_back({slots_[t], expr(0), function_.slots[slots_[t]].size});
+      if (program_.tensors[t].kind != Tensor::Kind::kConstant)
+        uses.push_back({t, d.operands[i].output});
+    }
+    order(uses, out);
+    std::vector<uint32_t> params;
+    if (d.loop)
+      for (const Expr &e : d.loop->params)
+        params.push_back(expr(e));
+    else
+      for (const Symbol &s : d.free_symbols())
+        params.push_back(expr(Expr(s)));
+    out.dispatch(info.kernel, number, expr(info.grid[0]), expr(info.grid[1]), expr(info.grid[2]), bindings, params);
+  }
+
+  void emit_loop(const Step &step, archive::CommandBuilder &out) {
+    const fuse::LoopStep &loop = *step.loop;
+    flush(out);
+    uint32_t condition = archive::kNone;
+    if (loop.condition) {
+      // A host symbol of its own holds the condition; before the loop it is what the model says, usually true.
+      archive::Symbol s;
+      s.name = program_.name + ".loop" + std::to_string(function_.symbols.size());
+      s.min = 0;
+      s.max = 1;
+      s.kind = archive::SymbolKind::host;
+      condition = static_cast<uint32_t>(function_.symbols.size());
+      function_.symbols.push_back(s);
+      out.read_scalar(true_slot(), expr(0), INGOT_ELEMENT_TYPE_BOOL, condition);
+    }
+    Expr trips = loop.info.trip_count ? *loop.info.trip_count : Expr(INT64_MAX);
+    if (loop.info.initial_condition)
+      trips = select(*loop.info.initial_condition, trips, Expr(0));
+    bool unbounded = !loop.info.trip_count && !loop.info.initial_condition;
+    out.begin_loop(unbounded ? archive::kNone : expr(trips), condition, symbols_.at(loop.info.iteration.id()));
+    emit(step.then, out);
+    for (const auto &scan : loop.scans)
+      emit_copy(scan.slice, scan.whole, byte_count(scan.slice) * Expr(loop.info.iteration), byte_count(scan.slice), out);
+    for (const auto &carried : loop.carried)
+      emit_copy(carried.next, carried.state, Expr(0), byte_count(carried.state), out);
+    flush(out);
+    if (loop.condition)
+      out.read_scalar(slots_[*loop.condition], expr(0), INGOT_ELEMENT_TYPE_BOOL, condition);
+    out.end_loop();
+  }
+
+  uint32_t true_slot() {
+    if (true_slot_ == archive::kNone) {
+      archive::Slot slot;
+      slot.kind = archive::SlotKind::splat;
+      slot.pattern = 1;
+      slot.pattern_bytes = 1;
+      slot.size = expr(1);
+      slot.name = "true";
+      true_slot_ = static_cast<uint32_t>(function_.slots.size());
+      function_.slots.push_back(slot);
+    }
+    return true_slot_;
+  }
+
+  struct OpenLoop {
+    uint32_t start;
+    std::set<TensorId> touched;
+  };
+
+  const Program &program_;
+  const std::vector<DispatchInfo> &dispatches_;
+  uint32_t weight_segment_;
+  WeightPool &weights_;
+  archive::Function function_;
+  archive::ExprBuilder exprs_;
+  std::vector<Range> ranges_;
+  std::vector<OpenLoop> open_loops_;
+  std::vector<Symbol> host_symbols_;
+  std::map<uint64_t, uint32_t> symbols_;
+  std::map<Symbol, Expr> trips_;
+  std::map<std::string, uint32_t> expr_cache_;
+  std::vector<uint32_t> slots_;
+  std::vector<std::pair<TensorId, bool>> pending_;
+  uint32_t position_ = 0;
+  uint32_t true_slot_ = archive::kNone;
+};
+
+} // namespace
+
+archive::Function plan_function(const Program &program, const std::vector<DispatchInfo> &dispatches,
+                                uint32_t weight_segment, WeightPool &weights, MemoryReport *report) {
+  return Planner(program, dispatches, weight_segment, weights).run(report);
+}
+
+} // namespace ingot::aotc::plan
