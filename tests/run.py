@@ -23,6 +23,9 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 PYTHON = ROOT / ".cache/venv/bin/python"
 # name: (script, how many shares it is cut into for a plain run; 1 = all of it every time)
 SCRIPTS = {
+    "cli": ("tests/cli/cli.py", 1),
+    "budgets": ("tests/budgets/budgets.py", 1),
+    "speed": ("tests/speed/speed.py", 1),
     "models": ("tests/models/models.py", 1),
     "onnx-node": ("tests/onnx/node_tests.py", 4),
     "onnx-generated": ("tests/onnx/generated.py", 4),
@@ -161,9 +164,11 @@ def meson_tests(build, totals, only):
 def script_suite(name, build, full, shares, jobs, totals):
     script, count = SCRIPTS[name]
     command = [str(PYTHON), str(ROOT / script), f"--build={build}", f"--jobs={jobs}"]
-    if full:
+    if count == 1:
+        pass
+    elif full:
         command.append("--full")
-    elif shares or count > 1:
+    else:
         command.append(f"--share={shares or count}")
     started = time.monotonic()
     process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
