@@ -1,0 +1,57 @@
+// The objects behind the C handles other than archives, sessions and contexts.
+#pragma once
+
+#include <ingot/driver.h>
+
+#include "src/runtime/archive/archive.h"
+#include "src/runtime/base.h"
+
+struct ingot_instance_t {
+  ingot::References references;
+  ingot_allocator_t allocator = {};
+};
+
+struct ingot_device_t {
+  ~ingot_device_t();
+  ingot::References references;
+  ingot_allocator_t allocator = {};
+  const ingot_driver_t *driver = nullptr;
+  ingot_driver_device_t *device = nullptr;
+  char uri[256] = {};
+};
+
+struct ingot_buffer_t {
+  ingot::References references;
+  ingot_device_t *device = nullptr; // one reference
+  uint8_t *data = nullptr;
+  size_t size = 0;
+  bool owned = false;
+};
+
+namespace ingot {
+
+ingot_driver_host_t driver_host(const ingot_allocator_t &allocator);
+// INGOT_OK where the driver's library is there and its header matches ours.
+Code probe_driver(const ingot_driver_t &driver, const ingot_driver_host_t &host, Error *error);
+
+// The driver's view of one variant; lives as long as this object.
+class DriverCode {
+public:
+  Code build(const ingot_archive_t &archive, uint32_t variant, const ingot_allocator_t &allocator, Error *error);
+  const ingot_driver_code_t &get() const { return code_; }
+
+private:
+  ingot_driver_code_t code_ = {};
+  Array<ingot_driver_image_t> images_;
+  Array<ingot_driver_kernel_t> kernels_;
+  Array<ingot_driver_code_version_t> versions_;
+};
+
+// Can the device run the variant? The reason is in *error.
+Code explain_variant(const ingot_archive_t &archive, uint32_t variant, const ingot_device_t &device, Error *error);
+
+inline Code null_argument(Error *error, const char *what) {
+  return fail(error, INGOT_INVALID_ARGUMENT, "%s is NULL (did the call that makes it fail?)", what);
+}
+
+} // namespace ingot
