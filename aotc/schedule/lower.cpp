@@ -17,12 +17,12 @@ using kernel::Opcode;
 using kernel::ValueId;
 using kernel::Values;
 
-Lowering::Lowering(kernel::Builder &builder, const dispatch::Dispatch &dispatch)
+Lowering::Lowering(kernel::Builder &builder, const dispatch::Dispatch &dispatch, const std::vector<Symbol> &params)
     : b_(builder), d_(dispatch), sets_(dispatch.axis_sets()), values_(dispatch.values.size(), kNoValue) {
   for (const dispatch::Operand &o : d_.operands)
     b_.add_buffer(o.name, o.output ? kernel::Access::kWrite : kernel::Access::kRead, to_scalar(o.type));
   int number = 0;
-  for (const Symbol &symbol : d_.free_symbols()) {
+  for (const Symbol &symbol : params) {
     // Names of params need only be unique; symbols' names may repeat.
     ValueId value = b_.add_param("p" + std::to_string(number++), Scalar::kIndex, symbol.min(), symbol.max());
     symbols_[symbol] = {value, 0};
@@ -33,7 +33,7 @@ Lowering::Lowering(kernel::Builder &builder, const dispatch::Dispatch &dispatch)
 
 Lowering::Scope::Scope(Lowering &l)
     : lowering_(l), values_(l.values_), expressions_(l.expressions_), symbols_(l.symbols_), bound_(l.bound_),
-      lane_axis_(l.lane_axis_), lanes_(l.lanes_), count_(l.count_) {
+      lane_axis_(l.lane_axis_), lanes_(l.lanes_), count_(l.count_), assumed_(l.assumed_.size()) {
   ++l.depth_;
 }
 
@@ -45,6 +45,7 @@ Lowering::Scope::~Scope() {
   lowering_.lane_axis_ = lane_axis_;
   lowering_.lanes_ = lanes_;
   lowering_.count_ = count_;
+  lowering_.assumed_.resize(assumed_);
   --lowering_.depth_;
 }
 
@@ -305,12 +306,17 @@ ValueId Lowering::load(const Value &value) {
     const Value &c = d_.values[value.otherwise];
     return is_float(scalar) ? b_.constant_float(Type(scalar, lanes), c.fimm) : b_.constant(Type(scalar, lanes), c.imm);
   };
+  // An axis of constant extent 0 has left the offset; nothing computed over it is stored, nor may it be read.
+  if (d_.operands[memory].count.constant() == 0)
+    return constant_of(1);
   // What does not vary over lanes decides for all of them; what does makes a mask.
   ValueId uniform = kNoValue, mask = kNoValue;
   bool any_varies = varies(value.expr);
   for (const Guard &g : value.guards)
     any_varies |= varies(g.value) || varies(g.extent);
   for (const Guard &g : value.guards) {
+    if (std::find(assumed_.begin(), assumed_.end(), g) != assumed_.end())
+      continue;
     auto test = [&](bool low) {
       ValueId x = expr_any(g.value), y = low ? b_.index(0) : expr_any(g.extent);
       unify(b_, x, y);

@@ -24,7 +24,10 @@ inline uint64_t axis_bit(uint32_t axis) { return uint64_t{1} << axis; }
 class Lowering {
  public:
   // Declares the dispatch's operands as buffers and its free symbols as params of the builder's kernel.
-  Lowering(kernel::Builder &builder, const dispatch::Dispatch &dispatch);
+  // A schedule that rewrote the dispatch passes the symbols of the original, which decide the kernel's params.
+  Lowering(kernel::Builder &builder, const dispatch::Dispatch &dispatch)
+      : Lowering(builder, dispatch, dispatch.free_symbols()) {}
+  Lowering(kernel::Builder &builder, const dispatch::Dispatch &dispatch, const std::vector<Symbol> &params);
 
   // Bindings and memoised values made within a scope are forgotten at its end. Open one in each region.
   class Scope {
@@ -43,6 +46,7 @@ class Lowering {
     int lane_axis_;
     uint32_t lanes_;
     kernel::ValueId count_;
+    size_t assumed_;
   };
 
   void bind(uint32_t axis, kernel::ValueId value);
@@ -50,6 +54,8 @@ class Lowering {
   // The axis is worth base + lane for each of `lanes` lanes. Lanes from `count` on are not to be accessed (kNoValue: all
   // are). A single lane is an ordinary binding.
   void bind_lanes(uint32_t axis, kernel::ValueId base, uint32_t lanes, kernel::ValueId count = kernel::kNoValue);
+  // Within the scope these guards are known to hold.
+  void assume(const std::vector<dispatch::Guard> &guards) { assumed_.insert(assumed_.end(), guards.begin(), guards.end()); }
   // Gives a value from outside, e.g. an accumulator that stands for a reduction.
   void set(dispatch::ValueId value, kernel::ValueId what);
 
@@ -105,6 +111,7 @@ class Lowering {
   int lane_axis_ = -1;
   uint32_t lanes_ = 1;
   kernel::ValueId count_ = kernel::kNoValue;
+  std::vector<dispatch::Guard> assumed_;
   int depth_ = 0;
 };
 

@@ -8,12 +8,19 @@ namespace ingot::aotc::schedule {
 Scheduled schedule(const dispatch::Dispatch &d, const TargetRecord &record) {
   if (d.loop || record.kernel_class != kernel::Class::kSimd)
     return schedule_naive(d, record);
+  if (auto s = schedule_lanes(d, record))
+    return *std::move(s);
   return schedule_naive(d, record);
 }
 
 std::vector<Scheduled> all_schedules(const dispatch::Dispatch &d, const TargetRecord &record) {
   std::vector<Scheduled> all;
   all.push_back(schedule_naive(d, record));
+  if (d.loop || record.kernel_class != kernel::Class::kSimd)
+    return all;
+  for (auto form : {schedule_lanes})
+    if (auto s = form(d, record))
+      all.push_back(*std::move(s));
   return all;
 }
 

@@ -1,0 +1,376 @@
+// See dispatch_maker.h.
+#include "tests/schedule/dispatch_maker.h"
+
+namespace ingot::aotc::testing {
+
+using dispatch::Value;
+using dispatch::ValueKind;
+
+uint32_t Maker::operand(std::string name, Expr count, bool output, ElementType type, bool constant) {
+  dispatch::Operand o;
+  o.name = std::move(name);
+  o.type = type;
+  o.count = count;
+  o.output = output;
+  o.constant = constant;
+  d.operands.push_back(o);
+  return static_cast<uint32_t>(d.operands.size() - 1);
+}
+
+Symbol Maker::axis(Expr extent) {
+  Symbol s = Symbol::axis("i" + std::to_string(d.axes.size()), extent);
+  d.axes.push_back({s, extent});
+  return s;
+}
+
+uint32_t Maker::number(const Symbol &axis) const {
+  for (uint32_t i = 0; i < d.axes.size(); ++i)
+    if (d.axes[i].symbol == axis)
+      return i;
+  throw std::logic_error("no such axis");
+}
+
+ValueId Maker::load(uint32_t operand, Expr offset, std::vector<Guard> guards, double otherwise) {
+  Value v;
+  v.kind = ValueKind::kLoad;
+  v.type = d.operands[operand].type;
+  v.operand = operand;
+  v.expr = offset;
+  if (!guards.empty()) {
+    Value c;
+    c.type = v.type;
+    c.fimm = otherwise;
+    c.imm = static_cast<int64_t>(otherwise > 1e18 ? 0 : otherwise < -1e18 ? 0 : otherwise);
+    d.values.push_back(c);
+    v.otherwise = static_cast<ValueId>(d.values.size() - 1);
+    v.guards = std::move(guards);
+  }
+  d.values.push_back(std::move(v));
+  return static_cast<ValueId>(d.values.size() - 1);
+}
+
+ValueId Maker::constant(double value) {
+  Value c;
+  c.fimm = static_cast<float>(value);
+  d.values.push_back(c);
+  return static_cast<ValueId>(d.values.size() - 1);
+}
+
+ValueId Maker::op(Opcode code, ElementType type, std::vector<ValueId> args) {
+  Value v;
+  v.kind = ValueKind::kOp;
+  v.type = type;
+  v.code = code;
+  v.args = std::move(args);
+  d.values.push_back(std::move(v));
+  return static_cast<ValueId>(d.values.size() - 1);
+}
+
+ValueId Maker::op(Opcode code, std::vector<ValueId> args) {
+  ElementType type = kernel::is_compare(code) ? ElementType::kBool : d.values[args.back()].type;
+  return op(code, type, std::move(args));
+}
+
+ValueId Maker::index(Expr e, ElementType type) {
+  Value v;
+  v.kind = ValueKind::kIndex;
+  v.type = type;
+  v.expr = e;
+  bool convert = !is_integer(type); // an index is an integer first
+  if (convert)
+    v.type = ElementType::kI64;
+  d.values.push_back(std::move(v));
+  ValueId id = static_cast<ValueId>(d.values.size() - 1);
+  return convert ? op(Opcode::kConvert, type, {id}) : id;
+}
+
+ValueId Maker::reduce(ReduceKind kind, ValueId arg, const std::vector<Symbol> &axes) {
+  Value v;
+  v.kind = ValueKind::kReduce;
+  v.type = kind >= ReduceKind::kArgMin ? ElementType::kI64 : d.values[arg].type;
+  v.reduce = kind;
+  v.args = {arg};
+  for (const Symbol &s : axes)
+    v.axes.push_back(number(s));
+  d.values.push_back(std::move(v));
+  return static_cast<ValueId>(d.values.size() - 1);
+}
+
+void Maker::store(uint32_t operand, Expr offset, ValueId value, const std::vector<Symbol> &axes) {
+  dispatch::Store s;
+  s.operand = operand;
+  s.offset = offset;
+  s.value = value;
+  for (const Symbol &a : axes)
+    s.axes.push_back(number(a));
+  d.stores.push_back(std::move(s));
+}
+
+namespace {
+
+ValueId activate(Maker &m, ValueId v, int activation, const std::function<ValueId()> &residual) {
+  switch (activation) {
+  case 1:
+    return m.op(Opcode::kMax, {v, m.constant(0)});
+  case 2: {
+    ValueId six = m.op(Opcode::kAdd, {v, m.constant(3)});
+    six = m.op(Opcode::kMin, {m.op(Opcode::kMax, {six, m.constant(0)}), m.constant(6)});
+    return m.op(Opcode::kDiv, {m.op(Opcode::kMul, {v, six}), m.constant(6)});
+  }
+  case 3:
+    return m.op(Opcode::kMax, {m.op(Opcode::kAdd, {v, residual()}), m.constant(0)});
+  case 4:
+    return m.op(Opcode::kSigmoid, {v});
+  default:
+    return v;
+  }
+}
+
+} // namespace
+
+Case conv(const ConvShape &s) {
+  Maker m("conv");
+  size_t rank = s.size.size();
+  int64_t in_points = 1, out_points = 1, taps = 1;
+  std::vector<int64_t> out_size;
+  for (size_t i = 0; i < rank; ++i) {
+    int64_t o = (s.size[i] + 2 * s.pad[i] - s.dilation[i] * (s.kernel[i] - 1) - 1) / s.stride[i] + 1;
+    out_size.push_back(o);
+    in_points *= s.size[i];
+    out_points *= o;
+    taps *= s.kernel[i];
+  }
+  uint32_t x = m.input("x", s.n * s.groups * s.in * in_points);
+  uint32_t w = m.weight("w", s.groups * s.out * s.in * taps);
+  uint32_t b = s.bias ? m.weight("bias", s.groups * s.out) : 0;
+  uint32_t r = s.activation == 3 ? m.input("r", s.n * s.groups * s.out * out_points) : 0;
+  uint32_t scale = s.prologue == 2 ? m.input("scale", s.n * s.groups * s.in) : 0;
+  uint32_t y = m.output("y", s.n * s.groups * s.out * out_points);
+  Symbol n = m.axis(s.n), g = m.axis(s.groups), oc = m.axis(s.out);
+  std::vector<Symbol> out, tap;
+  for (size_t i = 0; i < rank; ++i)
+    out.push_back(m.axis(out_size[i]));
+  Symbol ic = m.axis(s.in);
+  for (size_t i = 0; i < rank; ++i)
+    tap.push_back(m.axis(s.kernel[i]));
+  Expr channel = Expr(g) * s.in + ic;
+  Expr x_offset = (Expr(n) * (s.groups * s.in) + channel) * in_points;
+  Expr w_offset = ((Expr(g) * s.out + oc) * s.in + ic) * taps;
+  Expr y_offset = (Expr(n) * (s.groups * s.out) + Expr(g) * s.out + oc) * out_points;
+  std::vector<Guard> guards;
+  int64_t in_stride = in_points, tap_stride = taps, out_stride = out_points;
+  for (size_t i = 0; i < rank; ++i) {
+    in_stride /= std::max<int64_t>(1, s.size[i]);
+    tap_stride /= s.kernel[i];
+    out_stride /= std::max<int64_t>(1, out_size[i]);
+    Expr position = Expr(out[i]) * s.stride[i] + Expr(tap[i]) * s.dilation[i] - s.pad[i];
+    x_offset = x_offset + position * in_stride;
+    w_offset = w_offset + Expr(tap[i]) * tap_stride;
+    y_offset = y_offset + Expr(out[i]) * out_stride;
+    if (s.pad[i])
+      guards.push_back({position, s.size[i]});
+  }
+  ValueId xv = m.load(x, x_offset, guards);
+  if (s.prologue == 1)
+    xv = m.op(Opcode::kMax, {xv, m.constant(0)});
+  if (s.prologue == 2)
+    xv = m.op(Opcode::kMul, {xv, m.load(scale, Expr(n) * (s.groups * s.in) + channel)});
+  ValueId wv = m.load(w, w_offset);
+  std::vector<Symbol> reduced{ic};
+  reduced.insert(reduced.end(), tap.begin(), tap.end());
+  ValueId v = m.reduce(ReduceKind::kAdd, m.op(Opcode::kMul, {xv, wv}), reduced);
+  if (s.bias)
+    v = m.op(Opcode::kAdd, {v, m.load(b, Expr(g) * s.out + oc)});
+  v = activate(m, v, s.activation, [&] { return m.load(r, y_offset); });
+  std::vector<Symbol> stored{n, g, oc};
+  stored.insert(stored.end(), out.begin(), out.end());
+  m.store(y, y_offset, v, stored);
+  return {m.d, {}};
+}
+
+Case matmul(Expr batch, Expr rows, Expr columns, Expr depth, bool transposed, bool weight, int activation,
+            bool batched_weight, std::vector<std::pair<Symbol, int64_t>> dims) {
+  Maker m("matmul");
+  uint32_t x = m.input("x", batch * rows * depth);
+  uint32_t w = m.operand("w", (batched_weight ? batch : Expr(1)) * columns * depth, false, ElementType::kF32, weight);
+  uint32_t bias = m.operand("bias", columns, false, ElementType::kF32, true);
+  uint32_t r = activation == 3 ? m.input("r", batch * rows * columns) : 0;
+  uint32_t y = m.output("y", batch * rows * columns);
+  Symbol b = m.axis(batch), i = m.axis(rows), j = m.axis(columns), k = m.axis(depth);
+  ValueId xv = m.load(x, (Expr(b) * rows + i) * depth + k);
+  Expr w_offset = transposed ? Expr(j) * depth + k : Expr(k) * columns + j;
+  if (batched_weight)
+    w_offset = w_offset + Expr(b) * columns * depth;
+  ValueId v = m.reduce(ReduceKind::kAdd, m.op(Opcode::kMul, {xv, m.load(w, w_offset)}), {k});
+  v = m.op(Opcode::kAdd, {v, m.load(bias, j)});
+  Expr y_offset = (Expr(b) * rows + i) * columns + j;
+  v = activate(m, v, activation, [&] { return m.load(r, y_offset); });
+  m.store(y, y_offset, v, {b, i, j});
+  return {m.d, std::move(dims)};
+}
+
+Case softmax(Expr rows, Expr columns, std::vector<std::pair<Symbol, int64_t>> dims) {
+  Maker m("softmax");
+  uint32_t x = m.input("x", rows * columns), y = m.output("y", rows * columns);
+  Symbol r = m.axis(rows), j = m.axis(columns);
+  Expr offset = Expr(r) * columns + j;
+  ValueId v = m.load(x, offset);
+  ValueId e = m.op(Opcode::kExp, {m.op(Opcode::kSub, {v, m.reduce(ReduceKind::kMax, v, {j})})});
+  m.store(y, offset, m.op(Opcode::kDiv, {e, m.reduce(ReduceKind::kAdd, e, {j})}), {r, j});
+  return {m.d, std::move(dims)};
+}
+
+Case layer_norm(Expr rows, Expr columns, std::vector<std::pair<Symbol, int64_t>> dims) {
+  Maker m("layer_norm");
+  uint32_t x = m.input("x", rows * columns), scale = m.weight("scale", columns), bias = m.weight("bias", columns);
+  uint32_t y = m.output("y", rows * columns);
+  Symbol r = m.axis(rows), j = m.axis(columns);
+  Expr offset = Expr(r) * columns + j;
+  ValueId v = m.load(x, offset);
+  ValueId n = m.index(columns, ElementType::kF32);
+  ValueId mean = m.op(Opcode::kDiv, {m.reduce(ReduceKind::kAdd, v, {j}), n});
+  ValueId c = m.op(Opcode::kSub, {v, mean});
+  ValueId variance = m.op(Opcode::kDiv, {m.reduce(ReduceKind::kAdd, m.op(Opcode::kMul, {c, c}), {j}), n});
+  ValueId deviation = m.op(Opcode::kSqrt, {m.op(Opcode::kAdd, {variance, m.constant(1e-5)})});
+  ValueId out = m.op(Opcode::kMul, {m.op(Opcode::kDiv, {c, deviation}), m.load(scale, j)});
+  m.store(y, offset, m.op(Opcode::kAdd, {out, m.load(bias, j)}), {r, j});
+  return {m.d, std::move(dims)};
+}
+
+Case pool(int64_t channels, std::vector<int64_t> size, std::vector<int64_t> kernel, std::vector<int64_t> stride,
+          std::vector<int64_t> pad, bool max) {
+  Maker m("pool");
+  int64_t oh = (size[0] + 2 * pad[0] - kernel[0]) / stride[0] + 1, ow = (size[1] + 2 * pad[1] - kernel[1]) / stride[1] + 1;
+  uint32_t x = m.input("x", channels * size[0] * size[1]), y = m.output("y", channels * oh * ow);
+  Symbol c = m.axis(channels), h = m.axis(oh), w = m.axis(ow), kh = m.axis(kernel[0]), kw = m.axis(kernel[1]);
+  Expr ph = Expr(h) * stride[0] + kh - pad[0], pw = Expr(w) * stride[1] + kw - pad[1];
+  std::vector<Guard> guards;
+  if (pad[0])
+    guards.push_back({ph, size[0]});
+  if (pad[1])
+    guards.push_back({pw, size[1]});
+  ValueId v = m.load(x, (Expr(c) * size[0] + ph) * size[1] + pw, guards, max ? -INFINITY : 0);
+  v = m.reduce(max ? ReduceKind::kMax : ReduceKind::kAdd, v, {kh, kw});
+  if (!max)
+    v = m.op(Opcode::kDiv, {v, m.constant(static_cast<double>(kernel[0] * kernel[1]))});
+  m.store(y, (Expr(c) * oh + h) * ow + w, v, {c, h, w});
+  return {m.d, {}};
+}
+
+Case reduce(ReduceKind kind, std::vector<int64_t> shape, std::vector<int> axes, ElementType type) {
+  Maker m("reduce");
+  int64_t total = 1, kept_total = 1;
+  std::vector<bool> gone(shape.size());
+  for (int a : axes)
+    gone[static_cast<size_t>(a)] = true;
+  for (size_t i = 0; i < shape.size(); ++i) {
+    total *= shape[i];
+    kept_total *= gone[i] ? 1 : shape[i];
+  }
+  bool arg = kind >= ReduceKind::kArgMin;
+  uint32_t x = m.input("x", total, type), y = m.output("y", kept_total, arg ? ElementType::kI64 : type);
+  Expr in = 0, out = 0;
+  std::vector<Symbol> reduced, kept;
+  for (size_t i = 0; i < shape.size(); ++i) {
+    Symbol s = m.axis(shape[i]);
+    in = in * shape[i] + s;
+    if (gone[i])
+      reduced.push_back(s);
+    else {
+      out = out * shape[i] + s;
+      kept.push_back(s);
+    }
+  }
+  m.store(y, out, m.reduce(kind, m.load(x, in), reduced), kept);
+  return {m.d, {}};
+}
+
+Case transpose(std::vector<int64_t> shape, std::vector<int> permutation) {
+  Maker m("transpose");
+  int64_t total = 1;
+  std::vector<int64_t> strides(shape.size());
+  for (size_t i = shape.size(); i-- > 0;) {
+    strides[i] = total;
+    total *= shape[i];
+  }
+  uint32_t x = m.input("x", total), y = m.output("y", total);
+  Expr in = 0, out = 0;
+  std::vector<Symbol> axes;
+  for (int p : permutation) {
+    Symbol s = m.axis(shape[static_cast<size_t>(p)]);
+    axes.push_back(s);
+    out = out * shape[static_cast<size_t>(p)] + s;
+    in = in + Expr(s) * strides[static_cast<size_t>(p)];
+  }
+  m.store(y, out, m.load(x, in), axes);
+  return {m.d, {}};
+}
+
+Case elementwise(std::vector<int64_t> shape, int broadcast, int kind) {
+  Maker m("elementwise");
+  int64_t total = 1, other_total = 1;
+  for (size_t i = 0; i < shape.size(); ++i) {
+    total *= shape[i];
+    other_total *= broadcast >> i & 1 ? 1 : shape[i];
+  }
+  uint32_t x = m.input("x", total), z = m.input("z", other_total), y = m.output("y", total);
+  Expr offset = 0, other = 0;
+  std::vector<Symbol> axes;
+  for (size_t i = 0; i < shape.size(); ++i) {
+    Symbol s = m.axis(shape[i]);
+    axes.push_back(s);
+    offset = offset * shape[i] + s;
+    if (!(broadcast >> i & 1))
+      other = other * shape[i] + s;
+  }
+  ValueId a = m.load(x, offset), b = m.load(z, other), v;
+  switch (kind) {
+  case 0:
+    v = m.op(Opcode::kAdd, {a, b});
+    break;
+  case 1:
+    v = m.op(Opcode::kTanh, {m.op(Opcode::kMul, {a, b})});
+    break;
+  case 2:
+    v = m.op(Opcode::kSelect, {m.op(Opcode::kLt, {a, b}), a, m.op(Opcode::kNeg, {b})});
+    break;
+  default:
+    v = m.op(Opcode::kAdd, {m.op(Opcode::kErf, {a}), m.index(offset, ElementType::kF32)});
+  }
+  m.store(y, offset, v, axes);
+  return {m.d, {}};
+}
+
+Case concat(std::vector<int64_t> s) {
+  Maker m("concat");
+  int64_t outer = s[0], a = s[1], b = s[2], inner = s[3];
+  uint32_t x = m.input("x", outer * a * inner), z = m.input("z", outer * b * inner),
+           y = m.output("y", outer * (a + b) * inner);
+  Symbol o = m.axis(outer), c = m.axis(a + b), i = m.axis(inner);
+  ValueId first = m.load(x, (Expr(o) * a + c) * inner + i, {{c, a}});
+  ValueId second = m.load(z, (Expr(o) * b + Expr(c) - a) * inner + i, {{Expr(c) - a, b}});
+  ValueId is_first = m.op(Opcode::kLt, {m.index(c), m.index(a)});
+  m.store(y, (Expr(o) * (a + b) + c) * inner + i, m.op(Opcode::kSelect, {is_first, first, second}), {o, c, i});
+  return {m.d, {}};
+}
+
+Case gather_rows(int64_t rows, int64_t table, int64_t width) {
+  Maker m("gather");
+  uint32_t x = m.input("x", table * width), ids = m.input("ids", rows, ElementType::kI64), y = m.output("y", rows * width);
+  Symbol r = m.axis(rows), j = m.axis(width);
+  ValueId id = m.load(ids, r);
+  // Clamped: any id is in range.
+  dispatch::Value top;
+  top.type = ElementType::kI64;
+  top.imm = table - 1;
+  m.d.values.push_back(top);
+  ValueId last = static_cast<ValueId>(m.d.values.size() - 1);
+  top.imm = 0;
+  m.d.values.push_back(top);
+  id = m.op(Opcode::kMax, {m.op(Opcode::kMin, {id, last}), last + 1});
+  Symbol row = Symbol::value("row", id, table);
+  m.store(y, Expr(r) * width + j, m.load(x, Expr(row) * width + j), {r, j});
+  return {m.d, {}};
+}
+
+} // namespace ingot::aotc::testing

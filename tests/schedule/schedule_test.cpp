@@ -1,0 +1,204 @@
+// Every schedule against the naive one, in the interpreter: named and seeded random dispatches of each form.
+#define CATCH_CONFIG_MAIN
+#include <catch2/catch.hpp>
+
+#include "aotc/kernel/text.h"
+#include "tests/schedule/run.h"
+
+using namespace ingot::aotc;
+using namespace ingot::aotc::testing;
+
+namespace {
+
+std::vector<TargetRecord> records() {
+  return {TargetRecord::x86_64_v2(), TargetRecord::x86_64_v3(), TargetRecord::x86_64_v4(), TargetRecord::aarch64()};
+}
+
+void check(Case c, uint64_t seed, const std::string &what) {
+  INFO(what << "\n" << dispatch::print(c.dispatch));
+  REQUIRE(dispatch::verify(c.dispatch) == "");
+  Buffers reference = make_buffers(c, seed);
+  Buffers inputs = reference;
+  REQUIRE(interpret(c, schedule::schedule_naive(c.dispatch, TargetRecord::x86_64_v2()), reference) == "");
+  auto compare_all = [&](const Case &which, const Buffers &in) {
+    std::vector<std::string> grids;
+    for (const TargetRecord &record : records()) {
+      std::vector<schedule::Scheduled> all = schedule::all_schedules(which.dispatch, record);
+      all.push_back(schedule::schedule(which.dispatch, record));
+      for (const schedule::Scheduled &s : all) {
+        INFO(record.name << ": " << s.description);
+        Buffers out = in;
+        CHECK(testing::interpret(which, s, out) == "");
+        std::string difference = testing::compare(which, out, reference);
+        CHECK(difference == "");
+        if (difference != "")
+          WARN(kernel::print(s.kernel).substr(0, 6000));
+      }
+      const auto &g = all.back().grid;
+      grids.push_back(g[0].to_string() + "," + g[1].to_string() + "," + g[2].to_string());
+      CHECK(grids.back() == grids.front()); // one program serves every code version
+    }
+  };
+  compare_all(c, inputs);
+  Case packed = c;
+  Buffers packed_inputs = inputs;
+  REQUIRE(prepack(packed, packed_inputs) == "");
+  compare_all(packed, packed_inputs);
+}
+
+} // namespace
+
+TEST_CASE("elementwise") {
+  check(elementwise({7}, 0, 0), 1, "short");
+  check(elementwise({1}, 0, 0), 1, "one");
+  check(elementwise({0}, 0, 0), 1, "none");
+  check(elementwise({3, 0, 5}, 0, 1), 1, "an empty axis");
+  for (int kind = 0; kind < 4; ++kind) {
+    check(elementwise({3, 5, 17}, 0, kind), 2, "collapsible");
+    check(elementwise({3, 5, 17}, 1, kind), 3, "broadcast outer");
+    check(elementwise({3, 5, 17}, 2, kind), 4, "broadcast middle");
+    check(elementwise({3, 5, 17}, 4, kind), 5, "broadcast inner");
+    check(elementwise({50, 1, 3}, 5, kind), 6, "short inner");
+  }
+  check(elementwise({20000}, 0, 0), 7, "several groups");
+  check(elementwise({3, 9000}, 1, 0), 8, "cut rows");
+}
+
+TEST_CASE("transpose, concat, gather") {
+  check(transpose({5, 7}, {1, 0}), 1, "2-D");
+  check(transpose({33, 40}, {1, 0}), 1, "2-D larger");
+  check(transpose({2, 3, 8, 5}, {0, 2, 1, 3}), 2, "heads");
+  check(transpose({2, 9, 11, 5}, {0, 3, 1, 2}), 3, "NHWC to NCHW");
+  check(concat({3, 4, 5, 6}), 4, "middle");
+  check(concat({1, 4, 5, 1}), 5, "inner");
+  check(concat({7, 9, 30, 1}), 5, "inner rows");
+  check(gather_rows(9, 13, 20), 6, "rows");
+  check(gather_rows(100, 13, 1), 7, "elements");
+}
+
+TEST_CASE("reductions") {
+  for (ReduceKind kind : {ReduceKind::kAdd, ReduceKind::kMul, ReduceKind::kMin, ReduceKind::kMax}) {
+    check(reduce(kind, {5, 37}, {1}), 1, "inner");
+    check(reduce(kind, {5, 37}, {0}), 2, "outer");
+    check(reduce(kind, {3, 4, 50}, {0, 2}), 3, "both sides");
+    check(reduce(kind, {3, 4, 50}, {1}), 4, "middle");
+    check(reduce(kind, {130}, {0}), 5, "all");
+    check(reduce(kind, {3, 0}, {1}), 6, "nothing");
+    check(reduce(kind, {6, 21}, {1}, ElementType::kI32), 7, "i32");
+    check(reduce(kind, {6, 21}, {0}, ElementType::kU8), 8, "u8");
+    check(reduce(kind, {6, 21}, {1}, ElementType::kI64), 9, "i64");
+  }
+  for (ReduceKind kind : {ReduceKind::kArgMin, ReduceKind::kArgMax, ReduceKind::kArgMinLast, ReduceKind::kArgMaxLast}) {
+    check(reduce(kind, {5, 37}, {1}), 1, "arg inner");
+    check(reduce(kind, {5, 37}, {0}), 2, "arg outer");
+    check(reduce(kind, {5, 37}, {1}, ElementType::kI32), 3, "arg with ties");
+  }
+  check(reduce(ReduceKind::kAnd, {5, 7}, {1}, ElementType::kBool), 1, "and");
+  check(reduce(ReduceKind::kOr, {5, 7}, {0}, ElementType::kBool), 1, "or");
+}
+
+TEST_CASE("rows") {
+  check(softmax(5, 33), 1, "softmax");
+  check(softmax(3, 1), 1, "softmax of one");
+  check(softmax(1, 200), 2, "softmax of one row");
+  check(layer_norm(5, 33), 3, "layer norm");
+  check(layer_norm(2, 120), 3, "layer norm");
+  Symbol t = Symbol::dim("t", 1, 1 << 20);
+  check(softmax(t, 21, {{t, 4}}), 4, "symbolic rows");
+  check(softmax(6, t, {{t, 45}}), 5, "symbolic columns");
+  check(layer_norm(t, 21, {{t, 7}}), 6, "symbolic rows");
+}
+
+TEST_CASE("pooling") {
+  check(pool(3, {9, 30}, {3, 3}, {2, 2}, {1, 1}, true), 1, "max 3x3/2");
+  check(pool(3, {9, 80}, {3, 3}, {1, 1}, {1, 1}, true), 1, "max 3x3/1");
+  check(pool(2, {12, 70}, {2, 2}, {2, 2}, {0, 0}, true), 2, "max 2x2");
+  check(pool(2, {5, 8}, {5, 8}, {1, 1}, {0, 0}, false), 3, "global average");
+  check(pool(2, {13, 10}, {5, 3}, {3, 1}, {2, 1}, false), 4, "average");
+}
+
+TEST_CASE("matrix products") {
+  std::mt19937_64 random(7);
+  auto pick = [&](std::vector<int64_t> from) { return from[random() % from.size()]; };
+  check(matmul(1, 1, 40, 17, false, true, 0, false), 1, "gemv");
+  check(matmul(1, 13, 1, 17, false, true, 0, false), 1, "a column");
+  check(matmul(1, 5, 7, 0, false, false, 0, false), 1, "no depth");
+  check(matmul(1, 0, 7, 4, false, false, 0, false), 1, "no rows");
+  for (int i = 0; i < 24; ++i) {
+    int64_t b = pick({1, 1, 2, 3}), m = pick({1, 2, 5, 6, 7, 12, 13, 40}), n = pick({1, 3, 8, 15, 16, 17, 31, 40, 64}),
+            k = pick({1, 2, 7, 16, 33});
+    bool transposed = random() & 1, weight = random() & 1, batched = random() & 1;
+    check(matmul(b, m, n, k, transposed, weight, static_cast<int>(random() % 5), batched), i,
+          "random " + std::to_string(i));
+  }
+  Symbol s = Symbol::dim("s", 0, 1 << 20), t = Symbol::dim("t", 1, 1 << 20);
+  check(matmul(2, s, 24, 10, false, true, 1, false, {{s, 9}}), 1, "symbolic rows");
+  check(matmul(2, s, t, 10, true, false, 0, true, {{s, 9}, {t, 21}}), 2, "attention scores");
+  check(matmul(2, s, 12, t, false, false, 0, true, {{s, 9}, {t, 21}}), 3, "attention values");
+  check(matmul(2, s, 12, t, false, false, 0, true, {{s, 0}, {t, 21}}), 3, "no rows");
+}
+
+TEST_CASE("convolutions") {
+  std::mt19937_64 random(11);
+  auto pick = [&](std::vector<int64_t> from) { return from[random() % from.size()]; };
+  for (int i = 0; i < 30; ++i) {
+    ConvShape s;
+    s.n = pick({1, 1, 2});
+    s.groups = pick({1, 1, 2, 3});
+    s.in = pick({1, 2, 3, 5, 8});
+    s.out = pick({1, 3, 4, 7, 16});
+    for (int a = 0; a < 2; ++a) {
+      size_t at = static_cast<size_t>(a);
+      s.kernel[at] = pick({1, 2, 3, 5});
+      s.stride[at] = pick({1, 1, 2, 3});
+      s.dilation[at] = pick({1, 1, 2});
+      s.pad[at] = pick({0, 1, 2});
+      s.size[at] = std::max<int64_t>(pick({4, 7, 10, 13, 20, 33}), s.dilation[at] * (s.kernel[at] - 1) + 1);
+    }
+    s.bias = random() & 1;
+    s.activation = static_cast<int>(random() % 5);
+    s.prologue = static_cast<int>(random() % 3);
+    check(conv(s), i, "random " + std::to_string(i));
+  }
+  ConvShape pointwise;
+  pointwise.in = 20;
+  pointwise.out = 13;
+  pointwise.kernel = {1, 1};
+  pointwise.pad = {0, 0};
+  pointwise.size = {6, 7};
+  check(conv(pointwise), 1, "1x1");
+  pointwise.size = {1, 1};
+  check(conv(pointwise), 2, "1x1 on one pixel");
+  pointwise.stride = {2, 2};
+  pointwise.size = {9, 9};
+  check(conv(pointwise), 3, "1x1 stride 2");
+  ConvShape line;
+  line.size = {40};
+  line.kernel = {5};
+  line.stride = {1};
+  line.dilation = {1};
+  line.pad = {0};
+  line.in = 6;
+  check(conv(line), 4, "1-D");
+  line.pad = {2};
+  check(conv(line), 5, "1-D padded");
+}
+
+TEST_CASE("depthwise") {
+  std::mt19937_64 random(13);
+  auto pick = [&](std::vector<int64_t> from) { return from[random() % from.size()]; };
+  for (int i = 0; i < 16; ++i) {
+    ConvShape s;
+    s.groups = pick({1, 3, 5});
+    s.in = 1;
+    s.out = pick({1, 1, 1, 2});
+    int64_t k = pick({3, 5}), stride = pick({1, 2});
+    s.kernel = {k, pick({k, k, 3})};
+    s.stride = {pick({1, stride}), stride};
+    s.pad = {k / 2, pick({0, s.kernel[1] / 2})};
+    s.size = {pick({5, 8, 12}), pick({7, 16, 40, 67})};
+    s.activation = static_cast<int>(random() % 5);
+    s.prologue = static_cast<int>(random() % 3);
+    check(conv(s), i, "random " + std::to_string(i));
+  }
+}
