@@ -1,0 +1,378 @@
+// The pipeline: import -> fuse, fold, prepack -> schedule, legalise -> native code -> plan -> archive.
+#include "aotc/driver/compile.h"
+
+#include <atomic>
+#include <exception>
+#include <filesystem>
+#include <fstream>
+#include <map>
+#include <mutex>
+#include <thread>
+
+#include "aotc/archive/writer.h"
+#include "aotc/base/error.h"
+#include "aotc/driver/print_program.h"
+#include "aotc/emit/llvm/cpu_emitter.h"
+#include "aotc/graph/check.h"
+#include "aotc/import/onnx/import.h"
+#include "aotc/kernel/legalise.h"
+#include "aotc/kernel/text.h"
+
+#include "llvm/ADT/StringRef.h"
+#include "llvm/Config/llvm-config.h"
+#include "llvm/Support/SHA256.h"
+
+namespace ingot::aotc {
+namespace {
+
+void report(const CompileOptions &options, const char *stage, size_t done, size_t total) {
+  if (options.progress)
+    options.progress({stage, done, total});
+}
+
+std::string version_suffix(const CpuTarget &target) {
+  std::string out = "__";
+  for (char c : target.name)
+    out += std::isalnum(static_cast<unsigned char>(c)) ? c : '_';
+  return out;
+}
+
+// Whether any access of the kernel relies on its buffers' alignment.
+bool relies_on_alignment(const kernel::Region &region) {
+  for (const kernel::Op &op : region.ops) {
+    if (op.align > 1)
+      return true;
+    for (const kernel::Region &inner : op.regions)
+      if (relies_on_alignment(inner))
+        return true;
+  }
+  return false;
+}
+
+uint8_t access_bits(kernel::Access access) {
+  switch (access) {
+  case kernel::Access::kRead: return program::kAccessRead;
+  case kernel::Access::kWrite: return program::kAccessWrite;
+  case kernel::Access::kReadWrite: return program::kAccessReadWrite;
+  }
+  return program::kAccessReadWrite;
+}
+
+class Dump {
+ public:
+  explicit Dump(const std::string &dir) : dir_(dir) {}
+  void write(const std::string &name, const std::string &text) const {
+    if (dir_.empty())
+      return;
+    std::filesystem::create_directories(dir_);
+    std::ofstream out(std::filesystem::path(dir_) / name, std::ios::binary);
+    out << text;
+  }
+  bool wanted() const { return !dir_.empty(); }
+
+ private:
+  std::string dir_;
+};
+
+std::array<uint8_t, 32> sha256_of_file(const std::string &path) {
+  llvm::SHA256 hash;
+  std::ifstream in(path, std::ios::binary);
+  std::vector<char> buffer(1 << 20);
+  while (in.read(buffer.data(), static_cast<std::streamsize>(buffer.size())) || in.gcount() > 0)
+    hash.update(llvm::StringRef(buffer.data(), static_cast<size_t>(in.gcount())));
+  return hash.final();
+}
+
+std::string flags_text(const CompileOptions &options) {
+  std::string text;
+  for (const TargetRequest &t : options.targets)
+    text += " --target=" + t.text;
+  for (const std::string &s : options.input_shapes)
+    text += " --input-shape=" + s;
+  for (const ModelInput &m : options.models)
+    text += " --entry=" + m.entry;
+  return text.substr(text.empty() ? 0 : 1) + " -O" + std::to_string(options.opt_level);
+}
+
+} // namespace
+
+fuse::Program lower_for_cpu(const graph::Function &function) {
+  fuse::Program program = fuse::fuse(function);
+  plan::fold_constants(program);
+  plan::prepack(program);
+  return program;
+}
+
+CpuKernels schedule_for_cpu(const std::vector<fuse::Program> &programs, const std::vector<CpuTarget> &targets,
+                            unsigned jobs, const std::function<void(const Progress &)> &progress) {
+  CpuKernels result;
+  std::map<std::string, uint32_t> known;
+  for (const fuse::Program &program : programs) {
+    std::vector<bool> used(program.dispatches.size(), false);
+    std::function<void(const fuse::Steps &)> mark = [&](const fuse::Steps &steps) {
+      for (const fuse::Step &step : steps) {
+        if (step.kind == fuse::Step::Kind::kDispatch)
+          used[step.dispatch] = true;
+        mark(step.then);
+        mark(step.otherwise);
+      }
+    };
+    mark(program.steps);
+    std::vector<uint32_t> kernel_of(program.dispatches.size(), 0);
+    for (size_t d = 0; d < program.dispatches.size(); ++d) {
+      if (!used[d])
+        continue;
+      auto [it, fresh] = known.try_emplace(dispatch::canonical_text(program.dispatches[d]),
+                                           static_cast<uint32_t>(result.kernels.size()));
+      if (fresh) {
+        KernelVersions k;
+        k.dispatch = &program.dispatches[d];
+        result.kernels.push_back(std::move(k));
+      }
+      kernel_of[d] = it->second;
+    }
+    result.kernel_of.push_back(std::move(kernel_of));
+  }
+  std::vector<TargetRecord> records;
+  for (const CpuTarget &t : targets)
+    records.push_back(record_of(t));
+  for (size_t k = 0; k < result.kernels.size(); ++k) {
+    result.kernels[k].versions.resize(targets.size());
+    for (const CpuTarget &t : targets)
+      result.kernels[k].symbols.push_back(result.kernels[k].dispatch->name + "_" + std::to_string(k) +
+                                          (targets.size() > 1 ? version_suffix(t) : ""));
+  }
+  size_t total = result.kernels.size() * targets.size();
+  std::atomic<size_t> next{0}, done{0};
+  std::mutex mutex;
+  std::exception_ptr failure;
+  auto work = [&] {
+    for (size_t i = next++; i < total; i = next++) {
+      KernelVersions &k = result.kernels[i / targets.size()];
+      size_t t = i % targets.size();
+      try {
+        schedule::Scheduled s = schedule::schedule(*k.dispatch, records[t]);
+        std::string problem = kernel::legalise(s.kernel, records[t]);
+        ensure(problem.empty(), "kernel " + k.dispatch->name + " for " + records[t].name + ": " + problem);
+        k.versions[t] = std::move(s);
+      } catch (...) {
+        std::lock_guard lock(mutex);
+        if (!failure)
+          failure = std::current_exception();
+        next = total;
+      }
+      size_t n = ++done;
+      if (progress) {
+        std::lock_guard lock(mutex);
+        progress({"schedule", n, total});
+      }
+    }
+  };
+  std::vector<std::thread> threads;
+  for (unsigned j = 1; j < std::max(1u, jobs); ++j)
+    threads.emplace_back(work);
+  work();
+  for (std::thread &t : threads)
+    t.join();
+  if (failure)
+    std::rethrow_exception(failure);
+  for (const KernelVersions &k : result.kernels)
+    for (const schedule::Scheduled &s : k.versions)
+      for (size_t i = 0; i < 3; ++i)
+        ensure(s.grid[i] == k.versions[0].grid[i], "kernel " + k.dispatch->name + ": code versions have different grids");
+  return result;
+}
+
+namespace {
+
+struct CpuVariant {
+  archive::Variant variant;
+  std::string llvm_text, asm_text;
+};
+
+// Compiles all programs for one CPU target request into a variant. False with a diagnostic where LLVM refuses.
+bool compile_cpu_variant(const CompileOptions &options, const TargetRequest &target, const std::vector<fuse::Program> &programs,
+                         archive::ArchiveModel &model, plan::WeightPool &weights, const Dump &dump, CpuVariant &out,
+                         std::string &kernels_text, Diagnostics &diagnostics) {
+  CpuKernels cpu = schedule_for_cpu(programs, target.versions, options.jobs, options.progress);
+  std::vector<CpuKernel> list;
+  bool aligned = false;
+  for (const KernelVersions &k : cpu.kernels)
+    for (size_t t = 0; t < target.versions.size(); ++t) {
+      CpuKernel c;
+      c.kernel = &k.versions[t].kernel;
+      c.symbol = k.symbols[t];
+      c.record = record_of(target.versions[t]);
+      c.target = target.versions[t];
+      aligned = aligned || relies_on_alignment(c.kernel->body);
+      list.push_back(std::move(c));
+      if (options.emit == Emit::kKernels || dump.wanted())
+        kernels_text += "// " + k.symbols[t] + ": " + k.versions[t].description + "\n" + kernel::print(k.versions[t].kernel);
+    }
+  if (options.emit == Emit::kKernels)
+    return true;
+  CpuOptions cpu_options;
+  cpu_options.opt_level = options.opt_level;
+  cpu_options.jobs = options.jobs;
+  if (options.emit == Emit::kLlvm || dump.wanted())
+    cpu_options.on_llvm = [&](const std::string &text) { out.llvm_text += text; };
+  if (options.emit == Emit::kAsm || dump.wanted())
+    cpu_options.on_asm = [&](const std::string &text) { out.asm_text += text; };
+  report(options, "compile", 0, list.size());
+  archive::Variant &variant = out.variant;
+  variant.target = target.name;
+  variant.arch = target.versions[0].triple.substr(0, target.versions[0].triple.find('-'));
+  variant.io_alignment = aligned ? 64 : 1;
+  if (!list.empty()) {
+    CpuResult compiled = compile_cpu(list, cpu_options);
+    if (!compiled.module) {
+      diagnostics.add({target.text, "", "", 0, "", compiled.error, ""});
+      return false;
+    }
+    report(options, "compile", list.size(), list.size());
+    archive::Segment code;
+    code.bytes = std::move(compiled.module->elf);
+    code.alignment = 4096;
+    code.kind = archive::SegmentKind::code;
+    code.name = target.name + ".elf";
+    model.segments.push_back(std::move(code));
+    variant.executables.push_back({archive::CodeFormat::elf, static_cast<uint32_t>(model.segments.size() - 1)});
+    size_t symbol = 0;
+    for (const KernelVersions &k : cpu.kernels) {
+      archive::Kernel kernel;
+      kernel.name = k.dispatch->name;
+      const kernel::Kernel &first = k.versions[0].kernel;
+      for (size_t i = 0; i < first.buffer_count(); ++i)
+        kernel.bindings.push_back(access_bits(first.memories[i].access));
+      kernel.param_count = static_cast<uint32_t>(first.params.size());
+      for (size_t t = 0; t < target.versions.size(); ++t, ++symbol) {
+        const CpuModule::Symbol &s = compiled.module->symbols[symbol];
+        archive::CodeVersion v;
+        v.entry = s.name;
+        v.symbol_offset = s.offset;
+        v.code_size = s.code_bytes;
+        v.feature_mask = s.feature_mask;
+        v.rank = static_cast<uint32_t>(t);
+        v.stack_bytes = s.stack_bytes;
+        v.scratch_bytes = s.scratch_bytes;
+        v.schedule = k.versions[t].description;
+        kernel.versions.push_back(std::move(v));
+      }
+      variant.kernels.push_back(std::move(kernel));
+    }
+  }
+  for (size_t p = 0; p < programs.size(); ++p) {
+    std::vector<plan::DispatchInfo> infos(programs[p].dispatches.size());
+    for (size_t d = 0; d < infos.size(); ++d) {
+      if (cpu.kernels.empty())
+        break;
+      infos[d].kernel = cpu.kernel_of[p][d];
+      // Equal dispatches have equal grids up to the names of their symbols, so each is scheduled for its own names.
+      const KernelVersions &k = cpu.kernels[infos[d].kernel];
+      const dispatch::Dispatch &own = programs[p].dispatches[d];
+      std::map<Symbol, Expr> rename;
+      std::vector<Symbol> from = k.dispatch->free_symbols(), to = own.free_symbols();
+      for (size_t i = 0; i < from.size() && i < to.size(); ++i)
+        rename.emplace(from[i], Expr(to[i]));
+      for (size_t i = 0; i < 3; ++i)
+        infos[d].grid[i] = k.versions[0].grid[i].substitute(rename);
+      infos[d].cost = schedule::cost(own);
+    }
+    variant.functions.push_back(plan::plan_function(programs[p], infos, 0, weights));
+  }
+  return true;
+}
+
+} // namespace
+
+std::optional<CompileResult> compile(const CompileOptions &options, Diagnostics &diagnostics) {
+  Dump dump(options.dump_dir);
+  CompileResult result;
+  auto text_result = [&](const std::string &text) {
+    result.bytes.assign(text.begin(), text.end());
+    return result;
+  };
+  std::vector<graph::Function> functions;
+  for (size_t m = 0; m < options.models.size(); ++m) {
+    report(options, "import", m, options.models.size());
+    ImportOptions import;
+    import.path = options.models[m].path;
+    import.input_shapes = options.input_shapes;
+    import.entry = options.models[m].entry;
+    auto function = import_onnx(import, diagnostics);
+    if (!function)
+      continue;
+    std::string problem = graph::verify(*function);
+    ensure(problem.empty(), "graph of " + import.path + ": " + problem);
+    functions.push_back(std::move(*function));
+  }
+  if (!diagnostics.empty())
+    return std::nullopt;
+  if (options.check_only)
+    return result;
+  std::string graph_text;
+  if (options.emit == Emit::kGraph || dump.wanted())
+    for (const graph::Function &f : functions)
+      graph_text += graph::print(f);
+  dump.write("graph.txt", graph_text);
+  if (options.emit == Emit::kGraph)
+    return text_result(graph_text);
+
+  std::vector<fuse::Program> programs;
+  std::string dispatches_text;
+  for (size_t f = 0; f < functions.size(); ++f) {
+    report(options, "fuse", f, functions.size());
+    programs.push_back(lower_for_cpu(functions[f]));
+    if (options.emit == Emit::kDispatches || dump.wanted())
+      dispatches_text += fuse::print(programs.back());
+  }
+  dump.write("dispatches.txt", dispatches_text);
+  if (options.emit == Emit::kDispatches)
+    return text_result(dispatches_text);
+
+  archive::ArchiveModel model;
+  archive::Segment weight_segment;
+  weight_segment.name = "weights";
+  weight_segment.kind = archive::SegmentKind::weights;
+  model.segments.push_back(weight_segment);
+  plan::WeightPool weights;
+  std::string kernels_text, llvm_text, asm_text;
+  for (const TargetRequest &target : options.targets) {
+    CpuVariant variant;
+    if (!compile_cpu_variant(options, target, programs, model, weights, dump, variant, kernels_text, diagnostics))
+      return std::nullopt;
+    result.kernels += variant.variant.kernels.size();
+    llvm_text += variant.llvm_text;
+    asm_text += variant.asm_text;
+    model.variants.push_back(std::move(variant.variant));
+  }
+  dump.write("kernels.txt", kernels_text);
+  dump.write("kernels.ll", llvm_text);
+  dump.write("kernels.s", asm_text);
+  if (options.emit == Emit::kKernels)
+    return text_result(kernels_text);
+  if (options.emit == Emit::kLlvm)
+    return text_result(llvm_text);
+  if (options.emit == Emit::kAsm)
+    return text_result(asm_text);
+  std::string program_text;
+  if (options.emit == Emit::kProgram || dump.wanted())
+    for (const archive::Variant &v : model.variants)
+      program_text += print_variant(v);
+  dump.write("program.txt", program_text);
+  if (options.emit == Emit::kProgram)
+    return text_result(program_text);
+
+  report(options, "write", 0, 1);
+  model.segments[0].bytes = weights.take();
+  model.provenance.compiler = std::string("aotc ") + kCompilerVersion + " (LLVM " + std::to_string(LLVM_VERSION_MAJOR) + "." +
+                              std::to_string(LLVM_VERSION_MINOR) + "." + std::to_string(LLVM_VERSION_PATCH) + ")";
+  model.provenance.flags = flags_text(options);
+  model.provenance.source_name = std::filesystem::path(options.models[0].path).filename().string();
+  model.provenance.source_sha256 = sha256_of_file(options.models[0].path);
+  result.bytes = archive::write_archive(model);
+  report(options, "write", 1, 1);
+  return result;
+}
+
+} // namespace ingot::aotc

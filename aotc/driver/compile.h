@@ -1,0 +1,92 @@
+// The stages behind the command line: models in, an archive or a stage's text out.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "aotc/archive/program.h"
+#include "aotc/base/diagnostics.h"
+#include "aotc/emit/llvm/cpu_target.h"
+#include "aotc/fuse/fuse.h"
+#include "aotc/plan/plan.h"
+#include "aotc/schedule/schedule.h"
+
+namespace ingot::aotc {
+
+inline constexpr const char *kCompilerVersion = "0.1.0";
+
+// A target as the user types it: TARGET[:DETAIL][,key=value...].
+struct TargetRequest {
+  std::string text;               // as typed
+  std::string name;               // "llvm-cpu", aliases resolved
+  std::string detail;             // after the colon, may be empty
+  std::vector<CpuTarget> versions; // llvm-cpu: code versions, lowest rank first
+};
+
+struct TargetState {
+  std::string name, alias, state; // state: "available", or why not in this build
+};
+
+// Every target name of the product, sorted, with its state in this build.
+std::vector<TargetState> list_targets();
+
+// nullopt with *error set: unknown name, unavailable in this build, malformed detail.
+std::optional<TargetRequest> parse_target(const std::string &text, std::string *error);
+
+enum class Emit : uint8_t { kArchive, kGraph, kDispatches, kKernels, kProgram, kLlvm, kAsm };
+
+struct ModelInput {
+  std::string path;
+  std::string entry = "main";
+};
+
+struct Progress {
+  std::string stage;              // "import", "fuse", "schedule", "compile", "write"
+  size_t done = 0, total = 0;
+};
+
+struct CompileOptions {
+  std::vector<ModelInput> models;
+  std::vector<std::string> input_shapes;
+  std::vector<TargetRequest> targets;
+  Emit emit = Emit::kArchive;
+  unsigned opt_level = 2;
+  unsigned jobs = 1;
+  bool check_only = false;
+  std::string dump_dir;           // empty = none
+  std::function<void(const Progress &)> progress;
+};
+
+struct CompileResult {
+  std::vector<uint8_t> bytes;     // the archive, or text
+  size_t kernels = 0;
+};
+
+// Empty exactly if `diagnostics` got an entry. Throws InternalError for bugs (exit status 3).
+std::optional<CompileResult> compile(const CompileOptions &options, Diagnostics &diagnostics);
+
+// ---- pieces that tests and tools use on their own
+
+// One kernel of the archive: a dispatch, deduplicated, with its code versions.
+struct KernelVersions {
+  const dispatch::Dispatch *dispatch = nullptr;
+  std::vector<schedule::Scheduled> versions; // one per CpuTarget, legalised
+  std::vector<std::string> symbols;
+};
+
+// fuse, fold, prepack.
+fuse::Program lower_for_cpu(const graph::Function &function);
+
+// Schedules and legalises every dispatch of the programs for each target; equal dispatches share a kernel.
+// kernel_of[p][d] is the kernel of dispatch d of program p. Parallel over `jobs`; the result does not depend on it.
+struct CpuKernels {
+  std::vector<KernelVersions> kernels;
+  std::vector<std::vector<uint32_t>> kernel_of;
+};
+CpuKernels schedule_for_cpu(const std::vector<fuse::Program> &programs, const std::vector<CpuTarget> &targets,
+                            unsigned jobs, const std::function<void(const Progress &)> &progress);
+
+} // namespace ingot::aotc

@@ -1,0 +1,69 @@
+// Target names, aliases and details.
+#include <algorithm>
+
+#include "aotc/driver/compile.h"
+
+namespace ingot::aotc {
+namespace {
+
+constexpr struct {
+  const char *name, *alias;
+  bool available;
+} kTargets[] = {
+    {"cuda", "", false},         {"llvm-cpu", "cpu", true},        {"metal", "metal-spirv", false},
+    {"rocm", "hip", false},      {"vmvx", "bytecode", false},      {"vmvx-inline", "", false},
+    {"vulkan-spirv", "vulkan", false}, {"webgpu", "webgpu-spirv", false},
+};
+
+constexpr const char *kUnavailable = "not available: this version of aotc does not generate archives for it";
+
+} // namespace
+
+std::vector<TargetState> list_targets() {
+  std::vector<TargetState> list;
+  for (const auto &t : kTargets)
+    list.push_back({t.name, t.alias, t.available ? "available" : kUnavailable});
+  return list;
+}
+
+std::optional<TargetRequest> parse_target(const std::string &text, std::string *error) {
+  TargetRequest request;
+  request.text = text;
+  size_t colon = text.find(':');
+  std::string name = text.substr(0, colon);
+  if (colon != std::string::npos)
+    request.detail = text.substr(colon + 1);
+  const auto *found = std::find_if(std::begin(kTargets), std::end(kTargets),
+                                   [&](const auto &t) { return name == t.name || (t.alias[0] && name == t.alias); });
+  if (found == std::end(kTargets)) {
+    *error = "unknown target '" + name + "'; `aotc --list-targets` lists them";
+    return std::nullopt;
+  }
+  request.name = found->name;
+  if (!found->available) {
+    *error = "target '" + request.name + "' is " + kUnavailable;
+    return std::nullopt;
+  }
+  std::vector<std::string> names;
+  if (request.detail.empty()) {
+#if defined(__x86_64__)
+    names = {"x86-64-v2", "x86-64-v3", "x86-64-v4"};
+#else
+    names = {"host"};
+#endif
+  } else {
+    names = {request.detail};
+  }
+  for (const std::string &n : names) {
+    std::string why;
+    auto target = parse_cpu_target(n, &why);
+    if (!target) {
+      *error = "target '" + text + "': " + why;
+      return std::nullopt;
+    }
+    request.versions.push_back(std::move(*target));
+  }
+  return request;
+}
+
+} // namespace ingot::aotc
