@@ -5,11 +5,20 @@
 
 namespace ingot::aotc::schedule {
 
+namespace {
+
+// In order of preference.
+constexpr std::optional<Scheduled> (*kForms[])(const dispatch::Dispatch &, const TargetRecord &) = {schedule_rows,
+                                                                                                    schedule_lanes};
+
+} // namespace
+
 Scheduled schedule(const dispatch::Dispatch &d, const TargetRecord &record) {
   if (d.loop || record.kernel_class != kernel::Class::kSimd)
     return schedule_naive(d, record);
-  if (auto s = schedule_lanes(d, record))
-    return *std::move(s);
+  for (auto form : kForms)
+    if (auto s = form(d, record))
+      return *std::move(s);
   return schedule_naive(d, record);
 }
 
@@ -18,7 +27,7 @@ std::vector<Scheduled> all_schedules(const dispatch::Dispatch &d, const TargetRe
   all.push_back(schedule_naive(d, record));
   if (d.loop || record.kernel_class != kernel::Class::kSimd)
     return all;
-  for (auto form : {schedule_lanes})
+  for (auto form : kForms)
     if (auto s = form(d, record))
       all.push_back(*std::move(s));
   return all;

@@ -82,14 +82,17 @@ std::optional<Scheduled> schedule_lanes(const Dispatch &original, const TargetRe
   std::vector<uint32_t> rows = row_axes(d);
   if (rows.empty())
     return std::nullopt;
-  for (const dispatch::Store &s : d.stores)
-    if (s.axes.size() != rows.size())
-      return std::nullopt;
   uint32_t lanes = record.vector_bytes / 4;
   int chosen = choose_lane_axis(d, rows, lanes);
   if (chosen < 0)
     return std::nullopt;
   uint32_t lane = static_cast<uint32_t>(chosen);
+  std::vector<Sink> sinks = sinks_of(d);
+  for (const dispatch::Store &s : d.stores) {
+    auto linear = s.offset.linear_in(d.axes[lane].symbol);
+    if (s.axes.size() != rows.size() && !(linear && linear->coefficient.constant() == 1))
+      return std::nullopt; // the lanes would be scattered
+  }
   // Rows in the order of the store's strides would be best; the order of the axes is, as a rule.
   rows.erase(std::find(rows.begin(), rows.end(), lane));
   Expr n = d.axes[lane].extent, row_count = extent_product(d, rows);
@@ -108,6 +111,13 @@ std::optional<Scheduled> schedule_lanes(const Dispatch &original, const TargetRe
   constexpr int64_t kWork = 16384;
   int64_t block = std::max<int64_t>(256, kWork / reduced / 256 * 256); // of lanes, where rows are long
   int64_t row_points = typical(n);
+  for (const dispatch::Store &s : d.stores) {
+    int64_t points = 1;
+    for (uint32_t a : s.axes)
+      if (a != lane && std::find(rows.begin(), rows.end(), a) == rows.end())
+        points = std::min<int64_t>(1 << 20, points * std::max<int64_t>(1, typical(d.axes[a].extent)));
+    reduced = std::max(reduced, points);
+  }
   bool split = n.upper() > block;
   int64_t chunk = split ? std::max<int64_t>(1, block / std::max<int64_t>(1, row_points))
                         : std::max<int64_t>(1, kWork / reduced / std::max<int64_t>(1, row_points));
@@ -138,8 +148,11 @@ std::optional<Scheduled> schedule_lanes(const Dispatch &original, const TargetRe
   auto vector = [&](ValueId j, ValueId count) {
     Lowering::Scope scope(l);
     l.bind_lanes(lane, j, lanes, count);
-    for (const dispatch::Store &s : d.stores)
-      l.store(s);
+    for (const Sink &sink : sinks)
+      for (dispatch::ValueId v : sink.values)
+        l.hoist(v);
+    for (const Sink &sink : sinks)
+      emit_sink(l, sink);
   };
   auto range = [&](ValueId from, ValueId to) {
     ValueId full = b.add(from, b.mul(b.div(b.sub(to, from), w), w));
@@ -155,10 +168,9 @@ std::optional<Scheduled> schedule_lanes(const Dispatch &original, const TargetRe
   b.for_loop(lo, hi, b.index(1), {}, [&](ValueId i, const Values &) {
     Lowering::Scope scope(l);
     bind_flat(l, rows, i);
-    for (const dispatch::Store &s : d.stores) {
-      l.hoist(s.value);
-      l.hoist(s.offset);
-    }
+    for (const Sink &sink : sinks)
+      for (dispatch::ValueId v : sink.values)
+        l.hoist(v);
     if (!interior) {
       range(column_lo, column_hi);
       return Values{};
