@@ -1,8 +1,119 @@
-// Layouts of constants for CPU code. See schedule.h.
+// Layouts of constants for CPU code: the side of a matrix product that has the lanes, where it is constant, becomes
+// panels [batch][ceil(n / 16)][k][16], zero padded. See schedule.h and dispatch::Packing.
+#include "aotc/base/error.h"
+#include "aotc/schedule/contraction.h"
+#include "aotc/schedule/lower.h"
 #include "aotc/schedule/schedule.h"
 
 namespace ingot::aotc::schedule {
 
-std::vector<Repack> prepack_simd(dispatch::Dispatch &) { return {}; }
+using dispatch::Dispatch;
+using dispatch::Value;
+using dispatch::ValueKind;
+
+namespace {
+
+constexpr int64_t kPanel = 16;
+
+} // namespace
+
+std::vector<Repack> prepack_simd(Dispatch &dispatch) {
+  auto form = match_contraction(dispatch);
+  if (!form)
+    return {};
+  Dispatch &d = form->d;
+  Value &load = d.values[form->right];
+  if (load.kind != ValueKind::kLoad || !load.guards.empty() || !d.operands[load.operand].constant ||
+      d.operands[load.operand].packing)
+    return {};
+  for (uint32_t i = 0; i < d.values.size(); ++i)
+    if (i != form->right && d.values[i].kind == ValueKind::kLoad && d.values[i].operand == load.operand)
+      return {};
+  auto n = d.axes[form->n].extent.constant();
+  if (!n || *n < 4)
+    return {};
+  for (const Symbol &s : load.expr.symbols())
+    if (s.kind() != SymbolKind::kAxis)
+      return {};
+  dispatch::Packing packing;
+  packing.lane_axis = form->n;
+  packing.inner_axes = form->k;
+  for (uint32_t a : form->batch)
+    if (load.expr.depends_on(d.axes[a].symbol))
+      packing.batch_axes.push_back(a);
+  Expr depth = 1, batch = 1;
+  for (uint32_t a : packing.inner_axes) {
+    if (!d.axes[a].extent.is_constant())
+      return {};
+    depth = depth * d.axes[a].extent;
+  }
+  for (uint32_t a : packing.batch_axes) {
+    if (!d.axes[a].extent.is_constant())
+      return {};
+    batch = batch * d.axes[a].extent;
+  }
+  Expr panels = (*n + kPanel - 1) / kPanel;
+  Expr count = batch * panels * depth * kPanel;
+
+  Repack repack;
+  repack.operand = load.operand;
+  Dispatch &p = repack.pack;
+  const dispatch::Operand &natural = d.operands[load.operand];
+  p.name = "pack_" + d.name;
+  p.nodes = d.nodes;
+  p.operands = {natural, natural};
+  p.operands[0].name = "natural";
+  p.operands[1].name = "packed";
+  p.operands[1].count = count;
+  p.operands[1].output = true;
+  p.operands[1].constant = false;
+  std::map<Symbol, Expr> to_new;
+  dispatch::Store store;
+  Expr offset = 0;
+  auto axis = [&](const char *name, const Expr &extent) {
+    Symbol s = Symbol::axis(name + std::to_string(p.axes.size()), extent);
+    store.axes.push_back(static_cast<uint32_t>(p.axes.size()));
+    p.axes.push_back({s, extent});
+    offset = offset * extent + s;
+    return s;
+  };
+  for (uint32_t a : packing.batch_axes)
+    to_new[d.axes[a].symbol] = axis("b", d.axes[a].extent);
+  Symbol panel = axis("p", panels);
+  for (uint32_t a : packing.inner_axes)
+    to_new[d.axes[a].symbol] = axis("k", d.axes[a].extent);
+  Symbol lane = axis("j", kPanel);
+  Expr column = Expr(panel) * kPanel + lane;
+  to_new[d.axes[form->n].symbol] = column;
+  Value natural_load = load;
+  natural_load.operand = 0;
+  natural_load.expr = load.expr.substitute(to_new);
+  if (*n % kPanel) {
+    Value zero;
+    zero.type = load.type;
+    p.values.push_back(zero);
+    natural_load.guards.push_back({column, *n});
+    natural_load.otherwise = 0;
+  }
+  p.values.push_back(natural_load);
+  store.operand = 1;
+  store.offset = offset;
+  store.value = static_cast<dispatch::ValueId>(p.values.size() - 1);
+  p.stores.push_back(store);
+
+  Expr packed = 0;
+  for (uint32_t a : packing.batch_axes)
+    packed = packed * d.axes[a].extent + d.axes[a].symbol;
+  Expr column_in = d.axes[form->n].symbol;
+  packed = packed * panels + floordiv(column_in, kPanel);
+  for (uint32_t a : packing.inner_axes)
+    packed = packed * d.axes[a].extent + d.axes[a].symbol;
+  packed = packed * kPanel + mod(column_in, kPanel);
+  load.expr = packed;
+  d.operands[load.operand].count = count;
+  d.operands[load.operand].packing = packing;
+  dispatch = std::move(d);
+  return {std::move(repack)};
+}
 
 } // namespace ingot::aotc::schedule

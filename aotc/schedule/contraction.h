@@ -1,0 +1,24 @@
+// The form of matrix products: one sum over products of two values, with axes told apart by who has them.
+#pragma once
+
+#include <optional>
+#include <vector>
+
+#include "aotc/dispatch/dispatch.h"
+
+namespace ingot::aotc::schedule {
+
+struct Contraction {
+  dispatch::Dispatch d;           // collapsed
+  dispatch::ValueId reduce = 0;   // add over `k` of left * right
+  dispatch::ValueId left = 0;     // does not depend on n
+  dispatch::ValueId right = 0;    // does not depend on m
+  int m = -1;                     // the longest axis of left alone; -1: none
+  uint32_t n = 0;                 // the axis along which the first store is contiguous, of right alone
+  std::vector<uint32_t> k;
+  std::vector<uint32_t> batch;    // all others that are stored
+};
+
+std::optional<Contraction> match_contraction(const dispatch::Dispatch &d);
+
+} // namespace ingot::aotc::schedule
