@@ -24,6 +24,8 @@ CodeTraits CodeTraits::of(const llvm::TargetMachine &machine) {
     t.f16_convert = t.f64_to_f16 = t.rounding = t.nan_min_max = t.saturating_convert = t.fma = true;
   } else if (triple.isRISCV()) {
     t.fma = has("+d");
+  } else if (triple.isNVPTX()) { // sm_80 and later; f64 has no NaN-propagating min and max
+    t.f16_convert = t.f64_to_f16 = t.rounding = t.fma = true;
   }
   return t;
 }

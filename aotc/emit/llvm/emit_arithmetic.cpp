@@ -32,6 +32,10 @@ FunctionEmitter::V FunctionEmitter::arithmetic(Opcode code, Type type, const VV 
   case Opcode::kAbs: return b_.CreateAnd(x[0], int_splat(t, 0x7fff));
   case Opcode::kCopySign:
     return b_.CreateOr(b_.CreateAnd(x[0], int_splat(t, 0x7fff)), b_.CreateAnd(x[1], int_splat(t, sign)));
+  case Opcode::kMad: // not fused: the product is a value of the type too
+    if (!record_.has_fma || !traits_.fma)
+      return arithmetic(Opcode::kAdd, type, {arithmetic(Opcode::kMul, type, {x[0], x[1]}, contract), x[2]}, contract);
+    break;
   default: break;
   }
   VV wide;

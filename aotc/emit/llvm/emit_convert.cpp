@@ -44,25 +44,12 @@ FunctionEmitter::V FunctionEmitter::convert(Type to, Type from, V x, bool is_uns
     };
     if (!is_16_bit_float(to.scalar))
       return to_float(x, t);
-    // f16: an integer that f32 rounds is beyond f16's range, or exact in 24 bits. bf16: only f32's 24 bits are exact.
-    if (to.scalar == Scalar::kF16 || bit_width(from.scalar) <= 16)
-      return from_f32(to.scalar, to_float(x, float_type(to)));
-    llvm::Type *wide = like(t, b_.getInt64Ty()), *f64 = like(t, b_.getDoubleTy());
-    if (bit_width(from.scalar) == 64) {
-      // Fold what f64 cannot hold into one sticky bit, far below bf16's last place.
-      V low = b_.CreateAnd(x, int_splat(wide, 0x7ff));
-      V sticky = b_.CreateSelect(b_.CreateICmpNE(low, int_splat(wide, 0)), int_splat(wide, 0x800), int_splat(wide, 0));
-      V jammed = b_.CreateOr(b_.CreateAnd(x, int_splat(wide, ~uint64_t{0x7ff})), sticky);
-      V magnitude = is_unsigned ? x : b_.CreateBinaryIntrinsic(llvm::Intrinsic::abs, x, b_.getFalse());
-      x = b_.CreateSelect(b_.CreateICmpUGE(magnitude, int_splat(wide, uint64_t{1} << 53)), jammed, x);
-    }
-    return from_f32(to.scalar, f64_to_f32_odd(to_float(x, f64)));
+    return from_f32(to.scalar, to_float(x, float_type(to))); // by way of f32, as it is defined
   }
 
   if (to_int) {
-    if (is_16_bit_float(from.scalar)) {
+    if (is_16_bit_float(from.scalar))
       x = to_f32(from, x);
-    }
     return float_to_int(to, x, is_unsigned);
   }
 
@@ -148,8 +135,22 @@ FunctionEmitter::V FunctionEmitter::float_to_int(Type to, V x, bool is_unsigned)
   llvm::Type *t = type_of(to), *ft = x->getType();
   bool f64 = ft->getScalarType()->isDoubleTy();
   unsigned bits = bit_width(to.scalar), mantissa = f64 ? 53 : 24;
-  if (traits_.saturating_convert && bits == (f64 ? 64u : 32u))
-    return b_.CreateIntrinsic(is_unsigned ? llvm::Intrinsic::fptoui_sat : llvm::Intrinsic::fptosi_sat, {t, ft}, {x});
+  if (traits_.saturating_convert) {
+    // In hardware at the float's own width; narrower results are clamped as integers.
+    unsigned own = f64 ? 64 : 32;
+    llvm::Type *via = bits >= own ? t : like(t, b_.getIntNTy(own));
+    V r = b_.CreateIntrinsic(is_unsigned ? llvm::Intrinsic::fptoui_sat : llvm::Intrinsic::fptosi_sat, {via, ft}, {x});
+    if (bits >= own)
+      return r;
+    llvm::APInt high = is_unsigned ? llvm::APInt::getMaxValue(bits).zext(own) : llvm::APInt::getSignedMaxValue(bits).sext(own);
+    llvm::APInt low = llvm::APInt::getSignedMinValue(bits).sext(own);
+    if (is_unsigned)
+      r = b_.CreateBinaryIntrinsic(llvm::Intrinsic::umin, r, llvm::ConstantInt::get(via, high));
+    else
+      r = b_.CreateBinaryIntrinsic(llvm::Intrinsic::smax, b_.CreateBinaryIntrinsic(llvm::Intrinsic::smin, r, llvm::ConstantInt::get(via, high)),
+                                   llvm::ConstantInt::get(via, low));
+    return b_.CreateTrunc(r, t);
+  }
 
   unsigned magnitude_bits = is_unsigned ? bits : bits - 1;
   double top = std::ldexp(1.0, static_cast<int>(magnitude_bits)); // one more than the greatest result

@@ -30,6 +30,7 @@ class FunctionEmitter {
  public:
   FunctionEmitter(const kernel::Kernel &kernel, const TargetRecord &record, const CodeTraits &traits,
                   llvm::Module &module);
+  virtual ~FunctionEmitter() = default;
 
   // Emits the kernel as `symbol`. Throws InternalError where the kernel is not one that this target's legaliser
   // gives: a math function, threads, an exact fma without the instruction.
@@ -38,7 +39,7 @@ class FunctionEmitter {
   // Bytes of worker scratch that the function uses; after emit().
   uint64_t scratch_bytes() const { return scratch_bytes_; }
 
- private:
+ protected: // aotc/emit/ptx derives from it: another convention, threads and address spaces
   using V = llvm::Value *;
   using VV = std::vector<V>;
 
@@ -58,7 +59,7 @@ class FunctionEmitter {
   void emit_groups();
   void emit_region(const kernel::Region &region);
   VV emit_body(const kernel::Region &region, const VV &args); // binds the params; gives the yield's operands
-  void emit_op(const kernel::Op &op);
+  virtual void emit_op(const kernel::Op &op);
   void emit_for(const kernel::Op &op);
   void emit_if(const kernel::Op &op);
   void emit_while(const kernel::Op &op);

@@ -26,11 +26,11 @@ using KernelFunction = void (*)(const void *);
 
 } // namespace
 
-std::unique_ptr<NativeImage> NativeImage::load(std::span<const uint8_t> elf, std::string *error) {
+std::vector<uint8_t> flatten_image(std::span<const uint8_t> elf, std::string *error) {
   auto refuse = [&](const char *why) {
     if (error)
       *error = std::string("native image: ") + why;
-    return nullptr;
+    return std::vector<uint8_t>();
   };
   llvm::ELF::Elf64_Ehdr header;
   if (elf.size() < sizeof header)
@@ -42,28 +42,41 @@ std::unique_ptr<NativeImage> NativeImage::load(std::span<const uint8_t> elf, std
     return refuse("its program headers lie outside the file");
   std::vector<llvm::ELF::Elf64_Phdr> segments(header.e_phnum);
   std::memcpy(segments.data(), elf.data() + header.e_phoff, header.e_phnum * sizeof(llvm::ELF::Elf64_Phdr));
-  uint64_t end = 0;
+  std::vector<uint8_t> image;
   for (const auto &s : segments) {
     if (s.p_type != llvm::ELF::PT_LOAD)
       continue;
     if (s.p_offset > elf.size() || s.p_filesz > elf.size() - s.p_offset || s.p_filesz > s.p_memsz ||
         s.p_vaddr > UINT32_MAX || s.p_memsz > UINT32_MAX)
       return refuse("a segment lies outside the file");
-    end = std::max(end, s.p_vaddr + s.p_memsz);
+    image.resize(std::max<size_t>(image.size(), s.p_vaddr + s.p_memsz));
+    if (s.p_filesz > 0)
+      std::memcpy(image.data() + s.p_vaddr, elf.data() + s.p_offset, s.p_filesz);
   }
+  if (image.empty())
+    return refuse("it loads nothing");
+  return image;
+}
+
+std::unique_ptr<NativeImage> NativeImage::load(std::span<const uint8_t> elf, std::string *error) {
+  std::vector<uint8_t> flat = flatten_image(elf, error);
+  if (flat.empty())
+    return nullptr;
   std::unique_ptr<NativeImage> image(new NativeImage);
-  image->bytes_ = (end + kPage - 1) / kPage * kPage;
-  void *pages = mmap(nullptr, std::max<size_t>(image->bytes_, kPage), PROT_READ | PROT_WRITE,
-                     MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  if (pages == MAP_FAILED)
-    return refuse("no memory for it");
-  image->bytes_ = std::max<size_t>(image->bytes_, kPage);
+  image->bytes_ = (flat.size() + kPage - 1) / kPage * kPage;
+  void *pages = mmap(nullptr, image->bytes_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (pages == MAP_FAILED) {
+    if (error)
+      *error = "native image: no memory for " + std::to_string(image->bytes_) + " bytes";
+    return nullptr;
+  }
   image->base_ = static_cast<uint8_t *>(pages);
-  for (const auto &s : segments)
-    if (s.p_type == llvm::ELF::PT_LOAD && s.p_filesz > 0)
-      std::memcpy(image->base_ + s.p_vaddr, elf.data() + s.p_offset, s.p_filesz);
-  if (mprotect(pages, image->bytes_, PROT_READ | PROT_EXEC) != 0)
-    return refuse("the system does not let its pages be executed");
+  std::memcpy(pages, flat.data(), flat.size());
+  if (mprotect(pages, image->bytes_, PROT_READ | PROT_EXEC) != 0) {
+    if (error)
+      *error = "native image: the system does not let its pages be executed";
+    return nullptr;
+  }
   __builtin___clear_cache(reinterpret_cast<char *>(image->base_),
                           reinterpret_cast<char *>(image->base_ + image->bytes_));
   return image;

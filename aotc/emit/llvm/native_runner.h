@@ -14,7 +14,11 @@
 
 namespace ingot::aotc {
 
-// An image in memory. Movable; unmapped with the object.
+// The image as it lies in memory, from its first byte on: for runners of other machines. Empty with *error set where
+// the file is no such image.
+std::vector<uint8_t> flatten_image(std::span<const uint8_t> elf, std::string *error);
+
+// An image in memory. Unmapped with the object.
 class NativeImage {
  public:
   // Null with *error set where the file is no such image or pages cannot be had.
