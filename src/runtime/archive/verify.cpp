@@ -52,11 +52,11 @@ private:
     *out = values_[e];
     return true;
   }
-  // A size that must be constant, not negative and at most `limit`.
+  // A size that must be a constant node, not negative and at most `limit`.
   bool constant_size(uint32_t e, uint64_t limit, uint64_t *out) const {
-    int64_t value;
-    if (!is_expr(e) || !constant(e, &value) || value < 0 || uint64_t(value) > limit) return false;
-    *out = uint64_t(value);
+    const schema::Expr *node = f_->exprs()->Get(e);
+    if (node->op() != uint32_t(program::ExprOp::constant) || node->value() < 0 || uint64_t(node->value()) > limit) return false;
+    *out = uint64_t(node->value());
     return true;
   }
 

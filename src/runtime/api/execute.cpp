@@ -1,0 +1,569 @@
+// One run: tensors are bound, dims evaluated, straight-line segments recorded where something changed, and submitted;
+// host decisions happen between segments. With the same tensors as last time and no decisions, all of that is skipped.
+#include "src/runtime/api/session.h"
+
+namespace ingot {
+
+using program::kNone;
+using program::Opcode;
+using program::SlotKind;
+
+namespace {
+
+const char *name_of(const schema::Function *f) { return text(f->name()); }
+
+// Host memory of a tensor: in a buffer, or as given. `available`: bytes that may be touched there.
+Code tensor_memory(const ingot_tensor_t &t, uint8_t **data, size_t *available, Error *error) {
+  if (!t.buffer) {
+    *data = static_cast<uint8_t *>(t.data);
+    *available = t.size;
+    return INGOT_OK;
+  }
+  if (t.buffer_offset > t.buffer->size)
+    return fail(error, INGOT_OUT_OF_RANGE, "its offset %zu is past the end of a buffer of %zu bytes", t.buffer_offset,
+                t.buffer->size);
+  *data = t.buffer->data + t.buffer_offset;
+  const size_t left = t.buffer->size - t.buffer_offset;
+  *available = t.size < left ? t.size : left;
+  return INGOT_OK;
+}
+
+Code check_shape(const schema::Function *f, const char *kind, const schema::TensorSpec *spec, const ingot_tensor_t &t,
+                 Error *error) {
+  if (t.type != spec->type())
+    return fail(error, INGOT_INVALID_ARGUMENT, "%.60s: %s '%.60s' is %s, expected %s", name_of(f), kind, text(spec->name()),
+                ingot_element_type_name(t.type), ingot_element_type_name(spec->type()));
+  if (t.rank != count(spec->dims()))
+    return fail(error, INGOT_INVALID_ARGUMENT, "%.60s: %s '%.60s' has rank %u, expected %u", name_of(f), kind,
+                text(spec->name()), t.rank, count(spec->dims()));
+  return INGOT_OK;
+}
+
+Code wrong_dim(const schema::Function *f, const char *kind, const schema::TensorSpec *spec, uint32_t dim, int64_t got,
+               int64_t want, Error *error) {
+  char formula[120];
+  expr_text(f, spec->dims()->Get(dim), formula, sizeof formula);
+  return fail(error, INGOT_INVALID_ARGUMENT, "%.60s: %s '%.60s': dim %u is %lld, expected %lld (%s)", name_of(f), kind,
+              text(spec->name()), dim, (long long)got, (long long)want, formula);
+}
+
+Code grow(Block *block, uint64_t size, bool keep, const ingot_allocator_t &allocator, const char *what, Error *error) {
+  if (size <= block->size) return INGOT_OK;
+  uint8_t *data = size > SIZE_MAX / 2 ? nullptr : static_cast<uint8_t *>(allocate_bytes(allocator, size_t(size), 1, kAlignment));
+  if (!data) return fail(error, INGOT_OUT_OF_MEMORY, "out of memory: %llu bytes for %s", (unsigned long long)size, what);
+  if (keep && block->size) memcpy(data, block->data, size_t(block->size));
+  release_bytes(allocator, block->data, size_t(block->size), kAlignment);
+  *block = {data, size};
+  return INGOT_OK;
+}
+
+// Arenas whose size is known, grown to it. `late`: those that depend on host scalars, whose contents are live; else
+// the others.
+Code grow_arenas(FunctionState &s, bool late, const ingot_allocator_t &allocator, bool *moved, Error *error) {
+  const schema::Function *f = s.plan->function;
+  for (uint32_t i = 0; i < s.arenas.size(); ++i) {
+    const uint32_t e = f->arenas()->Get(i);
+    if ((s.plan->late[e] != 0) != late || s.states[e] == ExprState::unset) continue;
+    if (s.states[e] != ExprState::value) return expr_error(f, e, s.states[e], error);
+    if (s.values[e] < 0) return fail(error, INGOT_OUT_OF_RANGE, "%.60s: arena %u has a negative size", name_of(f), i);
+    if (uint64_t(s.values[e]) <= s.arenas[i].size) continue;
+    INGOT_TRY(grow(&s.arenas[i], uint64_t(s.values[e]), late, allocator, "the arena", error));
+    *moved = true;
+  }
+  return INGOT_OK;
+}
+
+} // namespace
+
+Code reserve_fixed(ingot_context_t &context, FunctionState &s, Error *error) {
+  bool moved;
+  evaluate(s.plan->function->exprs(), s.symbols.data(), s.symbol_set.data(), s.values.data(), s.states.data(), nullptr);
+  return grow_arenas(s, false, context.allocator, &moved, error);
+}
+
+Code bind_inputs(FunctionState &s, const ingot_tensor_t *inputs, size_t input_count, bool need_data, bool *changed,
+                 Error *error) {
+  const schema::Function *f = s.plan->function;
+  if (input_count != count(f->inputs()) || (!inputs && input_count))
+    return fail(error, INGOT_INVALID_ARGUMENT, "%.60s takes %u inputs, %zu given", name_of(f), count(f->inputs()), input_count);
+  *changed = !s.bound;
+  s.bound = false;
+  for (uint32_t i = 0; i < s.symbols.size(); ++i) s.symbol_set[i] = 0;
+  for (uint32_t i = 0; i < input_count; ++i) { // first the symbols ...
+    const schema::TensorSpec *spec = f->inputs()->Get(i);
+    INGOT_TRY(check_shape(f, "input", spec, inputs[i], error));
+    for (uint32_t d = 0; d < inputs[i].rank; ++d) {
+      const schema::Expr *node = f->exprs()->Get(spec->dims()->Get(d));
+      if (node->op() != uint32_t(program::ExprOp::symbol) || s.symbol_set[node->a()]) continue;
+      const schema::Symbol *symbol = f->symbols()->Get(node->a());
+      const int64_t value = inputs[i].dims[d];
+      if (value < symbol->min() || value > symbol->max())
+        return fail(error, INGOT_OUT_OF_RANGE, "%.60s: input '%.60s': dim %u (%.40s) is %lld, outside %lld .. %lld",
+                    name_of(f), text(spec->name()), d, text(symbol->name()), (long long)value, (long long)symbol->min(),
+                    (long long)symbol->max());
+      *changed |= s.symbols[node->a()] != value;
+      s.symbols[node->a()] = value;
+      s.symbol_set[node->a()] = 1;
+    }
+  }
+  const uint8_t *only = *changed ? nullptr : s.plan->late.data();
+  if (*changed || s.plan->any_late)
+    evaluate(f->exprs(), s.symbols.data(), s.symbol_set.data(), s.values.data(), s.states.data(), only);
+  for (uint32_t i = 0; i < input_count; ++i) { // ... then everything that depends on them
+    const schema::TensorSpec *spec = f->inputs()->Get(i);
+    const ingot_tensor_t &t = inputs[i];
+    for (uint32_t d = 0; d < t.rank; ++d) {
+      const uint32_t e = spec->dims()->Get(d);
+      if (s.states[e] != ExprState::value) return expr_error(f, e, s.states[e], error);
+      if (s.values[e] != t.dims[d]) return wrong_dim(f, "input", spec, d, t.dims[d], s.values[e], error);
+    }
+    int64_t bytes;
+    if (!tensor_bytes(t.type, t.dims, t.rank, &bytes))
+      return fail(error, INGOT_OUT_OF_RANGE, "%.60s: input '%.60s' has a negative dim or is too large", name_of(f),
+                  text(spec->name()));
+    s.input_bytes[i] = bytes;
+    if (!need_data) continue;
+    uint8_t *data;
+    size_t available;
+    if (tensor_memory(t, &data, &available, error) != INGOT_OK) return prefix(error, "%.60s: input '%.60s'", name_of(f), text(spec->name()));
+    if (uint64_t(bytes) > available)
+      return fail(error, INGOT_OUT_OF_RANGE, "%.60s: input '%.60s' needs %lld bytes, its memory holds %zu", name_of(f),
+                  text(spec->name()), (long long)bytes, available);
+    if (!data && bytes) return fail(error, INGOT_INVALID_ARGUMENT, "%.60s: input '%.60s' is NULL", name_of(f), text(spec->name()));
+    *changed |= data != s.input_data[i];
+    s.input_data[i] = data;
+  }
+  return INGOT_OK;
+}
+
+namespace {
+
+class Runner {
+public:
+  Runner(ingot_context_t &context, FunctionState &state, const ingot_run_options_t *options, Error *error)
+      : c_(context), s_(state), plan_(*state.plan), f_(state.plan->function), driver_(*context.session->device->driver),
+        error_(error) {
+    submit_.struct_size = sizeof submit_;
+    submit_.cancel = &context.cancelled;
+    if (!options) return;
+    options_ = options;
+    if (options->timeout_ns && __builtin_add_overflow(platform::now_ns(), options->timeout_ns, &submit_.deadline_ns))
+      submit_.deadline_ns = UINT64_MAX;
+    if (options->on_dispatch) {
+      submit_.on_dispatch = [](void *user, const ingot_driver_timing_t *t) { static_cast<Runner *>(user)->timed(*t); };
+      submit_.user = this;
+    }
+  }
+
+  Code run(const ingot_tensor_t *inputs, size_t input_count, ingot_tensor_t *outputs, size_t output_count) {
+    s_.ready = false;
+    bool changed = false;
+    INGOT_TRY(bind_inputs(s_, inputs, input_count, true, &changed, error_));
+    INGOT_TRY(bind_outputs(outputs, output_count, &changed));
+    INGOT_TRY(grow_arenas(s_, false, c_.allocator, &changed, error_));
+    INGOT_TRY(stage_in(&changed));
+    if (changed) ++s_.epoch;
+    ++s_.late_epoch; // host scalars are unset again
+    s_.bound = true;
+    Code code = run_text(kNone, 0, count(f_->commands()));
+    if (code == INGOT_OK) code = finish(outputs, true);
+    else finish(outputs, false);
+    if (code != INGOT_OK) return code;
+    for (uint32_t i = 0; i < input_count; ++i) s_.inputs[i] = inputs[i];
+    bool plain = plan_.single && !s_.staged;
+    for (uint32_t i = 0; i < input_count; ++i) plain = plain && !inputs[i].buffer;
+    for (uint32_t i = 0; i < output_count; ++i) {
+      const size_t available = s_.outputs[i].size;
+      s_.outputs[i] = outputs[i];
+      s_.outputs[i].size = available;
+      plain = plain && !outputs[i].buffer;
+    }
+    s_.ready = plain;
+    return INGOT_OK;
+  }
+
+  Code submit(ingot_driver_recording_t *recording) {
+    const Code code = driver_.submit(c_.stream, recording, &submit_, error_);
+    return INGOT_LIKELY(code != INGOT_KERNEL_ERROR) ? code : kernel_error();
+  }
+
+private:
+  // ---- binding ----
+
+  Code bind_outputs(const ingot_tensor_t *outputs, size_t output_count, bool *changed) {
+    if (output_count != count(f_->outputs()) || (!outputs && output_count))
+      return fail(error_, INGOT_INVALID_ARGUMENT, "%.60s gives %u outputs, %zu given", name_of(f_), count(f_->outputs()),
+                  output_count);
+    for (uint32_t i = 0; i < output_count; ++i) {
+      const schema::TensorSpec *spec = f_->outputs()->Get(i);
+      const ingot_tensor_t &t = outputs[i];
+      INGOT_TRY(check_shape(f_, "output", spec, t, error_));
+      bool known = true;
+      int64_t dims[INGOT_MAX_RANK];
+      for (uint32_t d = 0; d < t.rank; ++d) {
+        const uint32_t e = spec->dims()->Get(d);
+        dims[d] = s_.values[e];
+        if (s_.states[e] == ExprState::unset) known = false; // an earlier run's dims may still stand there
+        else if (s_.states[e] != ExprState::value) return expr_error(f_, e, s_.states[e], error_);
+        else if (t.dims[d] != -1 && t.dims[d] != dims[d]) return wrong_dim(f_, "output", spec, d, t.dims[d], dims[d], error_);
+      }
+      uint8_t *data;
+      size_t available;
+      int64_t bytes = 0;
+      if (tensor_memory(t, &data, &available, error_) != INGOT_OK)
+        return prefix(error_, "%.60s: output '%.60s'", name_of(f_), text(spec->name()));
+      if (known && !tensor_bytes(spec->type(), dims, t.rank, &bytes))
+        return fail(error_, INGOT_OUT_OF_RANGE, "%.60s: output '%.60s' has a negative dim or is too large", name_of(f_),
+                    text(spec->name()));
+      if (uint64_t(bytes) > available) return too_small(i, uint64_t(bytes), available);
+      if (!data && (bytes || available))
+        return fail(error_, INGOT_INVALID_ARGUMENT, "%.60s: output '%.60s' is NULL", name_of(f_), text(spec->name()));
+      *changed |= data != s_.output_data[i] || available != s_.outputs[i].size;
+      s_.output_data[i] = data;
+      s_.outputs[i].size = available;
+    }
+    return INGOT_OK;
+  }
+
+  Code too_small(uint32_t output, uint64_t needed, uint64_t available) {
+    return fail(error_, INGOT_OUT_OF_RANGE, "%.60s: output '%.60s' needs %llu bytes, its memory holds %llu", name_of(f_),
+                text(f_->outputs()->Get(output)->name()), (unsigned long long)needed, (unsigned long long)available);
+  }
+
+  // Pointers aligned less than the kernels demand are replaced by aligned copies.
+  Code stage_in(bool *changed) {
+    const uint32_t alignment = c_.session->schema->io_alignment();
+    s_.staged = false;
+    if (alignment == 1) return INGOT_OK;
+    const uint32_t inputs = uint32_t(s_.input_data.size());
+    for (uint32_t i = 0; i < inputs + s_.output_data.size(); ++i) {
+      uint8_t *&data = i < inputs ? s_.input_data[i] : s_.output_data[i - inputs];
+      const uint64_t bytes = i < inputs ? uint64_t(s_.input_bytes[i]) : s_.outputs[i - inputs].size;
+      if (uintptr_t(data) % alignment == 0 || bytes == 0) continue;
+      const uint8_t *before = s_.staging[i].data;
+      INGOT_TRY(grow(&s_.staging[i], bytes, false, c_.allocator, "an unaligned tensor", error_));
+      *changed |= before != s_.staging[i].data;
+      if (i < inputs) memcpy(s_.staging[i].data, data, size_t(bytes));
+      data = s_.staging[i].data;
+      *changed = true; // recordings name the copy; the next binding sees the caller's pointer again
+      s_.staged = true;
+    }
+    return INGOT_OK;
+  }
+
+  // Writes the dims found to the caller's outputs and copies staged ones back. `strict`: the run went well, so every
+  // dim must be known.
+  Code finish(ingot_tensor_t *outputs, bool strict) {
+    for (uint32_t i = 0; i < s_.outputs.size(); ++i) {
+      const schema::TensorSpec *spec = f_->outputs()->Get(i);
+      bool known = true;
+      for (uint32_t d = 0; d < outputs[i].rank; ++d) {
+        const uint32_t e = spec->dims()->Get(d);
+        if (s_.states[e] == ExprState::value) outputs[i].dims[d] = s_.values[e];
+        else if (strict) return expr_error(f_, e, s_.states[e], error_);
+        else known = false;
+      }
+      if (!strict || !known) continue;
+      int64_t bytes;
+      if (!tensor_bytes(spec->type(), outputs[i].dims, outputs[i].rank, &bytes))
+        return fail(error_, INGOT_OUT_OF_RANGE, "%.60s: output '%.60s' has a negative dim or is too large", name_of(f_),
+                    text(spec->name()));
+      if (uint64_t(bytes) > s_.outputs[i].size) return too_small(i, uint64_t(bytes), s_.outputs[i].size);
+      const Block &copy = s_.staging[s_.input_data.size() + i];
+      if (s_.staged && copy.data && s_.output_data[i] == copy.data && bytes) {
+        uint8_t *data;
+        size_t available;
+        INGOT_TRY(tensor_memory(outputs[i], &data, &available, error_));
+        memcpy(data, copy.data, size_t(bytes));
+      }
+    }
+    return INGOT_OK;
+  }
+
+  // ---- values and places ----
+
+  Code value(uint32_t expr, int64_t *out) {
+    if (INGOT_UNLIKELY(s_.states[expr] != ExprState::value)) return expr_error(f_, expr, s_.states[expr], error_);
+    *out = s_.values[expr];
+    return INGOT_OK;
+  }
+
+  Code outside(uint32_t slot, int64_t offset, int64_t length, uint64_t size) {
+    return fail(error_, INGOT_OUT_OF_RANGE, "%.60s: %lld bytes at %lld reach past the end of slot %u (%.60s) of %llu bytes",
+                name_of(f_), (long long)length, (long long)offset, slot, text(f_->slots()->Get(slot)->name()),
+                (unsigned long long)size);
+  }
+
+  // Memory of a slot and how much of it may be used. Aliases are at most 8 deep.
+  Code place(uint32_t slot, uint8_t **data, uint64_t *size) {
+    const schema::Slot *s = f_->slots()->Get(slot);
+    int64_t bytes, offset = 0;
+    INGOT_TRY(value(s->size(), &bytes));
+    if (bytes < 0) return fail(error_, INGOT_OUT_OF_RANGE, "%.60s: slot %u has a negative size", name_of(f_), slot);
+    *size = uint64_t(bytes);
+    uint64_t room = *size;
+    switch (SlotKind(s->kind())) {
+    case SlotKind::constant:
+      *data = const_cast<uint8_t *>(c_.session->archive->segments[s->of()].data) + s->segment_offset();
+      break;
+    case SlotKind::splat: *data = c_.session->splats.data() + plan_.splat_offsets[slot]; break;
+    case SlotKind::state: *data = c_.state.data() + c_.session->state_offsets[s->of()]; break;
+    case SlotKind::input:
+      *data = s_.input_data[s->of()];
+      room = uint64_t(s_.input_bytes[s->of()]);
+      break;
+    case SlotKind::output:
+      *data = s_.output_data[s->of()];
+      room = s_.outputs[s->of()].size;
+      if (*size > room) return too_small(s->of(), *size, room);
+      break;
+    case SlotKind::transient:
+      INGOT_TRY(value(s->offset(), &offset));
+      *data = s_.arenas[s->of()].data;
+      room = s_.arenas[s->of()].size;
+      break;
+    case SlotKind::alias:
+      INGOT_TRY(value(s->offset(), &offset));
+      INGOT_TRY(place(s->of(), data, &room));
+      break;
+    }
+    if (offset < 0 || !fits(uint64_t(offset), *size, room)) return outside(slot, offset, bytes, room);
+    *data += offset;
+    return INGOT_OK;
+  }
+
+  Code access(uint32_t slot, uint32_t offset_expr, int64_t length, ingot_driver_span_t *out) {
+    uint8_t *data;
+    uint64_t size;
+    int64_t offset;
+    INGOT_TRY(place(slot, &data, &size));
+    INGOT_TRY(value(offset_expr, &offset));
+    if (offset < 0 || length < 0 || !fits(uint64_t(offset), uint64_t(length), size)) return outside(slot, offset, length, size);
+    *out = {nullptr, data, uint64_t(offset), uint64_t(length)};
+    return INGOT_OK;
+  }
+
+  // ---- recording ----
+
+  Code record_dispatch(ingot_driver_recording_t *r, const uint32_t *w) {
+    ingot_driver_dispatch_t d = {w[1], w[2], {}, w[6], w[7], nullptr, nullptr};
+    ingot_driver_span_t spans[program::kMaxBindings];
+    int64_t params[program::kMaxParams];
+    uint64_t groups = 1;
+    for (uint32_t i = 0; i < 3; ++i) {
+      int64_t n;
+      INGOT_TRY(value(w[3 + i], &n));
+      if (n < 0 || n > UINT32_MAX || (groups *= uint64_t(n)) > UINT32_MAX)
+        return fail(error_, INGOT_OUT_OF_RANGE, "%.60s: a dispatch of kernel %.80s has a grid of more than 2^32 workgroups",
+                    name_of(f_), text(c_.session->schema->kernels()->Get(w[1])->name()));
+      d.grid[i] = uint32_t(n);
+    }
+    for (uint32_t i = 0; i < w[6]; ++i) {
+      const uint32_t *b = w + 8 + 3 * i;
+      int64_t length;
+      INGOT_TRY(value(b[2], &length));
+      INGOT_TRY(access(b[0], b[1], length, &spans[i]));
+    }
+    for (uint32_t i = 0; i < w[7]; ++i) INGOT_TRY(value(w[8 + 3 * w[6] + i], &params[i]));
+    if (groups == 0) return INGOT_OK; // nothing to do
+    d.bindings = spans;
+    d.params = params;
+    driver_.record_dispatch(r, &d);
+    return INGOT_OK;
+  }
+
+  Code record(const StraightLine &line, ingot_driver_recording_t *r) {
+    const uint32_t *words = plan_.words(line.text)->data();
+    driver_.recording_begin(r);
+    for (uint32_t at = line.begin; at < line.end; at += words[at] >> 8) {
+      const uint32_t *w = words + at;
+      ingot_driver_span_t target, source;
+      int64_t length;
+      switch (Opcode(w[0] & 0xff)) {
+      case Opcode::dispatch: INGOT_TRY(record_dispatch(r, w)); break;
+      case Opcode::copy:
+        INGOT_TRY(value(w[5], &length));
+        INGOT_TRY(access(w[1], w[2], length, &target));
+        INGOT_TRY(access(w[3], w[4], length, &source));
+        if (length) driver_.record_copy(r, &target, &source);
+        break;
+      case Opcode::fill:
+        INGOT_TRY(value(w[3], &length));
+        INGOT_TRY(access(w[1], w[2], length, &target));
+        if (length % w[4] != 0)
+          return fail(error_, INGOT_OUT_OF_RANGE, "%.60s: a fill of %lld bytes is no multiple of its pattern of %u",
+                      name_of(f_), (long long)length, w[4]);
+        if (length) driver_.record_fill(r, &target, uint64_t(w[6]) << 32 | w[5], w[4]);
+        break;
+      default: driver_.record_barrier(r);
+      }
+    }
+    return driver_.recording_end(r, error_);
+  }
+
+  // ---- walking ----
+
+  Code interrupted() {
+    if (c_.cancelled) return fail(error_, INGOT_CANCELLED, "the run was cancelled");
+    if (submit_.deadline_ns && platform::now_ns() > submit_.deadline_ns)
+      return fail(error_, INGOT_DEADLINE_EXCEEDED, "the run exceeded its deadline");
+    return INGOT_OK;
+  }
+
+  // Gives a host symbol its value, and everything that depends on it.
+  Code set_symbol(uint32_t symbol, int64_t v) {
+    const schema::Symbol *s = f_->symbols()->Get(symbol);
+    if (v < s->min() || v > s->max())
+      return fail(error_, INGOT_OUT_OF_RANGE, "%.60s: host scalar %.60s is %lld, outside %lld .. %lld", name_of(f_),
+                  text(s->name()), (long long)v, (long long)s->min(), (long long)s->max());
+    if (s_.symbol_set[symbol] && s_.symbols[symbol] == v) return INGOT_OK;
+    s_.symbols[symbol] = v;
+    s_.symbol_set[symbol] = 1;
+    evaluate(f_->exprs(), s_.symbols.data(), s_.symbol_set.data(), s_.values.data(), s_.states.data(), plan_.late.data());
+    ++s_.late_epoch;
+    bool moved = false;
+    INGOT_TRY(grow_arenas(s_, true, c_.allocator, &moved, error_));
+    if (moved) ++s_.epoch;
+    return INGOT_OK;
+  }
+
+  Code read_scalar(const uint32_t *w) {
+    ingot_driver_span_t span;
+    const uint32_t bytes = ingot_element_type_bits(ingot_element_type_t(w[3])) / 8;
+    INGOT_TRY(access(w[1], w[2], bytes, &span));
+    uint64_t bits = 0;
+    memcpy(&bits, static_cast<uint8_t *>(span.host) + span.offset, bytes);
+    int64_t v = int64_t(bits);
+    switch (w[3]) {
+    case INGOT_ELEMENT_TYPE_BOOL: v = bits != 0; break;
+    case INGOT_ELEMENT_TYPE_I8: v = int8_t(bits); break;
+    case INGOT_ELEMENT_TYPE_I16: v = int16_t(bits); break;
+    case INGOT_ELEMENT_TYPE_I32: v = int32_t(bits); break;
+    case INGOT_ELEMENT_TYPE_U64:
+      if (v < 0) return fail(error_, INGOT_OUT_OF_RANGE, "%.60s: host scalar %.60s does not fit 63 bits", name_of(f_),
+                             text(f_->symbols()->Get(w[4])->name()));
+      break;
+    default: break;
+    }
+    return set_symbol(w[4], v);
+  }
+
+  Code run_loop(uint32_t text, uint32_t at, const uint32_t *w) {
+    int64_t trips = INT64_MAX;
+    if (w[1] != kNone) INGOT_TRY(value(w[1], &trips));
+    for (int64_t i = 0; i < trips; ++i) {
+      if (w[2] != kNone) {
+        if (!s_.symbol_set[w[2]])
+          return fail(error_, INGOT_CORRUPT, "%.60s: a loop's condition is tested before it is read", name_of(f_));
+        if (s_.symbols[w[2]] == 0) break;
+      }
+      INGOT_TRY(interrupted());
+      if (w[3] != kNone) INGOT_TRY(set_symbol(w[3], i));
+      INGOT_TRY(run_text(text, at + 5, at + (w[0] >> 8)));
+    }
+    return INGOT_OK;
+  }
+
+  Code run_text(uint32_t text, uint32_t begin, uint32_t end) {
+    if (begin == end) return INGOT_OK;
+    const uint32_t *words = plan_.words(text)->data();
+    for (uint32_t at = begin; at < end;) {
+      const uint32_t *w = words + at;
+      int64_t condition;
+      switch (Opcode(w[0] & 0xff)) {
+      case Opcode::read_scalar: INGOT_TRY(read_scalar(w)); break;
+      case Opcode::check:
+        INGOT_TRY(value(w[1], &condition));
+        if (!condition) return fail(error_, INGOT_CHECK_FAILED, "%.60s: %.400s", name_of(f_), ingot::text(f_->messages()->Get(w[2])));
+        break;
+      case Opcode::branch:
+        INGOT_TRY(interrupted());
+        INGOT_TRY(value(w[1], &condition));
+        if (condition) INGOT_TRY(run_text(text, at + 4, at + 4 + w[2]));
+        else INGOT_TRY(run_text(text, at + 4 + w[2], at + (w[0] >> 8)));
+        break;
+      case Opcode::loop: INGOT_TRY(run_loop(text, at, w)); break;
+      case Opcode::call:
+        INGOT_TRY(interrupted());
+        INGOT_TRY(run_text(w[1], 0, count(plan_.words(w[1]))));
+        break;
+      default: { // a straight line
+        const uint32_t index = plan_.find(text, at);
+        const StraightLine &line = plan_.segments[index];
+        if (s_.recorded[index] != s_.epoch || (line.late && s_.recorded_late[index] != s_.late_epoch)) {
+          s_.recorded[index] = 0;
+          INGOT_TRY(record(line, s_.recordings[index]));
+          s_.recorded[index] = s_.epoch;
+          s_.recorded_late[index] = s_.late_epoch;
+        }
+        INGOT_TRY(submit(s_.recordings[index]));
+        at = line.end;
+        continue;
+      }
+      }
+      at += w[0] >> 8;
+    }
+    return INGOT_OK;
+  }
+
+  // ---- errors and profiles ----
+
+  Code kernel_error() {
+    const uint32_t code = uint32_t(submit_.kernel_error), site = uint32_t(submit_.kernel_error >> 32);
+    if (site >= count(f_->error_sites()))
+      return fail(error_, INGOT_KERNEL_ERROR, "%.60s: a kernel reported error %u at unknown site %u", name_of(f_), code, site);
+    const schema::ErrorSite *e = f_->error_sites()->Get(site);
+    return fail(error_, INGOT_KERNEL_ERROR, "%.60s: node '%.120s' (%.40s): %.250s", name_of(f_), text(e->node()), text(e->op()),
+                text(e->message()));
+  }
+
+  void timed(const ingot_driver_timing_t &t) {
+    ingot_dispatch_event_t event = {t.kernel, t.site, t.version, {t.grid[0], t.grid[1], t.grid[2]},
+                                    t.start_ns, t.end_ns, -1, -1};
+    if (t.site != kNone) {
+      const schema::Site *site = f_->sites()->Get(t.site);
+      if (site->flops() != kNone && s_.states[site->flops()] == ExprState::value) event.flops = s_.values[site->flops()];
+      if (site->bytes() != kNone && s_.states[site->bytes()] == ExprState::value) event.bytes = s_.values[site->bytes()];
+    }
+    options_->on_dispatch(options_->user, &event);
+  }
+
+  ingot_context_t &c_;
+  FunctionState &s_;
+  const FunctionPlan &plan_;
+  const schema::Function *f_;
+  const ingot_driver_t &driver_;
+  const ingot_run_options_t *options_ = nullptr;
+  ingot_driver_submit_t submit_ = {};
+  Error *error_;
+};
+
+bool same_tensors(const Array<ingot_tensor_t> &bound, const ingot_tensor_t *given, size_t n) {
+  if (n != bound.size()) return false;
+  for (size_t i = 0; i < n; ++i) {
+    const ingot_tensor_t &a = bound[i], &b = given[i];
+    if (a.data != b.data || a.size != b.size || b.buffer || a.type != b.type || a.rank != b.rank) return false;
+    for (uint32_t d = 0; d < a.rank; ++d)
+      if (a.dims[d] != b.dims[d]) return false;
+  }
+  return true;
+}
+
+} // namespace
+
+Code execute(ingot_context_t &context, uint32_t function, const ingot_tensor_t *inputs, size_t input_count,
+             ingot_tensor_t *outputs, size_t output_count, const ingot_run_options_t *options, Error *error) {
+  if (function >= context.functions.size())
+    return fail(error, INGOT_OUT_OF_RANGE, "the archive has no function %u: it has %zu", function, context.functions.size());
+  if (options && options->struct_size < sizeof(ingot_run_options_t))
+    return fail(error, INGOT_INVALID_ARGUMENT, "run options: struct_size is %zu, at least %zu expected", options->struct_size,
+                sizeof(ingot_run_options_t));
+  FunctionState &state = *context.functions[function];
+  Runner runner(context, state, options, error);
+  if (INGOT_LIKELY(state.ready) && same_tensors(state.inputs, inputs, input_count) &&
+      same_tensors(state.outputs, outputs, output_count))
+    return state.recordings.size() ? runner.submit(state.recordings[0]) : INGOT_OK;
+  return runner.run(inputs, input_count, outputs, output_count);
+}
+
+} // namespace ingot
