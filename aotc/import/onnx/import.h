@@ -1,0 +1,32 @@
+// Import of ONNX models (opsets 7 to 22) into the graph IR.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "aotc/base/diagnostics.h"
+#include "aotc/graph/graph.h"
+
+namespace ingot::aotc {
+
+struct ImportOptions {
+  std::string path;                      // the model; external data is looked for beside it
+  std::vector<std::string> input_shapes; // "NAME=1x3x48x320"; '?' keeps a dim as it is, "a..b" makes it dynamic in a range
+  std::string entry = "main";            // name of the function
+};
+
+// Reads, checks and lowers the model. Every problem found is added to `diagnostics`; the result is empty exactly if
+// there is one. Shape arithmetic is folded to expressions and nodes without use are dropped. Free dims carry a range
+// (1..2^20 unless an input shape says otherwise); inputs that are also initialisers are constants.
+std::optional<graph::Function> import_onnx(const ImportOptions &options, Diagnostics &diagnostics);
+
+// The same for a model in memory (a serialised ModelProto). `options.path` names it in diagnostics and locates
+// external data.
+std::optional<graph::Function> import_onnx_bytes(const std::string &bytes, const ImportOptions &options,
+                                                 Diagnostics &diagnostics);
+
+// Operators that can be imported, sorted: "ai.onnx Conv 7-22".
+std::vector<std::string> list_onnx_operators();
+
+} // namespace ingot::aotc

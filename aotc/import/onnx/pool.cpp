@@ -1,0 +1,113 @@
+// Pooling, windowed and global.
+#include "aotc/graph/check.h"
+#include "aotc/import/onnx/math.h"
+#include "aotc/import/onnx/window.h"
+
+namespace ingot::aotc::importer {
+
+namespace {
+
+void pool(Node &n, graph::PoolMode mode) {
+  n.need_inputs(1, 1);
+  const size_t rank = n.dims(0).size();
+  if (rank < 3)
+    n.fail("takes [n,c,spatial...], got " + to_string(n.type(0)));
+  if (mode != graph::PoolMode::kMax)
+    n.need_float(0);
+  const size_t spatial = rank - 2;
+  if (!n.attribute("kernel_shape"))
+    n.fail("attribute 'kernel_shape' is missing");
+  const std::vector<int64_t> kernel = spatial_ints(n, "kernel_shape", spatial, 1);
+  const Window w = read_window(n, std::vector<Expr>(kernel.begin(), kernel.end()));
+  const bool ceil = n.int_attr("ceil_mode", 0) != 0;
+  const bool automatic = n.string_attr("auto_pad", "NOTSET").rfind("SAME", 0) == 0;
+  std::vector<Expr> dims;
+  for (size_t i = 0; i < spatial; ++i) {
+    const Expr in = n.dims(0)[i + 2], reach = (kernel[i] - 1) * w.dilations[i] + 1, stride = w.strides[i];
+    Expr out;
+    if (automatic)
+      out = ceildiv(in, stride);
+    else if (ceil) // the last window must start inside the input or the low pad
+      out = min(ceildiv(in + w.low[i] + w.high[i] - reach, stride) + 1, ceildiv(in + w.low[i], stride));
+    else
+      out = graph::window_extent(in, w.low[i], w.high[i], Expr(kernel[i]), w.strides[i], w.dilations[i]);
+    if (out.constant() && *out.constant() < 1)
+      n.fail("the window is larger than the padded input " + to_string(n.type(0)));
+    dims.push_back(out);
+  }
+  const bool include = n.int_attr("count_include_pad", 0) != 0;
+  const int64_t p = n.int_attr("p", 2);
+  if (mode == graph::PoolMode::kLp && (p < 1 || p > 64))
+    n.fail("attribute 'p' is " + std::to_string(p));
+  if (n.wants(1))
+    n.fail("output Indices is not supported", "drop the output where it is not used");
+  const ElementType e = n.element(0);
+  const ValueId x = mode == graph::PoolMode::kMax ? n.in(0) : n.lift(n.in(0));
+  n.set(0, n.lower(e, n.b.pool(mode, x, kernel, w.strides, w.dilations, w.low, w.high, dims, include, p)));
+}
+
+void import_max_pool(Node &n) { pool(n, graph::PoolMode::kMax); }
+void import_average_pool(Node &n) { pool(n, graph::PoolMode::kAverage); }
+void import_lp_pool(Node &n) { pool(n, graph::PoolMode::kLp); }
+
+std::vector<uint32_t> spatial_axes(Node &n) {
+  n.need_inputs(1, 1);
+  n.need_float(0);
+  if (n.rank(0) < 2)
+    n.fail("takes [n,c,spatial...], got " + to_string(n.type(0)));
+  std::vector<uint32_t> axes;
+  for (uint32_t i = 2; i < n.dims(0).size(); ++i)
+    axes.push_back(i);
+  return axes;
+}
+
+Expr points(Node &n) { return product(Dims(n.dims(0).begin() + 2, n.dims(0).end())); }
+
+// before: y = GlobalAveragePool(x); after: reduce add over the spatial axes, times 1/n
+void import_global_average_pool(Node &n) {
+  const auto axes = spatial_axes(n);
+  Math m(n, n.in(0));
+  const ValueId sum = n.b.reduce(dispatch::ReduceKind::kAdd, m.x, axes);
+  m.finish(0, n.keep_axes(m.div(sum, count_like(n, sum, points(n))), axes, n.dims(0)));
+}
+
+void import_global_max_pool(Node &n) {
+  const auto axes = spatial_axes(n);
+  Math m(n, n.in(0));
+  m.finish(0, n.keep_axes(n.b.reduce(dispatch::ReduceKind::kMax, m.x, axes), axes, n.dims(0)));
+}
+
+void import_global_lp_pool(Node &n) {
+  const auto axes = spatial_axes(n);
+  const int64_t p = n.int_attr("p", 2);
+  if (p < 1)
+    n.fail("attribute 'p' is " + std::to_string(p));
+  Math m(n, n.in(0));
+  const ValueId magnitude = m.map(K::kAbs, m.x);
+  ValueId power = magnitude;
+  if (p == 2)
+    power = m.mul(m.x, m.x);
+  else if (p != 1)
+    power = m.map(K::kPow, magnitude, m.c(static_cast<double>(p)));
+  ValueId y = n.b.reduce(dispatch::ReduceKind::kAdd, power, axes);
+  if (p == 2)
+    y = m.map(K::kSqrt, y);
+  else if (p != 1)
+    y = m.map(K::kPow, y, n.constant(y, 1.0 / static_cast<double>(p)));
+  m.finish(0, n.keep_axes(y, axes, n.dims(0)));
+}
+
+} // namespace
+
+std::vector<OperatorRow> pool_operators() {
+  return {
+      {"", "AveragePool", 7, 22, import_average_pool},
+      {"", "GlobalAveragePool", 7, 22, import_global_average_pool},
+      {"", "GlobalLpPool", 7, 22, import_global_lp_pool},
+      {"", "GlobalMaxPool", 7, 22, import_global_max_pool},
+      {"", "LpPool", 7, 22, import_lp_pool},
+      {"", "MaxPool", 7, 22, import_max_pool},
+  };
+}
+
+} // namespace ingot::aotc::importer
