@@ -624,6 +624,17 @@ ValueId Builder::subgroup_shuffle(ValueId value, ValueId lane) {
   return append_value(std::move(out), type);
 }
 
+Values Builder::append(Op op, const std::vector<Type> &results) {
+  if (is_leaf(op.code))
+    return {leaf(op.code, results.at(0), op.imm, op.fimm)};
+  op.results.clear();
+  for (Type type : results)
+    op.results.push_back(new_value(type));
+  Values values = op.results;
+  append_effect(std::move(op));
+  return values;
+}
+
 void Builder::error_if(ValueId condition, int64_t code, int64_t site) {
   require(type_of(condition) == Type(Scalar::kBool), Opcode::kError, "the condition is not a bool scalar");
   Op op;

@@ -88,6 +88,10 @@ class Builder {
   ValueId subgroup_shuffle(ValueId value, ValueId lane); // lane is i32
   void error_if(ValueId condition, int64_t code, int64_t site);
 
+  // Appends an op without regions as it is, with results of the types given; leaves are shared as usual. For passes
+  // that copy kernels: nothing is checked or folded.
+  Values append(Op op, const std::vector<Type> &results);
+
   Type type_of(ValueId value) const { return kernel_.types[value]; }
   // The value if it is an index or integer constant.
   bool is_constant(ValueId value, int64_t &out) const;
