@@ -57,16 +57,16 @@ int64_t representative_value(const Symbol &symbol) {
 Layout lay_out(const std::vector<Interval> &intervals) {
   size_t n = intervals.size();
   Layout layout;
-  layout.offsets.assign(n, Expr(0));
-  layout.size = 0;
-  if (n == 0)
-    return layout;
-  std::vector<Expr> padded;
+  layout.below.resize(n);
+  layout.top.assign(n, true);
   std::vector<int64_t> sizes;
   for (const Interval &i : intervals) {
-    padded.push_back(align_up(max(Expr(0), i.bytes), kAlignment));
-    sizes.push_back(evaluate(padded.back()));
+    layout.padded.push_back(align_up(max(Expr(0), i.bytes), kAlignment));
+    sizes.push_back(evaluate(layout.padded.back()));
+    layout.fixed = layout.fixed && layout.padded.back().is_constant();
   }
+  if (n == 0)
+    return layout;
   // The largest sum of live bytes is what no packing can go below.
   uint32_t steps = 0;
   for (const Interval &i : intervals)
@@ -108,13 +108,7 @@ Layout lay_out(const std::vector<Interval> &intervals) {
   }
   layout.representative_size = best.size;
 
-  bool fixed = std::all_of(padded.begin(), padded.end(), [](const Expr &e) { return e.is_constant(); });
-  if (fixed) {
-    for (size_t i = 0; i < n; ++i)
-      layout.offsets[i] = best.offsets[i];
-    layout.size = best.size;
-    return layout;
-  }
+  layout.offsets = best.offsets;
   // Bottom up: above everything below that lives at the same time, leaving out what another one below already clears.
   std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) {
     return best.offsets[a] != best.offsets[b] ? best.offsets[a] < best.offsets[b] : a < b;
@@ -123,28 +117,25 @@ Layout lay_out(const std::vector<Interval> &intervals) {
   for (size_t position = 0; position < n; ++position) {
     size_t i = order[position];
     std::vector<size_t> supports;
-    for (size_t q = 0; q < position; ++q) {
-      size_t j = order[q];
-      if (!conflict(intervals[i], intervals[j]))
-        continue;
-      supports.push_back(j);
-      above[i][j] = true;
-    }
-    Expr offset(0);
+    for (size_t q = 0; q < position; ++q)
+      if (conflict(intervals[i], intervals[order[q]]))
+        supports.push_back(order[q]);
     for (size_t j : supports) {
       bool dominated = false;
       for (size_t k : supports)
         dominated = dominated || above[k][j];
       if (!dominated)
-        offset = max(offset, layout.offsets[j] + padded[j]);
+        layout.below[i].push_back(j);
+      layout.top[j] = false;
     }
-    for (size_t j : supports)
+    for (size_t j : supports) {
+      above[i][j] = true;
       for (size_t k = 0; k < n; ++k)
         if (above[j][k])
           above[i][k] = true;
-    layout.offsets[i] = offset;
-    layout.size = max(layout.size, offset + padded[i]);
+    }
   }
+  layout.order = std::move(order);
   return layout;
 }
 

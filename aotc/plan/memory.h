@@ -15,9 +15,15 @@ struct Interval {
   Expr bytes;
 };
 
+// With fixed dims every offset is a constant. Else offset i is the max of 0 and the ends (offset + padded bytes) of the
+// intervals in below[i], which come before i in `order`: the planner writes that as shared expression nodes.
 struct Layout {
-  std::vector<Expr> offsets;    // by position in the intervals; multiples of 64
-  Expr size;                    // bytes of the arena
+  bool fixed = true;
+  std::vector<int64_t> offsets;          // at the representative dims, by position in the intervals; multiples of 64
+  std::vector<Expr> padded;              // bytes rounded up to 64
+  std::vector<size_t> order;             // bottom up
+  std::vector<std::vector<size_t>> below;
+  std::vector<bool> top;                 // nothing lies over it: its end may be the arena's
   int64_t representative_size = 0, representative_live = 0;
 };
 

@@ -247,7 +247,7 @@ class Planner {
         Expr bytes = reserved_bytes(t);
         arenas[host_dependent(bytes) ? 1 : 0].push_back({t, ranges_[t].first, ranges_[t].last, bytes});
       }
-    std::map<TensorId, std::pair<uint32_t, Expr>> places;
+    std::map<TensorId, std::pair<uint32_t, uint32_t>> places; // arena, offset expression
     for (const auto &intervals : arenas) {
       if (intervals.empty())
         continue;
@@ -257,9 +257,22 @@ class Planner {
         report->live_bytes += layout.representative_live;
       }
       uint32_t number = static_cast<uint32_t>(function_.arenas.size());
-      function_.arenas.push_back(expr(layout.size));
+      std::vector<uint32_t> offsets(intervals.size());
+      uint32_t size = layout.fixed ? exprs_.constant(layout.representative_size) : exprs_.constant(0);
+      for (size_t i : layout.order) {
+        uint32_t offset = layout.fixed ? exprs_.constant(layout.offsets[i]) : exprs_.constant(0);
+        auto end = [&](size_t j) { return exprs_.add(offsets[j], expr(layout.padded[j])); };
+        if (!layout.fixed) {
+          for (size_t k = 0; k < layout.below[i].size(); ++k)
+            offset = k == 0 ? end(layout.below[i][k]) : exprs_.binary(archive::ExprOp::max, offset, end(layout.below[i][k]));
+        }
+        offsets[i] = offset;
+        if (!layout.fixed && layout.top[i])
+          size = exprs_.binary(archive::ExprOp::max, size, end(i));
+      }
+      function_.arenas.push_back(size);
       for (size_t i = 0; i < intervals.size(); ++i)
-        places.emplace(intervals[i].tensor, std::pair(number, layout.offsets[i]));
+        places.emplace(intervals[i].tensor, std::pair(number, offsets[i]));
     }
     slots_.assign(program_.tensors.size(), archive::kNone);
     for (TensorId t = 0; t < program_.tensors.size(); ++t) {
@@ -294,7 +307,7 @@ class Planner {
         auto [arena, offset] = places.at(t);
         slot.kind = archive::SlotKind::transient;
         slot.of = arena;
-        slot.offset = expr(offset);
+        slot.offset = offset;
         break;
       }
       }
