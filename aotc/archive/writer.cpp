@@ -4,6 +4,8 @@
 
 #include <cstring>
 #include <map>
+
+#define XXH_INLINE_ALL // nothing to link
 #include <xxhash.h>
 
 #include "archive_generated.h"

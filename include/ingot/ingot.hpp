@@ -212,20 +212,23 @@ public:
   static Result<Archive> map(const char *path, const ingot_allocator_t *allocator = nullptr) {
     Status status;
     ingot_archive_t *out = nullptr;
-    return take(status.set(ingot_archive_map(allocator, path, &out, status.slot())), out);
+    status.set(ingot_archive_map(allocator, path, &out, status.slot()));
+    return take(status, out);
   }
   // Everything is copied into memory.
   static Result<Archive> read(const char *path, const ingot_allocator_t *allocator = nullptr) {
     Status status;
     ingot_archive_t *out = nullptr;
-    return take(status.set(ingot_archive_read(allocator, path, &out, status.slot())), out);
+    status.set(ingot_archive_read(allocator, path, &out, status.slot()));
+    return take(status, out);
   }
   // From memory; with `borrow` the bytes stay the caller's and must outlive the archive.
   static Result<Archive> open(const void *data, size_t size, bool borrow = false,
                               const ingot_allocator_t *allocator = nullptr) {
     Status status;
     ingot_archive_t *out = nullptr;
-    return take(status.set(ingot_archive_open(allocator, data, size, borrow, &out, status.slot())), out);
+    status.set(ingot_archive_open(allocator, data, size, borrow, &out, status.slot()));
+    return take(status, out);
   }
   Status check_hashes() const {
     Status status;

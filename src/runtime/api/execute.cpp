@@ -297,7 +297,7 @@ private:
   // Memory of a slot and how much of it may be used. Aliases are at most 8 deep.
   Code place(uint32_t slot, uint8_t **data, uint64_t *size) {
     const schema::Slot *s = f_->slots()->Get(slot);
-    int64_t bytes, offset = 0;
+    int64_t bytes = 0, offset = 0;
     INGOT_TRY(value(s->size(), &bytes));
     if (bytes < 0) return fail(error_, INGOT_OUT_OF_RANGE, "%.60s: slot %u has a negative size", name_of(f_), slot);
     *size = uint64_t(bytes);
@@ -334,8 +334,8 @@ private:
 
   Code access(uint32_t slot, uint32_t offset_expr, int64_t length, ingot_driver_span_t *out) {
     uint8_t *data;
-    uint64_t size;
-    int64_t offset;
+    uint64_t size = 0;
+    int64_t offset = 0;
     INGOT_TRY(place(slot, &data, &size));
     INGOT_TRY(value(offset_expr, &offset));
     if (offset < 0 || length < 0 || !fits(uint64_t(offset), uint64_t(length), size)) return outside(slot, offset, length, size);
@@ -351,7 +351,7 @@ private:
     int64_t params[program::kMaxParams];
     uint64_t groups = 1;
     for (uint32_t i = 0; i < 3; ++i) {
-      int64_t n;
+      int64_t n = 0;
       INGOT_TRY(value(w[3 + i], &n));
       if (n < 0 || n > UINT32_MAX || (groups *= uint64_t(n)) > UINT32_MAX)
         return fail(error_, INGOT_OUT_OF_RANGE, "%.60s: a dispatch of kernel %.80s has a grid of more than 2^32 workgroups",
@@ -360,7 +360,7 @@ private:
     }
     for (uint32_t i = 0; i < w[6]; ++i) {
       const uint32_t *b = w + 8 + 3 * i;
-      int64_t length;
+      int64_t length = 0;
       INGOT_TRY(value(b[2], &length));
       INGOT_TRY(access(b[0], b[1], length, &spans[i]));
     }
@@ -378,7 +378,7 @@ private:
     for (uint32_t at = line.begin; at < line.end; at += words[at] >> 8) {
       const uint32_t *w = words + at;
       ingot_driver_span_t target, source;
-      int64_t length;
+      int64_t length = 0;
       switch (Opcode(w[0] & 0xff)) {
       case Opcode::dispatch: INGOT_TRY(record_dispatch(r, w)); break;
       case Opcode::copy:
@@ -469,7 +469,7 @@ private:
     const uint32_t *words = plan_.words(text)->data();
     for (uint32_t at = begin; at < end;) {
       const uint32_t *w = words + at;
-      int64_t condition;
+      int64_t condition = 0;
       switch (Opcode(w[0] & 0xff)) {
       case Opcode::read_scalar: INGOT_TRY(read_scalar(w)); break;
       case Opcode::check:
