@@ -1,0 +1,37 @@
+// The tool's commands, one file each. They throw Failure; what they return is the exit status.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "tools/ingot/compare.h"
+
+namespace ingot::tool {
+
+struct RunOptions {
+  std::string archive, device = "auto", function = "main";
+  std::vector<std::string> inputs, outputs, expected;
+  Tolerance tolerance;
+};
+int run_command(const RunOptions &options);
+int run_many_command(const std::string &list);
+
+struct BenchOptions {
+  std::string archive, device = "auto", function = "main";
+  std::vector<std::string> inputs;
+  unsigned threads = 1;
+  double seconds = 1;
+  unsigned runs = 0; // 0: as many as fit into `seconds`, at least 10
+  bool kernels = false, json = false;
+};
+int bench_command(const BenchOptions &options);
+
+int inspect_command(const std::string &archive, bool json, bool commands);
+int verify_command(const std::string &archive, bool hash);
+int explain_command(const std::string &archive, const std::string &device);
+int list_drivers_command();
+int list_devices_command(const std::string &driver);
+int dump_devices_command(const std::string &driver);
+
+} // namespace ingot::tool
