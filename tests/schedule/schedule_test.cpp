@@ -138,6 +138,16 @@ TEST_CASE("matrix products") {
   check(matmul(2, s, 12, t, false, false, 0, true, {{s, 0}, {t, 21}}), 3, "no rows");
 }
 
+TEST_CASE("deep matrix products") {
+  check(matmul(1, 13, 20, 800, false, true, 1, false), 1, "panels, blocks of k");
+  check(matmul(1, 100, 17, 600, true, false, 0, false), 2, "packed, blocks of k");
+  ConvShape deep;
+  deep.in = 70;
+  deep.out = 9;
+  deep.size = {4, 5};
+  check(conv(deep), 3, "convolution, blocks of channels");
+}
+
 TEST_CASE("convolutions") {
   std::mt19937_64 random(11);
   auto pick = [&](std::vector<int64_t> from) { return from[random() % from.size()]; };

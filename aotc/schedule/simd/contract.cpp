@@ -60,7 +60,6 @@ class ContractKernel {
     k_flat_ = 0;
     for (uint32_t a : f_.k)
       k_flat_ = k_flat_ * d_.axes[a].extent + d_.axes[a].symbol;
-    l2_ = static_cast<int64_t>(record.l2_bytes);
   }
 
   std::optional<Scheduled> build() {
@@ -70,11 +69,12 @@ class ContractKernel {
     out_.grid = {extent_product(d_, f_.batch) * m_chunks * n_chunks, 1, 1};
     int64_t nr = tile_.nv * w_;
     if (!direct_)
-      panel_ = b_.add_array("panel", kernel::Space::kPrivate, type_, static_cast<uint64_t>(k_block_ * nr), 64);
+      panel_ = b_.add_array("panel", kernel::Space::kPrivate, type_, static_cast<uint64_t>(k_block_ * (blocked_ ? k_inner_ : 1) * nr), 64);
     if (blocked_)
-      sums_ = b_.add_array("sums", kernel::Space::kPrivate, type_, static_cast<uint64_t>(m_chunk_ * nr), 64);
+      sums_ = b_.add_array("sums", kernel::Space::kPrivate, type_, static_cast<uint64_t>(sums_count()), 64);
     out_.description = "contract{mr=" + std::to_string(tile_.mr) + ",nr=" + std::to_string(nr) + "," +
-                       (panels_ ? "panels" : direct_ ? "direct" : blocked_ ? "packed,kc=" + std::to_string(k_block_) : "packed") +
+                       (panels_ ? "panels" : direct_ ? "direct" : "packed") +
+                       (blocked_ ? ",kc=" + std::to_string(k_block_ * k_inner_) : "") +
                        ",nc=" + std::to_string(n_chunk_) + ",mc=" + std::to_string(m_chunk_) + "}";
     Lowering::Scope scope(l_);
     ValueId group = b_.group_id(0), nc = l_.expr(n_chunks), mc = l_.expr(m_chunks);
@@ -91,12 +91,12 @@ class ContractKernel {
     // Rows in blocks that stay in the second-level cache while the panels stream by.
     if (m_block_ < m_chunk_) {
       b_.for_loop(m_lo, m_hi, b_.index(m_block_), {}, [&](ValueId m, const Values &) {
-        Lowering::Scope block(l_);
-        columns(m, b_.min(b_.add(m, b_.index(m_block_)), m_hi), n_lo, n_hi);
+        Lowering::Scope scope(l_);
+        block(m, b_.min(b_.add(m, b_.index(m_block_)), m_hi), n_lo, n_hi);
         return Values{};
       });
     } else {
-      columns(m_lo, m_hi, n_lo, n_hi);
+      block(m_lo, m_hi, n_lo, n_hi);
     }
     return std::move(out_);
   }
@@ -121,93 +121,120 @@ class ContractKernel {
       m_chunk_ = std::max<int64_t>(1, *rows);
     m_block_ = m_chunk_;
     k_block_ = k;
-    if (direct_) {
-      int64_t fit = l2_ / 2 / (std::max<int64_t>(1, k) * byte_size(type_)) / tile_.mr * tile_.mr;
-      fit = std::max(fit, tile_.mr * 4);
-      if (panels_ && fit < m_chunk_)
-        m_block_ = fit;
+    if (m_.constant() && *m_.constant() <= tile_.mr)
+      return true; // one pass over the right side
+    // Blocks of k keep a panel in the first-level cache, at the price of sums that wait in memory.
+    constexpr int64_t kBlock = 1024;
+    if (constant_k && k <= kBlock * 3 / 2)
       return true;
+    for (size_t i = 1; i < f_.k.size(); ++i) {
+      auto extent = d_.axes[f_.k[i]].extent.constant();
+      if (!extent)
+        return panels_;
+      k_inner_ *= std::max<int64_t>(1, *extent);
     }
-    constexpr int64_t kMostPanel = 512 << 10; // bytes
-    if (constant_k && k * tile_.nv * w_ * byte_size(type_) <= kMostPanel)
-      return true;
-    if (f_.k.size() != 1)
-      return false;
+    if (k_inner_ > 16 * kBlock)
+      return panels_ || (constant_k && k * tile_.nv * w_ < (1 << 20));
     blocked_ = true;
-    k_block_ = 512;
-    m_chunk_ = std::min<int64_t>(m_chunk_, 960);
+    k_block_ = std::max<int64_t>(1, kBlock / k_inner_); // of the outermost axis
+    // Sums of a group are bounded, and so is the left block.
+    n_chunk_ = std::min<int64_t>(n_chunk_, unit_n * 4);
+    m_chunk_ = std::min<int64_t>(m_chunk_, 192);
     m_block_ = m_chunk_;
     return true;
   }
 
-  // All column tiles of the rows [m_lo, m_hi).
-  void columns(ValueId m_lo, ValueId m_hi, ValueId n_lo, ValueId n_hi) {
+  // Calls `tile` for all column tiles: first column, vectors, and the columns that are there (kNoValue: all).
+  void column_tiles(ValueId n_lo, ValueId n_hi, const std::function<void(ValueId, int64_t, ValueId)> &tile) {
     int64_t nr = tile_.nv * w_;
     ValueId step = b_.index(nr);
     ValueId n_full = b_.add(n_lo, b_.mul(b_.div(b_.sub(n_hi, n_lo), step), step));
     b_.for_loop(n_lo, n_full, step, {}, [&](ValueId n, const Values &) {
       Lowering::Scope scope(l_);
-      column_tile(m_lo, m_hi, n, tile_.nv, kNoValue);
+      tile(n, tile_.nv, kNoValue);
       return Values{};
     });
-    auto columns_in_all = n_.constant();
-    if (columns_in_all && *columns_in_all % nr == 0 && n_chunk_ % nr == 0)
+    auto all = n_.constant();
+    if (all && *all % nr == 0 && n_chunk_ % nr == 0)
       return;
     int64_t nv = tile_.nv;
-    if (columns_in_all && n_chunk_ % nr == 0)
-      nv = (*columns_in_all % nr + w_ - 1) / w_;
+    if (all && n_chunk_ % nr == 0)
+      nv = (*all % nr + w_ - 1) / w_;
     b_.if_then(b_.lt(n_full, n_hi), [&] {
       Lowering::Scope scope(l_);
-      column_tile(m_lo, m_hi, n_full, nv, b_.sub(n_hi, n_full));
+      tile(n_full, nv, b_.sub(n_hi, n_full));
     });
   }
 
-  void column_tile(ValueId m_lo, ValueId m_hi, ValueId n, int64_t nv, ValueId rest) {
-    if (!blocked_) {
+  // The rows [m_lo, m_hi) of the columns [n_lo, n_hi).
+  void block(ValueId m_lo, ValueId m_hi, ValueId n_lo, ValueId n_hi) {
+    if (blocked_) {
+      block_in_parts(m_lo, m_hi, n_lo, n_hi);
+      return;
+    }
+    column_tiles(n_lo, n_hi, [&](ValueId n, int64_t nv, ValueId rest) {
+      ValueId k_hi = l_.extent(f_.k[0]);
       if (!direct_)
-        pack(n, nv, rest, b_.index(0), b_.index(k_block_));
+        pack(n, nv, rest, b_.index(0), k_hi);
       rows(m_lo, m_hi, [&](ValueId m, int64_t mr) {
         Values acc(static_cast<size_t>(mr * nv), b_.zero(kernel_type()));
-        ValueId k_hi = l_.extent(f_.k[0]);
         acc = multiply(m, mr, n, nv, rest, b_.index(0), k_hi, acc);
         for (int64_t r = 0; r < mr; ++r)
           for (int64_t v = 0; v < nv; ++v)
             finish(b_.add(m, b_.index(r)), n, nv, v, rest, acc[static_cast<size_t>(r * nv + v)]);
       });
-      return;
-    }
+    });
+  }
+
+  // The same in blocks of k: the left block stays in the second-level cache, a panel in the first; sums are
+  // [column tile][row][nr] in scratch.
+  void block_in_parts(ValueId m_lo, ValueId m_hi, ValueId n_lo, ValueId n_hi) {
     int64_t nr = tile_.nv * w_;
-    auto slot = [&](ValueId m, int64_t v) {
-      return b_.add(b_.mul(b_.sub(m, m_lo), b_.index(nr)), b_.index(v * w_));
-    };
-    auto all_rows = [&](const std::function<void(ValueId, int64_t)> &body) {
-      b_.for_loop(m_lo, m_hi, b_.index(1), {}, [&](ValueId m, const Values &) {
-        Lowering::Scope scope(l_);
-        for (int64_t v = 0; v < nv; ++v)
-          body(m, v);
-        return Values{};
-      });
-    };
     uint32_t align = static_cast<uint32_t>(w_);
-    all_rows([&](ValueId m, int64_t v) { b_.store(sums_, slot(m, v), b_.zero(kernel_type()), align); });
+    auto slot = [&](ValueId m, ValueId n, int64_t v) {
+      ValueId tile = b_.mul(b_.sub(n, n_lo), b_.index(m_chunk_));
+      return b_.add(b_.add(tile, b_.mul(b_.sub(m, m_lo), b_.index(nr))), b_.index(v * w_));
+    };
+    b_.for_loop(
+        b_.index(0), b_.index(sums_count()), b_.index(w_), {},
+        [&](ValueId i, const Values &) {
+          b_.store(sums_, i, b_.zero(kernel_type()), align);
+          return Values{};
+        },
+        4);
     ValueId k_end = l_.extent(f_.k[0]);
     b_.for_loop(b_.index(0), k_end, b_.index(k_block_), {}, [&](ValueId k, const Values &) {
       Lowering::Scope scope(l_);
       ValueId k_hi = b_.min(b_.add(k, b_.index(k_block_)), k_end);
-      pack(n, nv, rest, k, k_hi);
-      rows(m_lo, m_hi, [&](ValueId m, int64_t mr) {
-        Values acc;
-        for (int64_t r = 0; r < mr; ++r)
-          for (int64_t v = 0; v < nv; ++v)
-            acc.push_back(b_.load(sums_, slot(b_.add(m, b_.index(r)), v), align, align));
-        acc = multiply(m, mr, n, nv, rest, k, k_hi, acc);
-        for (int64_t r = 0; r < mr; ++r)
-          for (int64_t v = 0; v < nv; ++v)
-            b_.store(sums_, slot(b_.add(m, b_.index(r)), v), acc[static_cast<size_t>(r * nv + v)], align);
+      column_tiles(n_lo, n_hi, [&](ValueId n, int64_t nv, ValueId rest) {
+        if (!direct_)
+          pack(n, nv, rest, k, k_hi);
+        rows(m_lo, m_hi, [&](ValueId m, int64_t mr) {
+          Values acc;
+          for (int64_t r = 0; r < mr; ++r)
+            for (int64_t v = 0; v < nv; ++v)
+              acc.push_back(b_.load(sums_, slot(b_.add(m, b_.index(r)), n, v), align, align));
+          acc = multiply(m, mr, n, nv, rest, k, k_hi, acc);
+          for (int64_t r = 0; r < mr; ++r)
+            for (int64_t v = 0; v < nv; ++v)
+              b_.store(sums_, slot(b_.add(m, b_.index(r)), n, v), acc[static_cast<size_t>(r * nv + v)], align);
+        });
       });
       return Values{};
     });
-    all_rows([&](ValueId m, int64_t v) { finish(m, n, nv, v, rest, b_.load(sums_, slot(m, v), align, align)); });
+    column_tiles(n_lo, n_hi, [&](ValueId n, int64_t nv, ValueId rest) {
+      b_.for_loop(m_lo, m_hi, b_.index(1), {}, [&](ValueId m, const Values &) {
+        Lowering::Scope scope(l_);
+        for (int64_t v = 0; v < nv; ++v)
+          finish(m, n, nv, v, rest, b_.load(sums_, slot(m, n, v), align, align));
+        return Values{};
+      });
+    });
+  }
+
+  int64_t sums_count() const {
+    int64_t nr = tile_.nv * w_;
+    return (n_chunk_ + nr - 1) / nr * nr * m_chunk_;
   }
 
   // Row tiles: full ones, then the constant rest or, where that is not known, smaller ones.
@@ -290,10 +317,8 @@ class ContractKernel {
 
   void pack(ValueId n, int64_t nv, ValueId rest, ValueId k_lo, ValueId k_hi) {
     int64_t nr = tile_.nv * w_;
-    if (!blocked_)
-      k_hi = l_.extent(f_.k[0]);
     k_loops(0, k_lo, k_hi, {}, 4, [&](const Values &) {
-      ValueId row = b_.mul(blocked_ ? b_.sub(l_.expr(k_flat_), k_lo) : l_.expr(k_flat_), b_.index(nr));
+      ValueId row = b_.mul(blocked_ ? b_.sub(l_.expr(k_flat_), b_.mul(k_lo, b_.index(k_inner_))) : l_.expr(k_flat_), b_.index(nr));
       for (int64_t v = 0; v < nv; ++v) {
         Lowering::Scope scope(l_);
         bind_columns(n, nv, v, rest);
@@ -319,7 +344,7 @@ class ContractKernel {
           bind_columns(n, nv, v, rest);
           columns.push_back(l_.eval_lanes(f_.right));
         } else {
-          ValueId row = b_.mul(blocked_ ? b_.sub(l_.expr(k_flat_), k_lo) : l_.expr(k_flat_), b_.index(nr));
+          ValueId row = b_.mul(blocked_ ? b_.sub(l_.expr(k_flat_), b_.mul(k_lo, b_.index(k_inner_))) : l_.expr(k_flat_), b_.index(nr));
           columns.push_back(b_.load(panel_, b_.add(row, b_.index(v * w_)), lanes, lanes));
         }
       }
@@ -348,7 +373,7 @@ class ContractKernel {
   Expr n_, m_, k_flat_;
   Tile tile_;
   bool panels_ = false, direct_ = false, blocked_ = false;
-  int64_t n_chunk_ = 0, m_chunk_ = 0, m_block_ = 0, k_block_ = 0, l2_ = 0;
+  int64_t n_chunk_ = 0, m_chunk_ = 0, m_block_ = 0, k_block_ = 0, k_inner_ = 1;
   uint32_t panel_ = 0, sums_ = 0;
 };
 
