@@ -8,7 +8,7 @@ namespace ingot::aotc::schedule {
 namespace {
 
 // In order of preference.
-constexpr std::optional<Scheduled> (*kForms[])(const dispatch::Dispatch &, const TargetRecord &) = {schedule_contract, schedule_rows,
+constexpr std::optional<Scheduled> (*kForms[])(const dispatch::Dispatch &, const TargetRecord &) = {schedule_window, schedule_contract, schedule_rows,
                                                                                                     schedule_lanes};
 
 } // namespace
