@@ -250,9 +250,9 @@ void import_einsum(Node &n) {
 
 std::vector<OperatorRow> contract_operators() {
   return {
-      {"", "Einsum", 12, 22, import_einsum},
-      {"", "Gemm", 7, 22, import_gemm},
-      {"", "MatMul", 7, 22, import_matmul},
+      {"", "Einsum", 12, kMaxOpset, import_einsum},
+      {"", "Gemm", 7, kMaxOpset, import_gemm},
+      {"", "MatMul", 7, kMaxOpset, import_matmul},
   };
 }
 

@@ -226,8 +226,8 @@ void import_loop(Node &n) {
 
 std::vector<OperatorRow> control_operators() {
   return {
-      {"", "If", 7, 22, import_if},
-      {"", "Loop", 7, 22, import_loop},
+      {"", "If", 7, kMaxOpset, import_if},
+      {"", "Loop", 7, kMaxOpset, import_loop},
   };
 }
 

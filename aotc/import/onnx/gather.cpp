@@ -374,14 +374,14 @@ void import_one_hot(Node &n) {
 
 std::vector<OperatorRow> gather_operators() {
   return {
-      {"", "Gather", 7, 22, import_gather},
-      {"", "GatherElements", 11, 22, import_gather_elements},
-      {"", "GatherND", 11, 22, import_gather_nd},
-      {"", "NonZero", 9, 22, import_non_zero},
-      {"", "OneHot", 9, 22, import_one_hot},
+      {"", "Gather", 7, kMaxOpset, import_gather},
+      {"", "GatherElements", 11, kMaxOpset, import_gather_elements},
+      {"", "GatherND", 11, kMaxOpset, import_gather_nd},
+      {"", "NonZero", 9, kMaxOpset, import_non_zero},
+      {"", "OneHot", 9, kMaxOpset, import_one_hot},
       {"", "Scatter", 9, 10, import_scatter_elements},
-      {"", "ScatterElements", 11, 22, import_scatter_elements},
-      {"", "ScatterND", 11, 22, import_scatter_nd},
+      {"", "ScatterElements", 11, kMaxOpset, import_scatter_elements},
+      {"", "ScatterND", 11, kMaxOpset, import_scatter_nd},
   };
 }
 

@@ -1,4 +1,4 @@
-// Import of ONNX models (opsets 7 to 22) into the graph IR.
+// Import of ONNX models (opsets 7 to 27) into the graph IR.
 #pragma once
 
 #include <optional>
@@ -26,7 +26,7 @@ std::optional<graph::Function> import_onnx(const ImportOptions &options, Diagnos
 std::optional<graph::Function> import_onnx_bytes(const std::string &bytes, const ImportOptions &options,
                                                  Diagnostics &diagnostics);
 
-// Operators that can be imported, sorted: "ai.onnx Conv 7-22".
+// Operators that can be imported, sorted: "ai.onnx Conv 7-27".
 std::vector<std::string> list_onnx_operators();
 
 } // namespace ingot::aotc

@@ -28,7 +28,8 @@ using Dims = std::vector<Expr>;
 
 inline constexpr int64_t kMaxHostElements = 1024; // above that, integer tensors are tensors
 inline constexpr int64_t kMaxDim = 1 << 20;       // default bound of a free dim
-inline constexpr int64_t kMinOpset = 7, kMaxOpset = 22;
+// From opset 23 to 27 operators gained types (of which the graph has none) and no new meaning.
+inline constexpr int64_t kMinOpset = 7, kMaxOpset = 27;
 
 struct Value {
   TensorType type;

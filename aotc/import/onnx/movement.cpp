@@ -437,16 +437,16 @@ void import_trilu(Node &n) {
 
 std::vector<OperatorRow> movement_operators() {
   return {
-      {"", "Concat", 7, 22, import_concat},
-      {"", "DepthToSpace", 7, 22, import_depth_to_space},
-      {"", "Expand", 8, 22, import_expand},
-      {"", "Pad", 7, 22, import_pad},
-      {"", "Slice", 7, 22, import_slice},
-      {"", "SpaceToDepth", 7, 22, import_space_to_depth},
-      {"", "Split", 7, 22, import_split},
-      {"", "Tile", 7, 22, import_tile},
-      {"", "Transpose", 7, 22, import_transpose},
-      {"", "Trilu", 14, 22, import_trilu},
+      {"", "Concat", 7, kMaxOpset, import_concat},
+      {"", "DepthToSpace", 7, kMaxOpset, import_depth_to_space},
+      {"", "Expand", 8, kMaxOpset, import_expand},
+      {"", "Pad", 7, kMaxOpset, import_pad},
+      {"", "Slice", 7, kMaxOpset, import_slice},
+      {"", "SpaceToDepth", 7, kMaxOpset, import_space_to_depth},
+      {"", "Split", 7, kMaxOpset, import_split},
+      {"", "Tile", 7, kMaxOpset, import_tile},
+      {"", "Transpose", 7, kMaxOpset, import_transpose},
+      {"", "Trilu", 14, kMaxOpset, import_trilu},
   };
 }
 

@@ -156,10 +156,12 @@ Expr Node::host_scalar(size_t i, int64_t min, int64_t max) {
 }
 
 std::optional<std::vector<int64_t>> Node::constant_ints(size_t i) {
+  std::vector<int64_t> out;
   const std::vector<Expr> *values = host(i);
+  if (!values && type(i).elements() == Expr(0)) // nothing to know
+    return out;
   if (!values)
     return std::nullopt;
-  std::vector<int64_t> out;
   for (const Expr &value : *values) {
     if (!value.constant())
       return std::nullopt;

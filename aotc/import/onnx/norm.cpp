@@ -205,13 +205,13 @@ void import_lrn(Node &n) {
 
 std::vector<OperatorRow> norm_operators() {
   return {
-      {"", "BatchNormalization", 7, 22, import_batch_norm},
-      {"", "GroupNormalization", 18, 22, import_group_norm},
-      {"", "InstanceNormalization", 7, 22, import_instance_norm},
-      {"", "LRN", 7, 22, import_lrn},
-      {"", "LayerNormalization", 17, 22, import_layer_norm},
-      {"", "LpNormalization", 7, 22, import_lp_norm},
-      {"", "MeanVarianceNormalization", 9, 22, import_mean_variance_norm},
+      {"", "BatchNormalization", 7, kMaxOpset, import_batch_norm},
+      {"", "GroupNormalization", 18, kMaxOpset, import_group_norm},
+      {"", "InstanceNormalization", 7, kMaxOpset, import_instance_norm},
+      {"", "LRN", 7, kMaxOpset, import_lrn},
+      {"", "LayerNormalization", 17, kMaxOpset, import_layer_norm},
+      {"", "LpNormalization", 7, kMaxOpset, import_lp_norm},
+      {"", "MeanVarianceNormalization", 9, kMaxOpset, import_mean_variance_norm},
   };
 }
 

@@ -101,12 +101,12 @@ void import_global_lp_pool(Node &n) {
 
 std::vector<OperatorRow> pool_operators() {
   return {
-      {"", "AveragePool", 7, 22, import_average_pool},
-      {"", "GlobalAveragePool", 7, 22, import_global_average_pool},
-      {"", "GlobalLpPool", 7, 22, import_global_lp_pool},
-      {"", "GlobalMaxPool", 7, 22, import_global_max_pool},
-      {"", "LpPool", 7, 22, import_lp_pool},
-      {"", "MaxPool", 7, 22, import_max_pool},
+      {"", "AveragePool", 7, kMaxOpset, import_average_pool},
+      {"", "GlobalAveragePool", 7, kMaxOpset, import_global_average_pool},
+      {"", "GlobalLpPool", 7, kMaxOpset, import_global_lp_pool},
+      {"", "GlobalMaxPool", 7, kMaxOpset, import_global_max_pool},
+      {"", "LpPool", 7, kMaxOpset, import_lp_pool},
+      {"", "MaxPool", 7, kMaxOpset, import_max_pool},
   };
 }
 

@@ -347,18 +347,18 @@ void import_eye_like(Node &n) {
 
 std::vector<OperatorRow> shape_operators() {
   return {
-      {"", "Constant", 7, 22, import_constant},
-      {"", "ConstantOfShape", 9, 22, import_constant_of_shape},
-      {"", "Dropout", 7, 22, import_dropout},
-      {"", "EyeLike", 9, 22, import_eye_like},
-      {"", "Flatten", 7, 22, import_flatten},
-      {"", "Identity", 7, 22, import_identity},
-      {"", "Range", 11, 22, import_range},
-      {"", "Reshape", 7, 22, import_reshape},
-      {"", "Shape", 7, 22, import_shape},
-      {"", "Size", 7, 22, import_size},
-      {"", "Squeeze", 7, 22, import_squeeze},
-      {"", "Unsqueeze", 7, 22, import_unsqueeze},
+      {"", "Constant", 7, kMaxOpset, import_constant},
+      {"", "ConstantOfShape", 9, kMaxOpset, import_constant_of_shape},
+      {"", "Dropout", 7, kMaxOpset, import_dropout},
+      {"", "EyeLike", 9, kMaxOpset, import_eye_like},
+      {"", "Flatten", 7, kMaxOpset, import_flatten},
+      {"", "Identity", 7, kMaxOpset, import_identity},
+      {"", "Range", 11, kMaxOpset, import_range},
+      {"", "Reshape", 7, kMaxOpset, import_reshape},
+      {"", "Shape", 7, kMaxOpset, import_shape},
+      {"", "Size", 7, kMaxOpset, import_size},
+      {"", "Squeeze", 7, kMaxOpset, import_squeeze},
+      {"", "Unsqueeze", 7, kMaxOpset, import_unsqueeze},
   };
 }
 
