@@ -13,6 +13,7 @@
 #include <span>
 
 #include "aotc/base/error.h"
+#include "aotc/kernel/formula.h"
 #include "aotc/kernel/math_coefficients.h"
 #include "aotc/kernel/rewrite.h"
 
@@ -20,35 +21,6 @@ namespace ingot::aotc::kernel {
 namespace {
 
 using namespace coefficients;
-
-// A value with its builder, so that formulas read as formulas.
-struct V {
-  Builder *b;
-  ValueId id;
-  V binary(Opcode op, V y) const { return {b, b->binary(op, id, y.id)}; }
-  V unary(Opcode op) const { return {b, b->unary(op, id)}; }
-};
-V operator+(V x, V y) { return x.binary(Opcode::kAdd, y); }
-V operator-(V x, V y) { return x.binary(Opcode::kSub, y); }
-V operator*(V x, V y) { return x.binary(Opcode::kMul, y); }
-V operator/(V x, V y) { return x.binary(Opcode::kDiv, y); }
-V operator&(V x, V y) { return x.binary(Opcode::kAnd, y); }
-V operator|(V x, V y) { return x.binary(Opcode::kOr, y); }
-V operator^(V x, V y) { return x.binary(Opcode::kXor, y); }
-V operator<(V x, V y) { return {x.b, x.b->compare(Opcode::kLt, x.id, y.id)}; }
-V operator>(V x, V y) { return {x.b, x.b->compare(Opcode::kGt, x.id, y.id)}; }
-V operator>=(V x, V y) { return {x.b, x.b->compare(Opcode::kGe, x.id, y.id)}; }
-V operator==(V x, V y) { return {x.b, x.b->compare(Opcode::kEq, x.id, y.id)}; }
-V operator!=(V x, V y) { return {x.b, x.b->compare(Opcode::kNe, x.id, y.id)}; }
-V operator-(V x) { return x.unary(Opcode::kNeg); }
-V mad(V x, V y, V z) { return {x.b, x.b->mad(x.id, y.id, z.id)}; }
-V select(V c, V x, V y) { return {x.b, x.b->select(c.id, x.id, y.id)}; }
-V abs(V x) { return x.unary(Opcode::kAbs); }
-V rint(V x) { return x.unary(Opcode::kRint); }
-V sqrt(V x) { return x.unary(Opcode::kSqrt); }
-V min(V x, V y) { return x.binary(Opcode::kMin, y); }
-V max(V x, V y) { return x.binary(Opcode::kMax, y); }
-V copy_sign(V x, V y) { return x.binary(Opcode::kCopySign, y); }
 
 // The functions for f32 or f64 of some number of lanes.
 class Math {

@@ -37,7 +37,7 @@ Values Rewriter::copy(const Op &op) {
     operand = one(operand);
   std::vector<Type> types;
   for (ValueId result : op.results)
-    types.push_back(old_type(result));
+    types.push_back(pieces(old_type(result)).at(0));
   return b_.append(std::move(now), types);
 }
 
