@@ -242,11 +242,28 @@ TEST_CASE("math functions must have been expanded before") {
   CHECK_THROWS_AS(compile_cpu({{&k, "raw", record_of(t), t}}, {}), InternalError);
 }
 
-TEST_CASE("other architectures compile and link") {
-  Kernel k = micro_kernel(4, 2, 4);
-  for (const char *text : {"aarch64-linux-gnu", "riscv64-linux-gnu,features=+m,+a,+f,+d,+c", "armv7-linux-gnueabihf,features=+neon,+hwdiv-arm"}) {
+// Index and integer divisions of every kind: what 32-bit machines have no instructions for.
+Kernel divisions() {
+  Kernel k;
+  k.name = "divisions";
+  Builder b(k);
+  uint32_t x = b.add_buffer("x", Access::kRead, Scalar::kI64), y = b.add_buffer("y", Access::kWrite, Scalar::kI64);
+  uint32_t z = b.add_buffer("z", Access::kWrite, Scalar::kI32);
+  ValueId n = b.add_param("n"), g = b.group_id(0), at = b.mul(g, b.index(8));
+  ValueId v = b.load(x, at, 4), w = b.load(x, b.add(at, b.index(4)), 4);
+  for (Opcode op : {Opcode::kDiv, Opcode::kRem, Opcode::kDivU, Opcode::kRemU}) {
+    b.store(y, b.binary(op, at, n), b.binary(op, v, w));
+    b.store(z, b.binary(op, g, n), b.binary(op, b.convert(Type(Scalar::kI32, 4), v), b.convert(Type(Scalar::kI32, 4), w)));
+  }
+  return k;
+}
+
+TEST_CASE("other architectures compile and link without a library") {
+  Kernel tile = micro_kernel(4, 2, 4), division = divisions();
+  for (const char *text : {"aarch64-linux-gnu", "riscv64-linux-gnu,features=+m,+a,+f,+d,+c", "riscv32-unknown-elf,features=+m,+a,+f,+d",
+                           "armv7-linux-gnueabihf,features=+neon", "thumbv7em-none-eabihf,features=+vfp4"}) {
     CpuTarget t = target(text);
-    CpuResult r = compile_cpu({{&k, "k", record_of(t), t}}, {});
+    CpuResult r = compile_cpu({{&tile, "tile", record_of(t), t}, {&division, "division", record_of(t), t}}, {});
     INFO(text << ": " << r.error);
     CHECK(r.module.has_value());
   }

@@ -9,7 +9,7 @@ namespace {
 
 using namespace kernel;
 
-constexpr uint32_t kLanes[] = {1, 2, 4, 8, 16, 32};
+constexpr uint32_t kLanes[] = {1, 4, 8, 16};
 
 } // namespace
 

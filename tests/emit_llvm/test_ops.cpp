@@ -9,7 +9,7 @@ namespace {
 
 using namespace kernel;
 
-constexpr uint32_t kLanes[] = {1, 2, 4, 8, 16, 32};
+constexpr uint32_t kLanes[] = {1, 4, 8, 32};
 constexpr uint32_t kGroups = 96;
 
 // Operands: cross products of special values, then random bits.
@@ -147,6 +147,8 @@ TEST_CASE("conversions agree with the interpreter between all types") {
   for (uint32_t lanes : {1u, 4u, 8u, 16u})
     for (Scalar from : kAllScalars)
       for (Scalar to : kAllScalars) {
+        if (lanes != 8 && !(is_float(from) && to == Scalar::kI32) && random.below(3) != 0)
+          continue; // a third of the pairs, so that the test stays short
         Sweep w("convert", from, to, lanes);
         for (int k = 0; k < 3; k++) {
           w.keep(w.b.convert(Type(to, lanes), w.x[k]));

@@ -24,8 +24,13 @@ CodeTraits CodeTraits::of(const llvm::TargetMachine &machine) {
     t.f16_convert = t.f64_to_f16 = t.rounding = t.nan_min_max = t.saturating_convert = t.fma = true;
   } else if (triple.isRISCV()) {
     t.fma = has("+d");
+    t.division_bits = has("+m") ? t.pointer_bits : 0;
+  } else if (triple.isARM() || triple.isThumb()) {
+    t.division_bits = has(triple.isThumb() ? "+hwdiv" : "+hwdiv-arm") ? 32 : 0;
   } else if (triple.isNVPTX()) { // sm_80 and later; f64 has no NaN-propagating min and max
     t.f16_convert = t.f64_to_f16 = t.rounding = t.fma = true;
+  } else {
+    t.division_bits = t.pointer_bits; // what lacks it fails to link, with the name of the function
   }
   return t;
 }

@@ -18,6 +18,7 @@ struct CodeTraits {
   bool avx = false, avx512 = false;
   bool fma = false;
   unsigned masked_bits = 0;       // narrowest element that masked vector memory instructions handle; 0 = there are none
+  unsigned division_bits = 64;    // widest integer division instruction; wider ones are expanded inline
   unsigned pointer_bits = 64;
 
   static CodeTraits of(const llvm::TargetMachine &machine);

@@ -101,6 +101,8 @@ void compile_batch(Batch &batch, unsigned opt_level, bool llvm_text, bool asm_te
   if (llvm::verifyModule(module, &problems))
     throw InternalError("LLVM emitter: " + batch.kernels[0]->symbol + " and its batch: invalid IR: " + problems.str());
 
+  if (traits.division_bits < 64)
+    expand_divisions(module, traits.division_bits);
   if (optimise)
     optimise_module(module, *machine, opt_level);
   if (llvm_text) {

@@ -207,6 +207,7 @@ TargetRecord record_of(const CpuTarget &target) {
     record = TargetRecord::x86_64_v2();
     record.has_fma = false;
     record.has_masked_memory = false;
+    record.index_bits = triple.isArch64Bit() ? 64 : 32;
   }
   record.name = target.name;
   return record;

@@ -47,7 +47,7 @@ FunctionEmitter::V FunctionEmitter::arithmetic(Opcode code, Type type, const VV 
 FunctionEmitter::V FunctionEmitter::int_arithmetic(Opcode code, Type type, const VV &x) {
   llvm::Type *t = type_of(type);
   bool nsw = type.scalar == Scalar::kIndex; // never overflows by construction
-  auto masked = [&](V amount) { return b_.CreateAnd(amount, int_splat(t, bit_width(type.scalar) - 1)); };
+  auto masked = [&](V amount) { return b_.CreateAnd(amount, int_splat(t, bits_of(type.scalar) - 1)); };
   switch (code) {
   case Opcode::kAdd: return b_.CreateAdd(x[0], x[1], "", false, nsw);
   case Opcode::kSub: return b_.CreateSub(x[0], x[1], "", false, nsw);

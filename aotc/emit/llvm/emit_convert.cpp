@@ -134,7 +134,7 @@ FunctionEmitter::V FunctionEmitter::f64_to_f32_odd(V x) {
 FunctionEmitter::V FunctionEmitter::float_to_int(Type to, V x, bool is_unsigned) {
   llvm::Type *t = type_of(to), *ft = x->getType();
   bool f64 = ft->getScalarType()->isDoubleTy();
-  unsigned bits = bit_width(to.scalar), mantissa = f64 ? 53 : 24;
+  unsigned bits = bits_of(to.scalar), mantissa = f64 ? 53 : 24;
   if (traits_.saturating_convert) {
     // In hardware at the float's own width; narrower results are clamped as integers.
     unsigned own = f64 ? 64 : 32;

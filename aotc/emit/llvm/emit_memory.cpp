@@ -124,9 +124,9 @@ bool FunctionEmitter::has_masked(const Mem &mem) const {
 
 // Lane k is on where k < count, for any count.
 FunctionEmitter::V FunctionEmitter::count_mask(V count, uint32_t lanes) {
-  V n = b_.CreateBinaryIntrinsic(llvm::Intrinsic::smax, count, i64(0));
-  n = b_.CreateBinaryIntrinsic(llvm::Intrinsic::smin, n, i64(lanes));
-  n = b_.CreateTrunc(n, b_.getInt32Ty());
+  V n = b_.CreateBinaryIntrinsic(llvm::Intrinsic::smax, count, index_constant(0));
+  n = b_.CreateBinaryIntrinsic(llvm::Intrinsic::smin, n, index_constant(lanes));
+  n = b_.CreateSExtOrTrunc(n, b_.getInt32Ty());
   return b_.CreateICmpSLT(lane_iota(Type(Scalar::kI32, lanes)), b_.CreateVectorSplat(lanes, n));
 }
 
@@ -137,7 +137,7 @@ void FunctionEmitter::emit_load_part(const Op &op) {
   uint32_t align = access_align(mem, op);
   if (!type.is_vector()) { // one lane
     V dummy = slot_of(mem.element);
-    V there = b_.CreateICmpSGT(count, i64(0));
+    V there = b_.CreateICmpSGT(count, index_constant(0));
     V loaded = raw_load(mem, type, b_.CreateSelect(there, ptr, dummy), mem.element_bytes, false);
     return set(op, b_.CreateSelect(there, loaded, otherwise));
   }
@@ -147,7 +147,7 @@ void FunctionEmitter::emit_load_part(const Op &op) {
     auto *load = b_.CreateMaskedLoad(stored, ptr, llvm::Align(align), count_mask(count, type.lanes), fallback);
     return set(op, from_memory(type, annotate(mem, load, true)));
   }
-  V all = b_.CreateICmpSGE(count, i64(type.lanes));
+  V all = b_.CreateICmpSGE(count, index_constant(type.lanes));
   llvm::BasicBlock *whole = block("whole"), *part = block("part"), *join = block("join");
   b_.CreateCondBr(all, whole, part);
   b_.SetInsertPoint(whole);
@@ -156,7 +156,7 @@ void FunctionEmitter::emit_load_part(const Op &op) {
   b_.SetInsertPoint(part);
   V slot = slot_of(stored);
   b_.CreateAlignedStore(fallback, slot, llvm::Align(16));
-  counted_loop(i64(0), count, i64(1), false, {}, [&](V i, const VV &) {
+  counted_loop(index_constant(0), count, index_constant(1), false, {}, [&](V i, const VV &) {
     V element = annotate(mem, b_.CreateAlignedLoad(mem.element, b_.CreateInBoundsGEP(mem.element, ptr, i),
                                                    llvm::Align(mem.element_bytes)), true);
     b_.CreateAlignedStore(element, b_.CreateInBoundsGEP(mem.element, slot, i), llvm::Align(mem.element_bytes));
@@ -180,7 +180,7 @@ void FunctionEmitter::emit_store_part(const Op &op) {
   uint32_t align = access_align(mem, op);
   llvm::BasicBlock *whole = block("whole"), *join = block("join");
   if (!type.is_vector()) {
-    b_.CreateCondBr(b_.CreateICmpSGT(count, i64(0)), whole, join);
+    b_.CreateCondBr(b_.CreateICmpSGT(count, index_constant(0)), whole, join);
     b_.SetInsertPoint(whole);
     raw_store(mem, value, ptr, align);
     b_.CreateBr(join);
@@ -188,7 +188,7 @@ void FunctionEmitter::emit_store_part(const Op &op) {
     return;
   }
   llvm::BasicBlock *part = block("part");
-  b_.CreateCondBr(b_.CreateICmpSGE(count, i64(type.lanes)), whole, part);
+  b_.CreateCondBr(b_.CreateICmpSGE(count, index_constant(type.lanes)), whole, part);
   b_.SetInsertPoint(whole);
   raw_store(mem, value, ptr, align);
   b_.CreateBr(join);
@@ -198,7 +198,7 @@ void FunctionEmitter::emit_store_part(const Op &op) {
   } else {
     V slot = slot_of(value->getType());
     b_.CreateAlignedStore(value, slot, llvm::Align(16));
-    counted_loop(i64(0), count, i64(1), false, {}, [&](V i, const VV &) {
+    counted_loop(index_constant(0), count, index_constant(1), false, {}, [&](V i, const VV &) {
       V element = b_.CreateAlignedLoad(mem.element, b_.CreateInBoundsGEP(mem.element, slot, i),
                                        llvm::Align(mem.element_bytes));
       raw_store(mem, element, b_.CreateInBoundsGEP(mem.element, ptr, i), mem.element_bytes);
@@ -247,7 +247,7 @@ void FunctionEmitter::emit_load_if(const Op &op) {
   V dummy = slot_of(mem.element);
   V result = otherwise;
   for (uint32_t lane = 0; lane < type.lanes; lane++) {
-    V slot = lane_slot(mem, condition, lane, b_.CreateGEP(mem.element, ptr, i64(lane)), dummy);
+    V slot = lane_slot(mem, condition, lane, b_.CreateGEP(mem.element, ptr, index_constant(lane)), dummy);
     V loaded = raw_load(mem, type.with_lanes(1), slot, mem.element_bytes, false);
     result = b_.CreateInsertElement(result, loaded, uint64_t{lane});
   }
@@ -276,7 +276,7 @@ void FunctionEmitter::emit_store_if(const Op &op) {
   V dummy = slot_of(mem.element);
   for (uint32_t lane = 0; lane < type.lanes; lane++)
     raw_store(mem, b_.CreateExtractElement(value, uint64_t{lane}),
-              lane_slot(mem, condition, lane, b_.CreateGEP(mem.element, ptr, i64(lane)), dummy), mem.element_bytes, false);
+              lane_slot(mem, condition, lane, b_.CreateGEP(mem.element, ptr, index_constant(lane)), dummy), mem.element_bytes, false);
 }
 
 void FunctionEmitter::emit_gather(const Op &op) {

@@ -115,6 +115,7 @@ void FunctionEmitter::emit_prologue() {
                           llvm::MDBuilder(context_).createRange(llvm::APInt(64, static_cast<uint64_t>(param.min), true),
                                                                 llvm::APInt(64, static_cast<uint64_t>(param.max + 1),
                                                                             true)));
+      value = b_.CreateTrunc(word, scalar_type(param.type)); // nothing where the type has 64 bits
       break;
     case Scalar::kI32: value = b_.CreateTrunc(word, b_.getInt32Ty()); break;
     case Scalar::kF32: value = b_.CreateBitCast(b_.CreateTrunc(word, b_.getInt32Ty()), b_.getFloatTy()); break;
@@ -143,7 +144,7 @@ void FunctionEmitter::emit_groups() {
     phi[k]->addIncoming(start[k], before);
   }
   for (int d = 0; d < 3; d++)
-    group_[d] = b_.CreateZExt(phi[d + 1], b_.getInt64Ty());
+    group_[d] = b_.CreateZExt(phi[d + 1], scalar_type(Scalar::kIndex));
 
   emit_region(kernel_.body);
 
@@ -187,8 +188,8 @@ void FunctionEmitter::emit_op(const Op &op) {
   case Opcode::kConst: return set(op, emit_constant(op, result));
   case Opcode::kParam: return set(op, params_.at(static_cast<size_t>(op.imm)));
   case Opcode::kGroupId: return set(op, group_[op.imm]);
-  case Opcode::kLocalId: return set(op, i64(0));
-  case Opcode::kGridSize: return set(op, b_.CreateZExt(grid_[op.imm], b_.getInt64Ty()));
+  case Opcode::kLocalId: return set(op, index_constant(0));
+  case Opcode::kGridSize: return set(op, b_.CreateZExt(grid_[op.imm], scalar_type(Scalar::kIndex)));
   case Opcode::kLaneIota: return set(op, lane_iota(result));
 
   case Opcode::kEq: case Opcode::kNe: case Opcode::kLt: case Opcode::kLe: case Opcode::kGt: case Opcode::kGe:
@@ -311,12 +312,13 @@ void FunctionEmitter::emit_for(const Op &op) {
   Scalar scalar = kernel_.types[op.operands[0]].scalar;
   V lo = get(op.operands[0]), hi = get(op.operands[1]), step = get(op.operands[2]);
   // Counters of less than 64 bits count in 64, where they cannot wrap.
-  bool small = bit_width(scalar) < 64, narrow = scalar == Scalar::kI64;
+  bool small = scalar != Scalar::kIndex && bit_width(scalar) < 64, narrow = scalar == Scalar::kI64;
   if (small) {
     lo = b_.CreateSExt(lo, b_.getInt64Ty());
     hi = b_.CreateSExt(hi, b_.getInt64Ty());
     step = b_.CreateSExt(step, b_.getInt64Ty());
   }
+  auto number = [&](int64_t value) { return llvm::ConstantInt::get(lo->getType(), static_cast<uint64_t>(value), true); };
   auto body = [&](V i, const VV &carried) {
     VV args{small ? b_.CreateTrunc(i, scalar_type(scalar)) : i};
     args.insert(args.end(), carried.begin(), carried.end());
@@ -332,7 +334,7 @@ void FunctionEmitter::emit_for(const Op &op) {
     int64_t first = lo_c->getSExtValue(), last = hi_c->getSExtValue(), by = step_c->getSExtValue();
     uint64_t span = first < last ? static_cast<uint64_t>(last) - static_cast<uint64_t>(first) : 0;
     uint64_t trips = span / static_cast<uint64_t>(by) + (span % static_cast<uint64_t>(by) != 0);
-    auto at = [&](uint64_t k) { return i64(static_cast<int64_t>(static_cast<uint64_t>(first) + k * static_cast<uint64_t>(by))); };
+    auto at = [&](uint64_t k) { return number(static_cast<int64_t>(static_cast<uint64_t>(first) + k * static_cast<uint64_t>(by))); };
     uint64_t looped = 0; // trips that the loop below covers; the rest is emitted behind it
     if (unroll == 0 || trips <= unroll || trips <= 1)
       looped = 0;
@@ -340,11 +342,11 @@ void FunctionEmitter::emit_for(const Op &op) {
       looped = trips / unroll * unroll;
     if (looped > 0)
       // Not past hi, which could overflow: the last stride starts below it either way.
-      carried = counted_loop(lo, looped == trips ? hi : at(looped), i64(by * static_cast<int64_t>(unroll)), narrow, carried,
+      carried = counted_loop(lo, looped == trips ? hi : at(looped), number(by * static_cast<int64_t>(unroll)), narrow, carried,
                              [&](V i, const VV &in) {
                                VV out = in;
                                for (uint64_t u = 0; u < unroll; u++)
-                                 out = body(u == 0 ? i : b_.CreateAdd(i, i64(by * static_cast<int64_t>(u)), "", false, true), out);
+                                 out = body(u == 0 ? i : b_.CreateAdd(i, number(by * static_cast<int64_t>(u)), "", false, true), out);
                                return out;
                              });
     for (uint64_t k = looped; k < trips; k++)
@@ -355,7 +357,7 @@ void FunctionEmitter::emit_for(const Op &op) {
       fail("a loop to be unrolled fully has bounds that are not constant");
     results = counted_loop(lo, hi, step, narrow, carried, body);
   } else {
-    V factor = i64(static_cast<int64_t>(unroll));
+    V factor = number(static_cast<int64_t>(unroll));
     V stride = b_.CreateMul(step, factor, "", false, true);
     V main_hi = b_.CreateSub(hi, b_.CreateSub(stride, step, "", false, true), "", false, true);
     VV main = carried;
@@ -363,7 +365,7 @@ void FunctionEmitter::emit_for(const Op &op) {
     main = counted_loop(lo, main_hi, stride, false, main, [&](V i, const VV &in) {
       VV out(in.begin(), in.end() - 1);
       for (uint64_t u = 0; u < unroll; u++)
-        out = body(u == 0 ? i : b_.CreateAdd(i, b_.CreateMul(step, i64(static_cast<int64_t>(u)), "", false, true), "", false, true), out);
+        out = body(u == 0 ? i : b_.CreateAdd(i, b_.CreateMul(step, number(static_cast<int64_t>(u)), "", false, true), "", false, true), out);
       out.push_back(b_.CreateAdd(i, stride, "", false, true));
       return out;
     });
@@ -457,7 +459,8 @@ llvm::Type *FunctionEmitter::scalar_type(Scalar s) {
   case Scalar::kI8: return b_.getInt8Ty();
   case Scalar::kI16: case Scalar::kF16: case Scalar::kBF16: return b_.getInt16Ty();
   case Scalar::kI32: return b_.getInt32Ty();
-  case Scalar::kI64: case Scalar::kIndex: return b_.getInt64Ty();
+  case Scalar::kI64: return b_.getInt64Ty();
+  case Scalar::kIndex: return b_.getIntNTy(record_.index_bits);
   case Scalar::kF32: return b_.getFloatTy();
   case Scalar::kF64: return b_.getDoubleTy();
   }

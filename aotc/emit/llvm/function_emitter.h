@@ -2,7 +2,7 @@
 // aotc/emit/llvm; the public side is cpu_emitter.h.
 //
 // Representation: bool is i1 (one byte in memory), f16 and bf16 are their bits as i16 (so no target's half-baked half
-// support is relied on; arithmetic goes through f32), index is i64, a vector type is LLVM's fixed vector.
+// support is relied on; arithmetic goes through f32), index has record.index_bits, a vector type is LLVM's fixed vector.
 // Every buffer and array has an alias scope of its own, since bindings never overlap: what a noalias argument would
 // say, without a second function.
 //
@@ -123,6 +123,10 @@ class FunctionEmitter {
   llvm::Type *float_type(Type t);              // f32 or f64 (f16, bf16 compute as f32), with t's lanes
   V int_splat(llvm::Type *type, uint64_t value);
   V float_splat(llvm::Type *type, double value);
+  V index_constant(int64_t value) {
+    return llvm::ConstantInt::get(scalar_type(Scalar::kIndex), static_cast<uint64_t>(value), true);
+  }
+  uint32_t bits_of(Scalar s) const { return s == Scalar::kIndex ? record_.index_bits : bit_width(s); }
   V i64(int64_t value) { return b_.getInt64(static_cast<uint64_t>(value)); }
   V get(kernel::ValueId id);
   VV get(const std::vector<kernel::ValueId> &ids, size_t from = 0);

@@ -4,6 +4,8 @@
 
 #include "llvm/ADT/SmallVector.h"
 #include "llvm/Analysis/TargetLibraryInfo.h"
+#include "llvm/IR/IRBuilder.h"
+#include "llvm/IR/InstIterator.h"
 #include "llvm/IR/LegacyPassManager.h"
 #include "llvm/IR/Module.h"
 #include "llvm/Passes/PassBuilder.h"
@@ -17,6 +19,7 @@
 #include "llvm/Transforms/Scalar/LoopPassManager.h"
 #include "llvm/Transforms/Scalar/SROA.h"
 #include "llvm/Transforms/Scalar/SimplifyCFG.h"
+#include "llvm/Transforms/Utils/IntegerDivision.h"
 
 namespace ingot::aotc {
 namespace {
@@ -47,6 +50,45 @@ llvm::FunctionPassManager pipeline(unsigned opt_level) {
 }
 
 } // namespace
+
+void expand_divisions(llvm::Module &module, unsigned bits) {
+  using llvm::Instruction;
+  auto wanted = [&](llvm::Instruction &i) {
+    bool division = i.getOpcode() == Instruction::SDiv || i.getOpcode() == Instruction::UDiv ||
+                    i.getOpcode() == Instruction::SRem || i.getOpcode() == Instruction::URem;
+    return division && i.getType()->getScalarSizeInBits() > bits;
+  };
+  std::vector<llvm::BinaryOperator *> found;
+  for (llvm::Function &f : module)
+    for (llvm::Instruction &i : llvm::instructions(f))
+      if (wanted(i))
+        found.push_back(llvm::cast<llvm::BinaryOperator>(&i));
+  std::vector<llvm::BinaryOperator *> scalars;
+  for (llvm::BinaryOperator *d : found) {
+    auto *vector = llvm::dyn_cast<llvm::FixedVectorType>(d->getType());
+    if (!vector) {
+      scalars.push_back(d);
+      continue;
+    }
+    llvm::IRBuilder<> b(d);
+    llvm::Value *all = llvm::PoisonValue::get(vector);
+    for (uint64_t lane = 0; lane < vector->getNumElements(); lane++) {
+      llvm::Value *one = b.CreateBinOp(d->getOpcode(), b.CreateExtractElement(d->getOperand(0), lane),
+                                       b.CreateExtractElement(d->getOperand(1), lane));
+      if (auto *scalar = llvm::dyn_cast<llvm::BinaryOperator>(one); scalar && wanted(*scalar))
+        scalars.push_back(scalar);
+      all = b.CreateInsertElement(all, one, lane);
+    }
+    d->replaceAllUsesWith(all);
+    d->eraseFromParent();
+  }
+  for (llvm::BinaryOperator *d : scalars) {
+    if (d->getOpcode() == Instruction::SDiv || d->getOpcode() == Instruction::UDiv)
+      llvm::expandDivisionUpTo64Bits(d);
+    else
+      llvm::expandRemainderUpTo64Bits(d);
+  }
+}
 
 void optimise_module(llvm::Module &module, llvm::TargetMachine &machine, unsigned opt_level) {
   if (opt_level == 0)

@@ -12,6 +12,9 @@ class TargetMachine;
 
 namespace ingot::aotc {
 
+// Replaces integer divisions of more than `bits` bits by loops, where LLVM would call a library.
+void expand_divisions(llvm::Module &module, unsigned bits);
+
 // Simplifies and hoists; `opt_level` 0 does nothing, 3 runs the pipeline twice.
 void optimise_module(llvm::Module &module, llvm::TargetMachine &machine, unsigned opt_level);
 
