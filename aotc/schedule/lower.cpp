@@ -370,6 +370,15 @@ ValueId Lowering::load(const Value &value) {
     ValueId offset = b_.add(expr(linear->rest), symbols_[lane].first);
     return b_.load_if(memory, mask, offset, constant_of(lanes_));
   }
+  if (linear && linear->coefficient.constant() == 2 && !varies(linear->rest) && mask == kNoValue && lanes_ % 2 == 0) {
+    // Every other element, from two vectors that end with the last one wanted.
+    ValueId offset = b_.add(expr(linear->rest), b_.mul(symbols_[lane].first, b_.index(2)));
+    ValueId low = b_.load(memory, offset, lanes_), high = b_.load(memory, b_.add(offset, b_.index(lanes_ - 1)), lanes_);
+    std::vector<int64_t> pick;
+    for (uint32_t i = 0; i < lanes_; ++i)
+      pick.push_back(i < lanes_ / 2 ? 2 * i : 2 * i + 1);
+    return b_.shuffle(low, high, pick);
+  }
   ValueId indices = expr_any(value.expr);
   return mask == kNoValue ? b_.gather(memory, indices) : b_.gather(memory, indices, mask, constant_of(lanes_));
 }

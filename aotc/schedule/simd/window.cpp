@@ -351,7 +351,7 @@ class WindowKernel {
     }
     if (inner_ < 1)
       return false;
-    int64_t columns = typical(columns_), rows = std::max<int64_t>(1, typical(rows_));
+    int64_t columns = typical(columns_),  rows = std::max<int64_t>(1, typical(rows_));
     int64_t m = std::max<int64_t>(1, typical(channels_)), batch = 1;
     for (uint32_t a : w_.batch)
       batch = std::min<int64_t>(1 << 20, batch * std::max<int64_t>(1, typical(d_.axes[a].extent)));
@@ -363,8 +363,8 @@ class WindowKernel {
         column_block_ = (column_block_ + 31) / 32 * 32;
     }
     // Places for the columns of a phase, with room for the last vector.
-    int64_t reach = (w_.column.taps - 1) * w_.column.dilation / w_.column.stride + 1;
-    places_ = (column_block_ + 15) / 16 * 16 + (reach + 7) / 8 * 8;
+    reach_ = (w_.column.taps - 1) * w_.column.dilation / w_.column.stride + 1;
+    places_ = (column_block_ + 15) / 16 * 16 + (reach_ + 7) / 8 * 8;
     int64_t line = places_ * w_.column.stride;
     auto rows_needed = [&](int64_t out) { return (out - 1) * w_.row.stride + (w_.row.taps - 1) * w_.row.dilation + 1; };
     double work = 2.0 * static_cast<double>(columns * rows) * static_cast<double>(m * batch) *
@@ -497,8 +497,8 @@ class WindowKernel {
     Expr width = column.size ? *column.size
                              : (columns_ - 1) * column.stride + (column.taps - 1) * column.dilation + 1;
     ValueId input_width = l_.expr(width);
-    auto fill = [&](ValueId at) {
-      // Padding: what the prologue makes of the load's other value.
+    ValueId padding = kNoValue;
+    auto make_padding = [&] { // what the prologue makes of the load's other value
       Lowering::Scope scope(l_);
       const Value &x = d_.values[w_.load];
       Type type(to_scalar(x.type));
@@ -508,8 +508,10 @@ class WindowKernel {
         other = is_float(type.scalar) ? b_.constant_float(type, c.fimm) : b_.constant(type, c.imm);
       }
       l_.set(c_.load, other);
-      ValueId value = b_.splat(l_.eval(c_.source), lanes);
-      loop(b_.index(0), b_.index(places_ * column.stride / 8 * 8), w, [&](ValueId i) { b_.store(scratch_, b_.add(at, i), value); });
+      padding = b_.splat(l_.eval(c_.source), lanes);
+    };
+    auto fill = [&](ValueId at) {
+      loop(b_.index(0), b_.index(places_ * column.stride), w, [&](ValueId i) { b_.store(scratch_, b_.add(at, i), padding); });
     };
     auto line = [&](ValueId at) { // the row is bound
       for (int64_t phase = 0; phase < column.stride; ++phase) {
@@ -531,11 +533,28 @@ class WindowKernel {
           else
             b_.store_part(scratch_, b_.add(to, q), value, count);
         };
+        if (column.size) { // padding on both sides, before the columns that overwrite what is too much of it
+          int64_t left = (column.pad + column.stride - 1) / column.stride, right = reach_ + 1;
+          for (int64_t i = 0; i < left; i += lanes_)
+            b_.store(scratch_, b_.add(to, b_.index(i)), padding);
+          for (int64_t i = 0; i < right; i += lanes_)
+            b_.store(scratch_, b_.add(to, b_.min(b_.add(hi, b_.index(i)), b_.index(places_ - lanes_))), padding);
+        }
         ValueId full = b_.add(lo, b_.mul(b_.div(b_.max(b_.sub(hi, lo), b_.index(0)), w), w));
         loop(lo, full, w, [&](ValueId q) { vector(q, kNoValue); }, 2);
+        // The rest: a whole vector that overlaps the last one, where there is one.
         b_.if_then(b_.lt(full, hi), [&] {
           Lowering::Scope part(l_);
-          vector(full, b_.sub(hi, full));
+          b_.if_else(
+              b_.compare(kernel::Opcode::kGe, b_.sub(hi, lo), w),
+              [&] {
+                vector(b_.sub(hi, w), kNoValue);
+                return Values{};
+              },
+              [&] {
+                vector(full, b_.sub(hi, full));
+                return Values{};
+              });
         });
       }
     };
@@ -550,21 +569,28 @@ class WindowKernel {
       }
       ValueId base = b_.mul(flat, b_.index(plane_));
       l_.hoist(c_.source);
+      make_padding();
       loop(b_.index(0), rows, b_.index(1), [&](ValueId r) {
         ValueId at_row = b_.add(base, b_.mul(r, b_.index(places_ * column.stride)));
         ValueId h = b_.add(first_row, r);
         l_.bind(c_.h, h);
-        if (column.size || row.size)
-          fill(at_row);
         if (!row.size) {
           line(at_row);
           return;
         }
         ValueId inside = b_.logical_and(b_.compare(kernel::Opcode::kGe, h, b_.index(0)), b_.lt(h, l_.expr(*row.size)));
-        b_.if_then(inside, [&] {
-          Lowering::Scope scope(l_);
-          line(at_row);
-        });
+        b_.if_else(
+            inside,
+            [&] {
+              Lowering::Scope scope(l_);
+              line(at_row);
+              return Values{};
+            },
+            [&] {
+              Lowering::Scope scope(l_);
+              fill(at_row);
+              return Values{};
+            });
       });
     };
     planes(0, b_.index(0));
@@ -654,7 +680,7 @@ class WindowKernel {
   uint32_t registers_ = 16;
   WindowTile tile_;
   int64_t inner_ = 1, column_block_ = 0, row_block_ = 0, channel_chunk_ = 0;
-  int64_t places_ = 0, plane_rows_ = 0, plane_ = 0;
+  int64_t reach_ = 0, places_ = 0, plane_rows_ = 0, plane_ = 0;
   uint32_t scratch_ = 0;
 };
 
