@@ -228,8 +228,13 @@ private:
 
   // Slot, offset and length of an access; constant ones must lie inside.
   Code access(Place at, uint32_t slot, uint32_t offset, uint32_t length, bool write) {
+    if (!is_expr(length)) return bad_command(at, "no such expression");
+    return access_from(at, slot, offset, length, write);
+  }
+  // The same; length kNone: one element of a scalar, whose size the run checks.
+  Code access_from(Place at, uint32_t slot, uint32_t offset, uint32_t length, bool write) {
     if (slot >= count(f_->slots())) return bad_command(at, "no such slot");
-    if (!is_expr(offset) || (length != kNone && !is_expr(length))) return bad_command(at, "no such expression");
+    if (!is_expr(offset)) return bad_command(at, "no such expression");
     if (write && !writable_[slot]) return bad_command(at, "it writes to a constant, a splat or an input");
     int64_t begin, bytes = 1, size;
     if (constant(offset, &begin) && begin < 0) return bad_command(at, "a negative offset");
@@ -294,7 +299,7 @@ private:
         if (w[3] < INGOT_ELEMENT_TYPE_BOOL || w[3] > INGOT_ELEMENT_TYPE_U64)
           return bad_command(place, "a scalar must be a bool or an integer");
         if (!is_host_symbol(w[4])) return bad_command(place, "no such host symbol");
-        INGOT_TRY(access(place, w[1], w[2], kNone, false));
+        INGOT_TRY(access_from(place, w[1], w[2], kNone, false));
         break;
       case Opcode::check:
         INGOT_TRY(exactly(3));
