@@ -61,6 +61,27 @@ void release_bytes(const ingot_allocator_t &allocator, void *memory, size_t byte
   if (memory) allocator.release(allocator.user, memory, bytes, alignment);
 }
 
+void RawArray::reset() {
+  if (data_) release_bytes(allocator_, data_, bytes_, alignment_);
+  data_ = nullptr;
+  size_ = 0;
+}
+
+Code RawArray::create(const ingot_allocator_t &allocator, size_t count, uint64_t sizes, const char *what, Error *error) {
+  reset();
+  if (count == 0) return INGOT_OK;
+  const size_t element = uint32_t(sizes);
+  alignment_ = size_t(sizes >> 32);
+  data_ = allocate_bytes(allocator, count, element, alignment_);
+  if (!data_)
+    return fail(error, INGOT_OUT_OF_MEMORY, "out of memory: %zu elements of %zu bytes for %s", count, element, what);
+  size_ = count;
+  bytes_ = count * element;
+  allocator_ = allocator;
+  memset(data_, 0, bytes_);
+  return INGOT_OK;
+}
+
 bool tensor_bytes(ingot_element_type_t type, const int64_t *dims, uint32_t rank, int64_t *out) {
   int64_t count = 1, bits;
   bool zero = false;

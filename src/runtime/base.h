@@ -40,47 +40,39 @@ constexpr size_t kAlignment = 64; // of all larger blocks
 void *allocate_bytes(const ingot_allocator_t &allocator, size_t count, size_t element, size_t alignment);
 void release_bytes(const ingot_allocator_t &allocator, void *memory, size_t bytes, size_t alignment);
 
-// An owned array of trivially destructible T, zero-filled. Empty where count is 0.
-template <class T> class Array {
+// Memory of an Array, without its type: one copy of the code serves all.
+class RawArray {
 public:
-  Array() = default;
-  Array(const Array &) = delete;
-  Array &operator=(const Array &) = delete;
-  ~Array() { reset(); }
-  // INGOT_OUT_OF_MEMORY with `what` in the message. Old contents are dropped first.
+  RawArray() = default;
+  RawArray(const RawArray &) = delete;
+  RawArray &operator=(const RawArray &) = delete;
+  ~RawArray() { reset(); }
+  void reset();
+
+protected:
+  // INGOT_OUT_OF_MEMORY with `what` in the message. Old contents are dropped first. sizes: element | alignment << 32.
+  Code create(const ingot_allocator_t &allocator, size_t count, uint64_t sizes, const char *what, Error *error);
+  void *data_ = nullptr;
+  size_t size_ = 0, bytes_ = 0, alignment_ = 0;
+  ingot_allocator_t allocator_ = {};
+};
+
+// An owned array of trivially destructible T, zero-filled. Empty where count is 0.
+template <class T> class Array : public RawArray {
+public:
   Code create(const ingot_allocator_t &allocator, size_t count, const char *what, Error *error,
               size_t alignment = alignof(T) < 16 ? 16 : alignof(T)) {
-    reset();
-    if (count == 0) return INGOT_OK;
-    void *memory = allocate_bytes(allocator, count, sizeof(T), alignment);
-    if (!memory)
-      return fail(error, INGOT_OUT_OF_MEMORY, "out of memory: %zu elements of %zu bytes for %s", count, sizeof(T), what);
-    memset(memory, 0, count * sizeof(T));
-    data_ = static_cast<T *>(memory);
-    size_ = count;
-    alignment_ = alignment;
-    allocator_ = allocator;
-    return INGOT_OK;
+    return RawArray::create(allocator, count, sizeof(T) | uint64_t(alignment) << 32, what, error);
   }
-  void reset() {
-    if (data_) release_bytes(allocator_, data_, size_ * sizeof(T), alignment_);
-    data_ = nullptr;
-    size_ = 0;
-  }
-  T *data() { return data_; }
-  const T *data() const { return data_; }
+  T *data() { return static_cast<T *>(data_); }
+  const T *data() const { return static_cast<const T *>(data_); }
   size_t size() const { return size_; }
-  T &operator[](size_t i) { return data_[i]; }
-  const T &operator[](size_t i) const { return data_[i]; }
-  T *begin() { return data_; }
-  T *end() { return data_ + size_; }
-  const T *begin() const { return data_; }
-  const T *end() const { return data_ + size_; }
-
-private:
-  T *data_ = nullptr;
-  size_t size_ = 0, alignment_ = 0;
-  ingot_allocator_t allocator_ = {};
+  T &operator[](size_t i) { return data()[i]; }
+  const T &operator[](size_t i) const { return data()[i]; }
+  T *begin() { return data(); }
+  T *end() { return data() + size_; }
+  const T *begin() const { return data(); }
+  const T *end() const { return data() + size_; }
 };
 
 // Creates and destroys objects in memory of an allocator.
