@@ -442,11 +442,17 @@ Values Lowering::loops(const std::vector<uint32_t> &axes, size_t from, const std
     hoist(v);
   if (from == axes.size())
     return body(init);
-  return b_.for_loop(b_.index(0), extent(axes[from]), b_.index(1), init, [&](ValueId i, const Values &carried) {
-    Scope scope(*this);
-    bind(axes[from], i);
-    return loops(axes, from + 1, wanted, carried, body);
-  });
+  // Short windows (pooling) are unrolled.
+  auto constant = d_.axes[axes[from]].extent.constant();
+  uint32_t unroll = constant && *constant > 0 && *constant <= 5 ? static_cast<uint32_t>(*constant) : 1;
+  return b_.for_loop(
+      b_.index(0), extent(axes[from]), b_.index(1), init,
+      [&](ValueId i, const Values &carried) {
+        Scope scope(*this);
+        bind(axes[from], i);
+        return loops(axes, from + 1, wanted, carried, body);
+      },
+      lanes_ > 1 ? unroll : 1);
 }
 
 ValueId Lowering::reduce(dispatch::ValueId id) {

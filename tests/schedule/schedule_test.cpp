@@ -212,3 +212,34 @@ TEST_CASE("depthwise") {
     check(conv(s), i, "random " + std::to_string(i));
   }
 }
+
+TEST_CASE("cost") {
+  Case c = matmul(1, 10, 20, 30, false, true, 0, false);
+  schedule::Cost cost = schedule::cost(c.dispatch);
+  CHECK(cost.flops == Expr(2 * 10 * 20 * 30 + 10 * 20)); // and a bias
+  CHECK(cost.bytes == Expr(4 * (10 * 30 + 20 * 30 + 20 + 10 * 20)));
+  Symbol t = Symbol::dim("t", 1, 1 << 20);
+  CHECK(schedule::cost(softmax(t, 8).dispatch).bytes == Expr(t) * 64);
+}
+
+TEST_CASE("the forms get the schedules meant for them") {
+  TargetRecord v3 = TargetRecord::x86_64_v3();
+  auto named = [&](const Case &c) {
+    std::string s = schedule::schedule(c.dispatch, v3).description;
+    return s.substr(0, s.find('{'));
+  };
+  ConvShape dense, depthwise, pointwise;
+  depthwise.groups = 8;
+  depthwise.in = depthwise.out = 1;
+  pointwise.kernel = {1, 1};
+  pointwise.pad = {0, 0};
+  CHECK(named(conv(dense)) == "window");
+  CHECK(named(conv(depthwise)) == "window");
+  CHECK(named(conv(pointwise)) == "contract");
+  CHECK(named(matmul(1, 8, 8, 8, false, true, 0, false)) == "contract");
+  CHECK(named(softmax(4, 100)) == "rows");
+  CHECK(named(layer_norm(4, 100)) == "rows");
+  CHECK(named(elementwise({4, 100}, 0, 0)) == "lanes");
+  CHECK(named(pool(3, {9, 30}, {3, 3}, {2, 2}, {1, 1}, true)) == "lanes");
+  CHECK(named(transpose({9, 20}, {1, 0})) == "lanes");
+}
