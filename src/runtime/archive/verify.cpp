@@ -74,6 +74,8 @@ private:
 
   Code exprs() {
     const uint32_t n = count(f_->exprs());
+    // FlatBuffers' own verifier looks at the alignment of a vector's length only.
+    if (n && uintptr_t(f_->exprs()->Data()) % alignof(schema::Expr) != 0) return bad("its expressions are not aligned");
     INGOT_TRY(depends_.create(archive_.allocator, n, "verification", error_));
     INGOT_TRY(values_.create(archive_.allocator, n, "verification", error_));
     INGOT_TRY(states_.create(archive_.allocator, n, "verification", error_));
