@@ -15,7 +15,7 @@ CodeTraits CodeTraits::of(const llvm::TargetMachine &machine) {
   if (triple.isX86()) {
     t.f16_convert = has("+f16c");
     t.rounding = has("+sse4.1");
-    t.cvttps2dq = has("+sse2");
+    t.cvttps2dq = t.nan_min_max = has("+sse2");
     t.avx = has("+avx");
     t.avx512 = has("+avx512f");
     t.fma = has("+fma");

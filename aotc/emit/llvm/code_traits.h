@@ -12,7 +12,7 @@ struct CodeTraits {
   bool f16_convert = false;       // half <-> float conversion instructions
   bool f64_to_f16 = false;        // double -> half in one rounding
   bool rounding = false;          // floor, ceil, trunc, roundeven instructions
-  bool nan_min_max = false;       // min and max instructions that propagate NaN (llvm.minimum, llvm.maximum)
+  bool nan_min_max = false;       // llvm.minimum and llvm.maximum are a few instructions
   bool saturating_convert = false;// float -> int of the same width saturates in hardware (llvm.fptosi.sat)
   bool cvttps2dq = false;         // x86: float -> i32 gives 0x80000000 where out of range
   bool avx = false, avx512 = false;

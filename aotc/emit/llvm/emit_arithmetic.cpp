@@ -139,11 +139,16 @@ FunctionEmitter::V FunctionEmitter::float_arithmetic(Opcode code, Type type, con
   }
 }
 
-// A NaN operand gives NaN. `a > b ? a : b` is one instruction on x86 (maxps) and gives b where either is NaN, so an
-// operand that cannot be NaN goes first and the check of it is dropped: max(x, 0) is one instruction.
+// A NaN operand gives NaN. `a > b ? a : b` is one instruction on most machines and gives b where either is NaN, so an
+// operand that cannot be NaN goes first and the check of it is dropped. LLVM does the same for its own intrinsic where
+// the sign of zeros does not matter: max(x, 0) is one instruction, max(x, y) on x86 three.
 FunctionEmitter::V FunctionEmitter::float_min_max(bool max, V a, V b) {
-  if (traits_.nan_min_max)
-    return b_.CreateBinaryIntrinsic(max ? llvm::Intrinsic::maximum : llvm::Intrinsic::minimum, a, b);
+  if (traits_.nan_min_max) {
+    V v = b_.CreateBinaryIntrinsic(max ? llvm::Intrinsic::maximum : llvm::Intrinsic::minimum, a, b);
+    if (auto *call = llvm::dyn_cast<llvm::CallInst>(v))
+      call->setHasNoSignedZeros(true);
+    return v;
+  }
   llvm::SimplifyQuery query(module_.getDataLayout());
   bool a_safe = llvm::isKnownNeverNaN(a, 0, query);
   if (!a_safe && llvm::isKnownNeverNaN(b, 0, query)) {

@@ -87,10 +87,8 @@ void FunctionEmitter::emit_prologue() {
   for (Mem &mem : memories_) {
     if (mem.base)
       continue; // an array; buffers come first
-    auto *base = field(b_.getPtrTy(), offset, kernel_.memories[static_cast<size_t>(&mem - memories_.data())].name.c_str());
-    base->setMetadata(llvm::LLVMContext::MD_align,
-                      llvm::MDNode::get(context_, llvm::ConstantAsMetadata::get(b_.getInt64(mem.align))));
-    mem.base = base;
+    // No alignment is claimed for the pointer: what accesses may rely on is theirs to say (Op::align).
+    mem.base = field(b_.getPtrTy(), offset, kernel_.memories[static_cast<size_t>(&mem - memories_.data())].name.c_str());
     offset += 8;
   }
   // An array in scratch is addressed from its start.
@@ -265,11 +263,14 @@ FunctionEmitter::V FunctionEmitter::emit_constant(const Op &op, Type type) {
 
 // `narrow`: the counter could wrap near the end of its type, so that it is compared by what remains.
 FunctionEmitter::VV FunctionEmitter::counted_loop(V lo, V hi, V step, bool narrow, const VV &init,
-                                                  const std::function<VV(V, const VV &)> &body) {
+                                                  const std::function<VV(V, const VV &)> &body, V *stop) {
   V enter = b_.CreateICmpSLT(lo, hi);
   auto *known = llvm::dyn_cast<llvm::ConstantInt>(enter);
+  if (stop)
+    *stop = lo;
   if (known && known->isZero())
     return init;
+  V last = narrow ? nullptr : b_.CreateSub(hi, step, "", false, true);
   llvm::BasicBlock *before = b_.GetInsertBlock(), *loop = block("loop"), *exit = block("exit");
   if (known)
     b_.CreateBr(loop);
@@ -287,15 +288,27 @@ FunctionEmitter::VV FunctionEmitter::counted_loop(V lo, V hi, V step, bool narro
   }
   VV next = body(i, carried);
   V following = b_.CreateAdd(i, step, "i.next", false, !narrow);
-  V again = narrow ? b_.CreateICmpUGT(b_.CreateSub(hi, i), step) : b_.CreateICmpSLT(following, hi);
+  // Not written like the test before the loop: LLVM would merge the two into one at the loop's top, and jump to it.
+  auto *by = llvm::dyn_cast<llvm::ConstantInt>(step);
+  V again = narrow             ? b_.CreateICmpUGT(b_.CreateSub(hi, i), step)
+            : by && by->isOne() ? b_.CreateICmpNE(following, hi)
+                                : b_.CreateICmpSLT(i, last);
   llvm::BasicBlock *latch = b_.GetInsertBlock();
   i->addIncoming(following, latch);
   for (size_t k = 0; k < phis.size(); k++)
     phis[k]->addIncoming(next[k], latch);
   b_.CreateCondBr(again, loop, exit);
   b_.SetInsertPoint(exit);
+  if (stop)
+    *stop = following;
   if (known)
     return next;
+  if (stop) {
+    llvm::PHINode *phi = b_.CreatePHI(i->getType(), 2);
+    phi->addIncoming(lo, before);
+    phi->addIncoming(following, latch);
+    *stop = phi;
+  }
   VV results;
   for (size_t k = 0; k < init.size(); k++) {
     llvm::PHINode *phi = b_.CreatePHI(init[k]->getType(), 2);
@@ -360,18 +373,16 @@ void FunctionEmitter::emit_for(const Op &op) {
     V factor = number(static_cast<int64_t>(unroll));
     V stride = b_.CreateMul(step, factor, "", false, true);
     V main_hi = b_.CreateSub(hi, b_.CreateSub(stride, step, "", false, true), "", false, true);
-    VV main = carried;
-    main.push_back(lo); // where the main loop stopped
-    main = counted_loop(lo, main_hi, stride, false, main, [&](V i, const VV &in) {
-      VV out(in.begin(), in.end() - 1);
-      for (uint64_t u = 0; u < unroll; u++)
-        out = body(u == 0 ? i : b_.CreateAdd(i, b_.CreateMul(step, number(static_cast<int64_t>(u)), "", false, true), "", false, true), out);
-      out.push_back(b_.CreateAdd(i, stride, "", false, true));
+    V rest = nullptr; // where the main loop stopped
+    carried = counted_loop(lo, main_hi, stride, false, carried, [&](V i, const VV &in) {
+      VV out = in;
+      for (uint64_t u = 0; u < unroll; u++) {
+        V at = b_.CreateMul(step, number(static_cast<int64_t>(u)), "", false, true);
+        out = body(b_.CreateAdd(i, at, "", false, true), out);
+      }
       return out;
-    });
-    V rest = main.back();
-    main.pop_back();
-    results = counted_loop(rest, hi, step, false, main, body);
+    }, &rest);
+    results = counted_loop(rest, hi, step, false, carried, body);
   }
   for (size_t k = 0; k < op.results.size(); k++)
     set(op, results[k], k);

@@ -65,8 +65,10 @@ class FunctionEmitter {
   void emit_while(const kernel::Op &op);
   void emit_error(const kernel::Op &op);
   V emit_constant(const kernel::Op &op, Type type);
-  // A counted loop, lo < hi tested first unless known. body(i, carried) gives the next carried values.
-  VV counted_loop(V lo, V hi, V step, bool narrow, const VV &init, const std::function<VV(V, const VV &)> &body);
+  // A counted loop, lo < hi tested first unless known. body(i, carried) gives the next carried values; *stop is the
+  // first counter that was not run.
+  VV counted_loop(V lo, V hi, V step, bool narrow, const VV &init, const std::function<VV(V, const VV &)> &body,
+                  V *stop = nullptr);
   llvm::BasicBlock *block(const char *name);
   V alloca_at_entry(llvm::Type *type, uint64_t align, const char *name);
 
