@@ -119,6 +119,8 @@ std::optional<Window> match_window(const Dispatch &original) {
     return std::nullopt;
   w.load = static_cast<dispatch::ValueId>(load);
   const Value &x = d.values[w.load];
+  if (d.operands[x.operand].constant)
+    return std::nullopt; // panels serve it better
   for (const Symbol &s : x.expr.symbols())
     if (s.kind() == SymbolKind::kValue)
       return std::nullopt;
@@ -149,7 +151,9 @@ std::optional<Window> match_window(const Dispatch &original) {
       auto t = coefficient(static_cast<int>(a));
       int64_t dilation = t ? constant_or(*t, 0) : 0;
       int64_t extent = constant_or(d.axes[a].extent, 1 << 20);
-      if (dilation >= 1 && dilation * extent <= 64 && static_cast<int>(a) != w.row.tap && w.column.tap < 0) {
+      // Taps overlap: the next one starts within the row.
+      int64_t row = constant_or(d.axes[w.f.n].extent, 5) * w.column.stride;
+      if (dilation >= 1 && dilation < row && dilation * extent <= 64 && static_cast<int>(a) != w.row.tap && w.column.tap < 0) {
         w.column.tap = static_cast<int>(a);
         w.column.dilation = dilation;
       }
@@ -169,7 +173,7 @@ std::optional<Window> match_window(const Dispatch &original) {
         auto out_pitch = coefficient(static_cast<int>(o));
         int64_t q = out_pitch ? constant_or(*out_pitch, 0) : 0;
         bool left_free = !(sets[w.f.left] & axis_bit(o));
-        if (p > 1 && q > 0 && q % p == 0 && q / p <= 4 && left_free && w.row.out < 0 &&
+        if (p > 1 && q > 0 && q % p == 0 && q / p < constant_or(d.axes[a].extent, 1) && left_free && w.row.out < 0 &&
             constant_or(d.axes[a].extent, 1 << 20) <= 16) {
           w.row.out = static_cast<int>(o);
           w.row.tap = static_cast<int>(a);
