@@ -4,7 +4,7 @@
 #include <cstring>
 #include <filesystem>
 #include <fstream>
-#include <set>
+#include <iterator>
 
 #include "aotc/emit/gpu_layout.h"
 
@@ -17,15 +17,44 @@ std::vector<std::vector<uint32_t>> guarded_buffers(const Case &c) {
   return buffers;
 }
 
+std::vector<std::pair<int, uint64_t>> param_words(const kernel::Kernel &kernel, const std::vector<int64_t> &params) {
+  std::vector<std::pair<int, uint64_t>> words;
+  for (size_t i = 0; i < params.size(); ++i) {
+    bool wide = kernel.params[i].type == Scalar::kI64;
+    words.emplace_back(wide ? 8 : 4, wide ? uint64_t(params[i]) : uint32_t(params[i]));
+  }
+  return words;
+}
+
 std::vector<uint8_t> params_block(const kernel::Kernel &kernel, const std::vector<int64_t> &params) {
   emit::ParamLayout layout = emit::param_layout(kernel);
   std::vector<uint8_t> block(layout.bytes);
-  for (size_t i = 0; i < params.size(); ++i)
-    std::memcpy(&block[layout.offsets[i]], &params[i], kernel.params[i].type == Scalar::kI64 ? 8 : 4);
+  std::vector<std::pair<int, uint64_t>> words = param_words(kernel, params);
+  for (size_t i = 0; i < words.size(); ++i)
+    std::memcpy(&block[layout.offsets[i]], &words[i].second, size_t(words[i].first));
   return block;
 }
 
-std::string write_case_files(const std::string &folder, const std::vector<CaseText> &cases) {
+DeviceCase device_case(const Case &c, std::string text, std::string entry, std::string extension) {
+  DeviceCase d{c.name, std::move(text), std::move(entry), std::move(extension), c.kernel.local_size, c.grid,
+               param_words(c.kernel, c.params), guarded_buffers(c), {}};
+  std::vector<double> pairs;
+  for (size_t i = 0; i < c.expected.size(); ++i)
+    pairs.insert(pairs.end(), {c.expected[i], c.bound[i]});
+  const auto *first = reinterpret_cast<const uint8_t *>(pairs.data());
+  d.expectations.push_back({c.output, "bound", {first, first + pairs.size() * sizeof(double)}});
+  return d;
+}
+
+std::vector<uint32_t> read_result(const std::string &folder, size_t number, size_t buffer) {
+  std::ifstream file(folder + "/" + std::to_string(number) + "." + std::to_string(buffer) + ".result", std::ios::binary);
+  std::string bytes((std::istreambuf_iterator<char>(file)), {});
+  std::vector<uint32_t> words(bytes.size() / 4);
+  std::memcpy(words.data(), bytes.data(), words.size() * 4);
+  return words;
+}
+
+std::string write_case_files(const std::string &folder, const std::vector<DeviceCase> &cases) {
   std::error_code error;
   std::filesystem::create_directories(folder, error);
   if (error)
@@ -36,34 +65,32 @@ std::string write_case_files(const std::string &folder, const std::vector<CaseTe
     file.write(static_cast<const char *>(data), static_cast<std::streamsize>(bytes));
     good = good && file.good();
   };
+  auto three = [](const std::array<uint32_t, 3> &v) {
+    return std::to_string(v[0]) + " " + std::to_string(v[1]) + " " + std::to_string(v[2]);
+  };
   std::string list;
   for (size_t number = 0; number < cases.size(); ++number) {
-    const Case &c = *cases[number].c;
-    std::string stem = std::to_string(number), source = stem + cases[number].extension;
-    write(source, cases[number].text.data(), cases[number].text.size());
-    auto three = [](const std::array<uint32_t, 3> &v) {
-      return std::to_string(v[0]) + " " + std::to_string(v[1]) + " " + std::to_string(v[2]);
-    };
-    list += "case " + c.name + "\nkernel " + source + " " + cases[number].entry + "\nlocal " + three(c.kernel.local_size) +
-            "\ngrid " + three(c.grid) + "\n";
-    for (size_t i = 0; i < c.params.size(); ++i) {
-      bool wide = c.kernel.params[i].type == Scalar::kI64;
+    const DeviceCase &c = cases[number];
+    std::string stem = std::to_string(number), source = stem + c.extension;
+    write(source, c.text.data(), c.text.size());
+    list += "case " + c.name + "\nkernel " + source + " " + c.entry + "\nlocal " + three(c.local) + "\ngrid " +
+            three(c.grid) + "\n";
+    for (auto [bytes, bits] : c.params) {
       char hex[24];
-      std::snprintf(hex, sizeof hex, "%llx",
-                    static_cast<unsigned long long>(wide ? uint64_t(c.params[i]) : uint32_t(c.params[i])));
-      list += std::string("param ") + (wide ? "8 " : "4 ") + hex + "\n";
+      std::snprintf(hex, sizeof hex, "%llx", static_cast<unsigned long long>(bits));
+      list += "param " + std::to_string(bytes) + " " + hex + "\n";
     }
-    std::vector<std::vector<uint32_t>> buffers = guarded_buffers(c);
-    for (size_t i = 0; i < buffers.size(); ++i) {
+    for (size_t i = 0; i < c.buffers.size(); ++i) {
       std::string name = stem + "." + std::to_string(i) + ".bin";
-      write(name, buffers[i].data(), buffers[i].size() * 4);
-      list += std::string("buffer ") + (i == c.output ? "out " : "in ") + name + "\n";
+      write(name, c.buffers[i].data(), c.buffers[i].size() * 4);
+      list += "buffer " + name + "\n";
     }
-    std::vector<double> pairs;
-    for (size_t i = 0; i < c.expected.size(); ++i)
-      pairs.insert(pairs.end(), {c.expected[i], c.bound[i]});
-    write(stem + ".expect", pairs.data(), pairs.size() * sizeof(double));
-    list += "expect " + std::to_string(c.output) + " " + stem + ".expect\nresult " + stem + ".result\nend\n";
+    for (const DeviceCase::Expectation &expectation : c.expectations) {
+      std::string name = stem + "." + std::to_string(expectation.buffer) + ".expect";
+      write(name, expectation.bytes.data(), expectation.bytes.size());
+      list += "expect " + std::to_string(expectation.buffer) + " " + expectation.type + " " + name + "\n";
+    }
+    list += "end\n";
   }
   write("cases.txt", list.data(), list.size());
   return good ? "" : "cannot write the files of " + folder;

@@ -14,7 +14,7 @@ namespace {
 namespace simt = schedule::simt;
 
 constexpr double kEpsilon = 0x1p-23; // generous: a rounding is half of it
-constexpr double kTiny = 1e-36;      // denormals may be flushed
+constexpr double kTiny = 1e-37;      // denormals may be flushed
 
 uint32_t word(float value) {
   uint32_t bits;

@@ -67,12 +67,16 @@ struct Param {
   int bytes = 4;
   uint64_t bits = 0;
 };
+struct Expectation {
+  size_t buffer = 0;
+  std::string type, file;
+};
 struct Case {
-  std::string name, file, entry, expect;
+  std::string name, file, entry;
   unsigned local[3] = {1, 1, 1}, grid[3] = {1, 1, 1};
   std::vector<Param> params;
   std::vector<std::string> buffers;
-  size_t output = 0;
+  std::vector<Expectation> expectations;
 };
 
 bool read_file(const std::string &path, std::string &out) {
@@ -103,40 +107,88 @@ bool parse(const std::string &text, std::vector<Case> &cases) {
       words >> param.bytes >> std::hex >> param.bits;
       current.params.push_back(param);
     } else if (word == "buffer") {
-      words >> rest >> line;
-      current.buffers.push_back(line);
+      words >> rest;
+      current.buffers.push_back(rest);
     } else if (word == "expect") {
-      words >> current.output >> current.expect;
+      Expectation expectation;
+      words >> expectation.buffer >> expectation.type >> expectation.file;
+      current.expectations.push_back(expectation);
     } else if (word == "end") {
       cases.push_back(current);
-    } else if (word != "result" && !word.empty()) {
+    } else if (!word.empty()) {
       return false;
     }
   }
   return !cases.empty();
 }
 
-std::string judge(const Case &c, const std::string &folder, const std::vector<uint32_t> &words) {
-  std::string pairs;
-  if (!read_file(folder + "/" + c.expect, pairs) || pairs.size() % 16 != 0)
-    return "no expectation in " + c.expect;
-  size_t count = pairs.size() / 16;
-  if (words.size() < count)
-    return "the output is too short";
-  for (size_t i = 0; i < count; ++i) {
-    double pair[2];
-    std::memcpy(pair, &pairs[i * 16], 16);
-    float got;
-    std::memcpy(&got, &words[i], 4);
-    if (words[i] == kCanary || !(std::fabs(got - pair[0]) <= pair[1])) {
-      char text[160];
-      std::snprintf(text, sizeof text, "element %zu is %.9g, expected %.9g within %.3g", i, double(got), pair[0], pair[1]);
-      return text;
+// (exponent bits, fraction bits) of a float type; {0, 0} for integers.
+struct Layout {
+  size_t bytes;
+  unsigned exponent, fraction;
+};
+bool layout_of(const std::string &type, Layout &out) {
+  static const struct {
+    const char *name;
+    Layout layout;
+  } kTypes[] = {{"bool", {1, 0, 0}}, {"i8", {1, 0, 0}},  {"i16", {2, 0, 0}},  {"i32", {4, 0, 0}}, {"i64", {8, 0, 0}},
+                {"f16", {2, 5, 10}}, {"bf16", {2, 8, 7}}, {"f32", {4, 8, 23}}, {"f64", {8, 11, 52}}};
+  for (const auto &row : kTypes)
+    if (type == row.name) {
+      out = row.layout;
+      return true;
     }
+  return false;
+}
+
+bool is_nan(uint64_t bits, const Layout &layout) {
+  uint64_t fraction = bits & ((uint64_t{1} << layout.fraction) - 1);
+  uint64_t exponent = bits >> layout.fraction & ((uint64_t{1} << layout.exponent) - 1);
+  return layout.exponent && fraction && exponent == (uint64_t{1} << layout.exponent) - 1;
+}
+
+// "" or the first element that is not what is expected.
+std::string judge(const Expectation &expectation, const std::string &folder, const std::vector<uint8_t> &got) {
+  std::string want;
+  char text[200];
+  if (!read_file(folder + "/" + expectation.file, want))
+    return "no expectation in " + expectation.file;
+  if (expectation.type == "bound") {
+    size_t count = want.size() / 16;
+    if (got.size() < count * 4)
+      return "the output is too short";
+    for (size_t i = 0; i * 4 < got.size(); ++i) {
+      uint32_t word;
+      float value;
+      std::memcpy(&word, &got[i * 4], 4);
+      std::memcpy(&value, &word, 4);
+      if (i >= count) {
+        if (word != kCanary)
+          return "wrote past the end of the output";
+        continue;
+      }
+      double pair[2];
+      std::memcpy(pair, &want[i * 16], 16);
+      if (word == kCanary || !(std::fabs(value - pair[0]) <= pair[1])) {
+        std::snprintf(text, sizeof text, "element %zu is %.9g, expected %.9g within %.3g", i, double(value), pair[0], pair[1]);
+        return text;
+      }
+    }
+    return "";
   }
-  for (size_t i = count; i < words.size(); ++i)
-    if (words[i] != kCanary)
-      return "wrote past the end of the output";
+  Layout layout;
+  if (!layout_of(expectation.type, layout) || got.size() < want.size())
+    return "bad expectation " + expectation.file;
+  for (size_t i = 0; i * layout.bytes < want.size(); ++i) {
+    uint64_t a = 0, b = 0;
+    std::memcpy(&a, &got[i * layout.bytes], layout.bytes);
+    std::memcpy(&b, &want[i * layout.bytes], layout.bytes);
+    if (a == b || (is_nan(a, layout) && is_nan(b, layout)))
+      continue;
+    std::snprintf(text, sizeof text, "buffer %zu, %s element %zu is 0x%llx, expected 0x%llx", expectation.buffer,
+                  expectation.type.c_str(), i, static_cast<unsigned long long>(a), static_cast<unsigned long long>(b));
+    return text;
+  }
   return "";
 }
 
@@ -151,17 +203,15 @@ std::string run(const Cuda &cuda, const Case &c, const std::string &folder, doub
   CHECK(module_load(&module, source.c_str(), 0, nullptr, nullptr));
   CHECK(get_function(&function, module, c.entry.c_str()));
   std::vector<uint64_t> pointers;
-  std::vector<uint32_t> words;
+  std::vector<std::string> contents;
   for (const std::string &name : c.buffers) {
     std::string bytes;
     if (!read_file(folder + "/" + name, bytes) || bytes.empty())
       return "cannot read " + name;
     uint64_t pointer = 0;
     CHECK(allocate(&pointer, bytes.size()));
-    CHECK(upload(pointer, bytes.data(), bytes.size()));
-    if (pointers.size() == c.output)
-      words.resize(bytes.size() / 4);
     pointers.push_back(pointer);
+    contents.push_back(bytes);
   }
   std::vector<Param> params = c.params;
   std::vector<void *> arguments;
@@ -170,6 +220,8 @@ std::string run(const Cuda &cuda, const Case &c, const std::string &folder, doub
   for (Param &param : params)
     arguments.push_back(&param.bits); // little-endian: the low bytes
   for (int round = 0; round < 2; ++round) { // the second one is timed
+    for (size_t i = 0; i < pointers.size(); ++i)
+      CHECK(upload(pointers[i], contents[i].data(), contents[i].size()));
     CHECK(synchronize());
     auto start = std::chrono::steady_clock::now();
     CHECK(launch(function, c.grid[0], c.grid[1], c.grid[2], c.local[0], c.local[1], c.local[2], 0, nullptr,
@@ -177,12 +229,18 @@ std::string run(const Cuda &cuda, const Case &c, const std::string &folder, doub
     CHECK(synchronize());
     microseconds = std::chrono::duration<double, std::micro>(std::chrono::steady_clock::now() - start).count();
   }
-  CHECK(download(words.data(), pointers.at(c.output), words.size() * 4));
+  std::string problem;
+  for (const Expectation &expectation : c.expectations) {
+    std::vector<uint8_t> got(contents.at(expectation.buffer).size());
+    CHECK(download(got.data(), pointers[expectation.buffer], got.size()));
+    if (problem.empty())
+      problem = judge(expectation, folder, got);
+  }
   for (uint64_t pointer : pointers)
     CHECK(release(pointer));
   CHECK(module_unload(module));
 #undef CHECK
-  return judge(c, folder, words);
+  return problem;
 }
 
 } // namespace

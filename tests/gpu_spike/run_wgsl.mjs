@@ -1,5 +1,5 @@
 // Runs case files (case_files.h) with Dawn: node run_wgsl.mjs FOLDER WEBGPU_PACKAGE FIRST COUNT
-// Writes each case's result file. Prints `adapter NAME` and, a case, `done NAME` or `failed NAME: why`. The caller judges
+// Writes the results of each case's expected buffers. Prints `adapter NAME` and, a case, `done NAME` or `failed NAME: why`. The caller judges
 // the results; exit status 3 says that there is no adapter.
 import { readFileSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
@@ -16,13 +16,12 @@ function parse(text) {
   let current = null;
   for (const line of text.split('\n')) {
     const [word, ...rest] = line.split(' ');
-    if (word === 'case') current = { name: rest[0], params: [], buffers: [] };
+    if (word === 'case') current = { name: rest[0], number: cases.length, params: [], buffers: [], outputs: [] };
     else if (word === 'kernel') [current.file, current.entry] = rest;
     else if (word === 'grid') current.grid = rest.map(Number);
     else if (word === 'param') current.params.push({ bytes: Number(rest[0]), bits: BigInt('0x' + rest[1]) });
-    else if (word === 'buffer') current.buffers.push({ out: rest[0] === 'out', file: rest[1] });
-    else if (word === 'expect') current.output = Number(rest[0]);
-    else if (word === 'result') current.result = rest[0];
+    else if (word === 'buffer') current.buffers.push(rest[0]);
+    else if (word === 'expect') current.outputs.push(Number(rest[0]));
     else if (word === 'end') cases.push(current);
   }
   return cases;
@@ -40,38 +39,52 @@ function paramsBlock(params) {
   return bytes.subarray(0, Math.ceil(at / 16) * 16); // a uniform buffer binding is a multiple of 16 bytes
 }
 
-async function run(device, c) {
-  const module = device.createShaderModule({ code: readFileSync(path.join(folder, c.file), 'utf8') });
+const pipelines = new Map(); // by source: cases differ in sizes, kernels do not
+
+async function compile(device, c) {
+  const code = readFileSync(path.join(folder, c.file), 'utf8');
+  const key = c.entry + '\n' + code;
+  if (pipelines.has(key)) return pipelines.get(key);
+  const module = device.createShaderModule({ code });
   const info = await module.getCompilationInfo();
   const bad = info.messages.filter((m) => m.type !== 'info');
   if (bad.length) throw new Error(bad.map((m) => `${c.file}:${m.lineNum}:${m.linePos}: ${m.type}: ${m.message}`).join('; '));
-  device.pushErrorScope('validation');
   const pipeline = await device.createComputePipelineAsync({ layout: 'auto', compute: { module, entryPoint: c.entry } });
+  pipelines.set(key, pipeline);
+  return pipeline;
+}
+
+async function run(device, c) {
+  const pipeline = await compile(device, c);
+  device.pushErrorScope('validation');
   const storage = GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_DST | GPUBufferUsage.COPY_SRC;
   const upload = (data, usage) => {
     const buffer = device.createBuffer({ size: data.byteLength, usage });
     device.queue.writeBuffer(buffer, 0, data);
     return buffer;
   };
-  const buffers = c.buffers.map((b) => upload(readFileSync(path.join(folder, b.file)), storage));
+  const buffers = c.buffers.map((file) => upload(readFileSync(path.join(folder, file)), storage));
   if (c.params.length) buffers.push(upload(paramsBlock(c.params), GPUBufferUsage.UNIFORM | GPUBufferUsage.COPY_DST));
   const group = device.createBindGroup({
     layout: pipeline.getBindGroupLayout(0),
     entries: buffers.map((buffer, binding) => ({ binding, resource: { buffer } })),
   });
-  const source = buffers[c.output];
-  const readback = device.createBuffer({ size: source.size, usage: GPUBufferUsage.MAP_READ | GPUBufferUsage.COPY_DST });
+  const readbacks = c.outputs.map((i) =>
+    device.createBuffer({ size: buffers[i].size, usage: GPUBufferUsage.MAP_READ | GPUBufferUsage.COPY_DST }));
   const encoder = device.createCommandEncoder();
   const pass = encoder.beginComputePass();
   pass.setPipeline(pipeline);
   pass.setBindGroup(0, group);
   pass.dispatchWorkgroups(...c.grid);
   pass.end();
-  encoder.copyBufferToBuffer(source, 0, readback, 0, source.size);
+  c.outputs.forEach((i, k) => encoder.copyBufferToBuffer(buffers[i], 0, readbacks[k], 0, buffers[i].size));
   device.queue.submit([encoder.finish()]);
-  await readback.mapAsync(GPUMapMode.READ);
-  writeFileSync(path.join(folder, c.result), Buffer.from(readback.getMappedRange().slice(0)));
-  readback.unmap();
+  for (const [k, i] of c.outputs.entries()) {
+    await readbacks[k].mapAsync(GPUMapMode.READ);
+    writeFileSync(path.join(folder, `${c.number}.${i}.result`), Buffer.from(readbacks[k].getMappedRange().slice(0)));
+    readbacks[k].unmap();
+    readbacks[k].destroy();
+  }
   for (const buffer of buffers) buffer.destroy();
   const error = await device.popErrorScope();
   if (error) throw new Error(error.message);
@@ -83,7 +96,9 @@ if (!adapter) {
   console.log('no adapter');
   process.exit(3);
 }
-const device = await adapter.requestDevice();
+const device = await adapter.requestDevice({
+  requiredLimits: { maxStorageBuffersPerShaderStage: adapter.limits.maxStorageBuffersPerShaderStage },
+});
 console.log(`adapter ${adapter.info.description || adapter.info.vendor}`);
 const cases = parse(readFileSync(path.join(folder, 'cases.txt'), 'utf8'));
 let failed = 0;

@@ -35,6 +35,27 @@ std::string find_tool(const char *variable, const char *program) {
   return which.status == 0 ? which.output : "";
 }
 
+Dawn::Dawn()
+    : node_(find_tool("INGOT_NODE", "node")), package_(find_tool("INGOT_WEBGPU_PACKAGE", "")),
+      driver_(find_tool("INGOT_SWIFTSHADER_ICD", "")), script_(find_tool("INGOT_RUN_WGSL", "")) {
+  constexpr const char *kDebianDriver = "/usr/lib/chromium/vk_swiftshader_icd.json";
+  if (driver_.empty() && access(kDebianDriver, R_OK) == 0)
+    driver_ = kDebianDriver;
+  if (node_.empty())
+    missing = "no node";
+  else if (package_.empty())
+    missing = "no npm package webgpu (INGOT_WEBGPU_PACKAGE)";
+  else if (driver_.empty())
+    missing = "no SwiftShader (Debian's chromium)";
+  else if (script_.empty())
+    missing = "INGOT_RUN_WGSL does not name run_wgsl.mjs";
+}
+
+Run Dawn::run(const std::string &folder, size_t first) const {
+  return run_command("VK_ICD_FILENAMES='" + driver_ + "' VK_DRIVER_FILES='" + driver_ + "' '" + node_ + "' '" + script_ +
+                     "' '" + folder + "' '" + package_ + "' " + std::to_string(first) + " " + std::to_string(kBatch));
+}
+
 std::string make_folder(const std::string &name) {
   std::filesystem::path folder = std::filesystem::temp_directory_path() / (name + "-" + std::to_string(getpid()));
   std::filesystem::create_directories(folder);

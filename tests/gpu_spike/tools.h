@@ -14,6 +14,18 @@ Run run_command(const std::string &command);
 // The path in environment variable `variable`, else `program` from the PATH; "" if neither is there.
 std::string find_tool(const char *variable, const char *program);
 
+// Dawn in node over SwiftShader.
+struct Dawn {
+  Dawn(); // looks for what it needs
+  std::string missing;                 // what is not there, or ""
+  static constexpr size_t kBatch = 40; // cases a child process: Dawn may take its process down with it
+  // Runs cases [first, first + kBatch) of the case files in `folder`.
+  Run run(const std::string &folder, size_t first) const;
+
+ private:
+  std::string node_, package_, driver_, script_;
+};
+
 // A folder of this run's own under the working directory's temporary one; removed by its owner.
 std::string make_folder(const std::string &name);
 

@@ -112,7 +112,7 @@ class PtxFunction final : public FunctionEmitter {
           llvm::ConstantRange range(llvm::APInt(32, static_cast<uint64_t>(param.min)), llvm::APInt(32, 0x80000000u));
           function_->addParamAttr(argument, llvm::Attribute::get(context_, llvm::Attribute::Range, range));
         }
-        value = b_.CreateSExt(value, b_.getInt64Ty());
+        value = b_.CreateSExtOrTrunc(value, scalar_type(Scalar::kIndex));
       }
       params_.push_back(value);
       argument++;
@@ -121,7 +121,7 @@ class PtxFunction final : public FunctionEmitter {
 
   V special(llvm::Intrinsic::ID x, llvm::Intrinsic::ID y, llvm::Intrinsic::ID z, int64_t dimension) {
     llvm::Intrinsic::ID id = dimension == 0 ? x : dimension == 1 ? y : z;
-    return b_.CreateZExt(b_.CreateIntrinsic(id, {}, {}), b_.getInt64Ty());
+    return b_.CreateZExtOrTrunc(b_.CreateIntrinsic(id, {}, {}), scalar_type(Scalar::kIndex));
   }
 
   // Runs `then` where `condition` holds; gives its value, else `otherwise` (null: no value).
@@ -191,13 +191,16 @@ class PtxFunction final : public FunctionEmitter {
 
   void emit_op(const Op &op) override {
     using namespace llvm;
-    auto element_offset = [&](V index, uint32_t i) { return i == 0 ? index : b_.CreateAdd(index, i64(i)); };
+    auto element_offset = [&](V index, uint32_t i) { return i == 0 ? index : b_.CreateAdd(index, llvm::ConstantInt::get(index->getType(), i)); };
     auto own_lane = [&](size_t k) { return [this, &op, k](uint32_t i) { return lane(get(op.operands[k]), i); }; };
     auto own_offset = [&](size_t k) {
       return [this, &op, k, element_offset](uint32_t i) { return element_offset(get(op.operands[k]), i); };
     };
     auto in_count = [&](size_t k) {
-      return [this, &op, k](uint32_t i) { return b_.CreateICmpSGT(get(op.operands[k]), i64(i)); };
+      return [this, &op, k](uint32_t i) {
+        V count = get(op.operands[k]);
+        return b_.CreateICmpSGT(count, llvm::ConstantInt::get(count->getType(), i));
+      };
     };
     switch (op.code) {
     case Opcode::kGroupId:
