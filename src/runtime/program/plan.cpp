@@ -20,7 +20,9 @@ bool is_straight(uint32_t word) {
 bool FunctionPlan::slot_late(uint32_t index) const {
   for (;;) {
     const schema::Slot *s = function->slots()->Get(index);
-    if (late[s->size()] || (s->offset() != kNone && late[s->offset()])) return true;
+    // Only these two kinds have an offset; of the others it means nothing and was not verified.
+    const bool has_offset = s->kind() == uint8_t(program::SlotKind::transient) || s->kind() == uint8_t(program::SlotKind::alias);
+    if (late[s->size()] || (has_offset && late[s->offset()])) return true;
     if (s->kind() == uint8_t(program::SlotKind::transient)) return late[function->arenas()->Get(s->of())] != 0;
     if (s->kind() != uint8_t(program::SlotKind::alias)) return false;
     index = s->of();
