@@ -39,7 +39,8 @@ ExprState binary(ExprOp op, int64_t a, int64_t b, int64_t *out) {
       break;
     }
     const int64_t q = floor_divide(a, b);
-    *out = op == ExprOp::floordiv ? q : a - q * b;
+    // q * b may leave 64 bits (1 mod INT64_MIN), the remainder never does: unsigned arithmetic wraps to it.
+    *out = op == ExprOp::floordiv ? q : int64_t(uint64_t(a) - uint64_t(q) * uint64_t(b));
     break;
   }
   case ExprOp::min: *out = a < b ? a : b; break;
