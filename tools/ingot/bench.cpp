@@ -249,8 +249,8 @@ int bench_command(const BenchOptions &options) {
     return 0;
   }
   std::printf("%s on %s, %u thread(s)\n", options.archive.c_str(), device.uri(), options.threads);
-  std::printf("load + verify %9.3f ms\nprepare       %9.3f ms\nfirst run     %9.3f ms\n", load_ms, prepare_ms, first_ms);
-  std::printf("run           %9.3f ms median, %.3f p10, %.3f p90 of %zu\n", quantile(times, 0.5), quantile(times, 0.1),
+  std::printf("load + verify %10.4g ms\nprepare       %10.4g ms\nfirst run     %10.4g ms\n", load_ms, prepare_ms, first_ms);
+  std::printf("run           %10.4g ms median, %.4g p10, %.4g p90 of %zu\n", quantile(times, 0.5), quantile(times, 0.1),
               quantile(times, 0.9), times.size());
   std::printf("memory        %llu bytes of arena, %llu of state, %llu of recordings; %llu at peak, %g allocations a run\n",
               (unsigned long long)memory.arena_bytes, (unsigned long long)memory.state_bytes,

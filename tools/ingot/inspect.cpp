@@ -101,8 +101,8 @@ private:
       ingot_slot_info_t slot;
       if (ingot_archive_slot(archive_, v_, f_, s, &slot) != INGOT_OK) continue;
       ordered_json &kind = kinds[slot.kind];
-      kind["slots"] = kind.value("slots", 0) + 1;
-      if (!kind.contains("bytes_at_minimum")) kind["bytes_at_minimum"] = 0, kind["bytes_at_maximum"] = 0;
+      if (kind.is_null()) kind = {{"slots", 0}, {"bytes_at_minimum", 0}, {"bytes_at_maximum", 0}};
+      kind["slots"] = kind["slots"].get<int64_t>() + 1;
       add(kind["bytes_at_minimum"], value(slot.size, false));
       add(kind["bytes_at_maximum"], value(slot.size, true));
     }

@@ -94,7 +94,10 @@ int run(int argc, char **argv) {
     app.parse(argc, argv);
   } catch (const CLI::ParseError &error) {
     if (error.get_exit_code() == 0) return app.exit(error); // --help, --version
-    std::fprintf(stderr, "ingot: %s; `ingot --help` tells what there is\n", error.what());
+    bool command = argc > 1 && argv[1][0] == '-';
+    for (const CLI::App *known : app.get_subcommands({})) command = command || (argc > 1 && known->get_name() == argv[1]);
+    if (argc > 1 && !command) std::fprintf(stderr, "ingot: no command '%s'; `ingot --help` tells what there is\n", argv[1]);
+    else std::fprintf(stderr, "ingot: %s; `ingot --help` tells what there is\n", error.what());
     return kWrongUsage;
   }
   if (std::fflush(stdout) != 0 || std::ferror(stdout)) fail("standard output cannot be written");
