@@ -216,6 +216,14 @@ int main(int argc, char **argv) {
   cv("dw5x5 240 12x80", conv_shape(240, 1, 1, 12, 80, 5, 1, 2));
   cv("dw5x5 480 3x80", conv_shape(480, 1, 1, 3, 80, 5, 1, 2));
   cv("dw5x5s2 64 56x56", conv_shape(64, 1, 1, 56, 56, 5, 2, 1));
+  auto symbolic = [&](const char *what, ConvShape s) {
+    s.width = Symbol::dim("w", 8, 1 << 20);
+    cv(what, s);
+  };
+  symbolic("w? conv3x3s2 3->16 48x320", conv_shape(1, 3, 16, 48, 320, 3, 2, 2));
+  symbolic("w? conv1x1 64->64 24x160", conv_shape(1, 64, 64, 24, 160, 1, 1, 2));
+  symbolic("w? dw3x3 64 24x160", conv_shape(64, 1, 1, 24, 160, 3, 1, 2));
+  symbolic("w? dw5x5 240 12x80", conv_shape(240, 1, 1, 12, 80, 5, 1, 2));
   ConvShape line = conv_shape(1, 256, 512, 1, 512, 1, 1, 0);
   line.size = {512};
   line.kernel = {5};

@@ -131,21 +131,22 @@ ValueId activate(Maker &m, ValueId v, int activation, const std::function<ValueI
 Case conv(const ConvShape &s) {
   Maker m("conv");
   size_t rank = s.size.size();
-  int64_t in_points = 1, out_points = 1, taps = 1;
-  std::vector<int64_t> out_size;
+  int64_t taps = 1;
+  Expr in_points = 1, out_points = 1;
+  std::vector<Expr> size, out_size;
   for (size_t i = 0; i < rank; ++i) {
-    int64_t o = (s.size[i] + 2 * s.pad[i] - s.dilation[i] * (s.kernel[i] - 1) - 1) / s.stride[i] + 1;
-    out_size.push_back(o);
-    in_points *= s.size[i];
-    out_points *= o;
+    size.push_back(s.width && i + 1 == rank ? Expr(*s.width) : Expr(s.size[i]));
+    out_size.push_back(floordiv(size[i] + 2 * s.pad[i] - s.dilation[i] * (s.kernel[i] - 1) - 1, s.stride[i]) + 1);
+    in_points = in_points * size[i];
+    out_points = out_points * out_size[i];
     taps *= s.kernel[i];
   }
-  uint32_t x = m.input("x", s.n * s.groups * s.in * in_points);
+  uint32_t x = m.input("x", in_points * (s.n * s.groups * s.in));
   uint32_t w = m.weight("w", s.groups * s.out * s.in * taps);
   uint32_t b = s.bias ? m.weight("bias", s.groups * s.out) : 0;
-  uint32_t r = s.activation == 3 ? m.input("r", s.n * s.groups * s.out * out_points) : 0;
+  uint32_t r = s.activation == 3 ? m.input("r", out_points * (s.n * s.groups * s.out)) : 0;
   uint32_t scale = s.prologue == 2 ? m.input("scale", s.n * s.groups * s.in) : 0;
-  uint32_t y = m.output("y", s.n * s.groups * s.out * out_points);
+  uint32_t y = m.output("y", out_points * (s.n * s.groups * s.out));
   Symbol n = m.axis(s.n), g = m.axis(s.groups), oc = m.axis(s.out);
   std::vector<Symbol> out, tap;
   for (size_t i = 0; i < rank; ++i)
@@ -154,28 +155,23 @@ Case conv(const ConvShape &s) {
   for (size_t i = 0; i < rank; ++i)
     tap.push_back(m.axis(s.kernel[i]));
   Expr channel = Expr(g) * s.in + ic;
-  Expr x_offset = (Expr(n) * (s.groups * s.in) + channel) * in_points;
-  Expr w_offset = ((Expr(g) * s.out + oc) * s.in + ic) * taps;
-  Expr y_offset = (Expr(n) * (s.groups * s.out) + Expr(g) * s.out + oc) * out_points;
+  Expr position_in = 0, position_out = 0, tap_number = 0;
   std::vector<Guard> guards;
-  int64_t in_stride = in_points, tap_stride = taps, out_stride = out_points;
   for (size_t i = 0; i < rank; ++i) {
-    in_stride /= std::max<int64_t>(1, s.size[i]);
-    tap_stride /= s.kernel[i];
-    out_stride /= std::max<int64_t>(1, out_size[i]);
     Expr position = Expr(out[i]) * s.stride[i] + Expr(tap[i]) * s.dilation[i] - s.pad[i];
-    x_offset = x_offset + position * in_stride;
-    w_offset = w_offset + Expr(tap[i]) * tap_stride;
-    y_offset = y_offset + Expr(out[i]) * out_stride;
+    position_in = position_in * size[i] + position;
+    position_out = position_out * out_size[i] + out[i];
+    tap_number = tap_number * s.kernel[i] + tap[i];
     if (s.pad[i])
-      guards.push_back({position, s.size[i]});
+      guards.push_back({position, size[i]});
   }
-  ValueId xv = m.load(x, x_offset, guards);
+  Expr y_offset = (Expr(n) * (s.groups * s.out) + Expr(g) * s.out + oc) * out_points + position_out;
+  ValueId xv = m.load(x, (Expr(n) * (s.groups * s.in) + channel) * in_points + position_in, guards);
   if (s.prologue == 1)
     xv = m.op(Opcode::kMax, {xv, m.constant(0)});
   if (s.prologue == 2)
     xv = m.op(Opcode::kMul, {xv, m.load(scale, Expr(n) * (s.groups * s.in) + channel)});
-  ValueId wv = m.load(w, w_offset);
+  ValueId wv = m.load(w, ((Expr(g) * s.out + oc) * s.in + ic) * taps + tap_number);
   std::vector<Symbol> reduced{ic};
   reduced.insert(reduced.end(), tap.begin(), tap.end());
   ValueId v = m.reduce(ReduceKind::kAdd, m.op(Opcode::kMul, {xv, wv}), reduced);
@@ -185,7 +181,10 @@ Case conv(const ConvShape &s) {
   std::vector<Symbol> stored{n, g, oc};
   stored.insert(stored.end(), out.begin(), out.end());
   m.store(y, y_offset, v, stored);
-  return {m.d, {}};
+  Case c{m.d, {}};
+  if (s.width)
+    c.dims = {{*s.width, s.size.back()}};
+  return c;
 }
 
 Case matmul(Expr batch, Expr rows, Expr columns, Expr depth, bool transposed, bool weight, int activation,

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <random>
 #include <string>
 #include <vector>
@@ -52,6 +53,7 @@ struct ConvShape {
   bool bias = true;
   int activation = 0; // 0 none, 1 relu, 2 hard swish, 3 residual and relu, 4 sigmoid
   int prologue = 0;   // 0 none, 1 relu on the input, 2 a scale for each channel
+  std::optional<Symbol> width; // stands for the last of `size`
 };
 Case conv(const ConvShape &shape);
 // y[b, m, n] = sum over k of x[b, m, k] w[(b,) k, n]; `transposed`: w[n, k].

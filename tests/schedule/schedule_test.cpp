@@ -194,6 +194,25 @@ TEST_CASE("convolutions") {
   check(conv(line), 5, "1-D padded");
 }
 
+TEST_CASE("convolutions of symbolic width") {
+  std::mt19937_64 random(17);
+  auto pick = [&](std::vector<int64_t> from) { return from[random() % from.size()]; };
+  for (int i = 0; i < 16; ++i) {
+    ConvShape s;
+    s.groups = pick({1, 4});
+    s.in = s.groups > 1 ? 1 : pick({3, 8});
+    s.out = s.groups > 1 ? 1 : pick({5, 12});
+    int64_t k = pick({1, 3, 5});
+    s.kernel = {k, k};
+    s.stride = {pick({1, 2}), pick({1, 2})};
+    s.pad = {k / 2, k / 2};
+    s.size = {6, pick({9, 20, 40, 150, 300})};
+    s.activation = static_cast<int>(random() % 5);
+    s.width = Symbol::dim("w", 8, 1 << 20);
+    check(conv(s), i, "random " + std::to_string(i));
+  }
+}
+
 TEST_CASE("depthwise") {
   std::mt19937_64 random(13);
   auto pick = [&](std::vector<int64_t> from) { return from[random() % from.size()]; };
