@@ -36,7 +36,7 @@ HostRecording &host(ingot_driver_recording_t *r) { return *reinterpret_cast<Host
 
 Code enumerate(const ingot_driver_host_t *, void (*visit)(void *, const char *, const char *), void *user, Error *) {
   char name[128];
-  platform::cpu_name(name, sizeof name);
+  host_cpu_name(name, sizeof name);
   visit(user, "0", name[0] ? name : host_arch());
   return INGOT_OK;
 }
@@ -77,7 +77,7 @@ void close_device(ingot_driver_device_t *d) { destroy_object(device_of(d)->alloc
 
 Code describe(ingot_driver_device_t *d, void (*visit)(void *, const char *, const char *), void *user, Error *) {
   char buffer[256];
-  platform::cpu_name(buffer, sizeof buffer);
+  host_cpu_name(buffer, sizeof buffer);
   visit(user, "name", buffer);
   visit(user, "arch", host_arch());
   size_t length = 0;

@@ -61,6 +61,22 @@ uint64_t host_cpu_features() {
 #endif
 }
 
+void host_cpu_name(char *buffer, size_t capacity) {
+#if defined(__x86_64__)
+  uint32_t words[13] = {}; // the brand string: 48 bytes in three leaves
+  for (uint32_t i = 0; i < 3; ++i)
+    if (!__get_cpuid(0x80000002u + i, &words[4 * i], &words[4 * i + 1], &words[4 * i + 2], &words[4 * i + 3])) break;
+  const char *text = reinterpret_cast<const char *>(words);
+  while (*text == ' ') ++text;
+  size_t length = strlen(text);
+  if (length >= capacity) length = capacity - 1;
+  memcpy(buffer, text, length);
+  buffer[length] = 0;
+#else
+  platform::cpu_name(buffer, capacity);
+#endif
+}
+
 const char *cpu_feature_name(uint64_t mask, uint64_t *bit) {
   *bit = mask & (~mask + 1);
   switch (*bit) {

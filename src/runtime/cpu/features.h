@@ -1,6 +1,7 @@
 // What this machine's CPU can run, in the bits of schemas/cpu_abi.h.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 
 namespace ingot {
@@ -13,5 +14,8 @@ uint64_t host_cpu_features();
 
 // Name of the lowest set bit ("x86-64-v3"), and that bit in *bit; null where the mask is empty.
 const char *cpu_feature_name(uint64_t mask, uint64_t *bit);
+
+// One line of text about the CPU model into buffer; "" where unknown.
+void host_cpu_name(char *buffer, size_t capacity);
 
 } // namespace ingot
