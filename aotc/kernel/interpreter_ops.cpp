@@ -328,6 +328,9 @@ template <class D, bool is_unsigned> struct Convert {
 };
 
 template <bool is_unsigned> Pure find_convert(Scalar to, Scalar from) {
+  // Only conversions between an integer and a number differ. (GCC 12 at -O2 merges the equal instances wrongly.)
+  if (is_unsigned && (to == Scalar::kBool || from == Scalar::kBool || (is_float(to) && is_float(from))))
+    return find_convert<false>(to, from);
   return with_any(to, [&](auto d) {
     using D = decltype(d);
     return with_any(from, [&](auto s) -> Pure { return &map1<D, decltype(s), Convert<D, is_unsigned>>; });

@@ -6,6 +6,7 @@
 // used with `float_mad`, where the comparison must allow for fusing.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <cstring>
@@ -251,12 +252,15 @@ class Generator {
       return b_.gather(memory, lanes);
     }
     case 5:
-      return b_.load(memory, b_.mul(b_.rem(index, b_.index(kElements / t.lanes)), b_.index(t.lanes)), t.lanes, t.lanes);
+      return b_.load(memory, b_.mul(b_.rem(index, b_.index(kElements / t.lanes)), b_.index(t.lanes)), t.lanes, aligned(t));
     default:
       break;
     }
     return b_.load(memory, index, t.lanes);
   }
+
+  // Elements that an access at a multiple of the lanes is aligned to, within the base's 64 bytes.
+  static uint32_t aligned(Type t) { return std::min<uint32_t>(t.lanes, 64 / byte_size(t.scalar)); }
 
   void store(ValueId v, uint32_t salt) {
     Type t = b_.type_of(v);
@@ -278,7 +282,7 @@ class Generator {
       b_.scatter(memory, b_.add(b_.splat(index, t.lanes), b_.lane_iota(Type(Scalar::kIndex, t.lanes))), v);
       return;
     case 4:
-      b_.store(memory, b_.add(base_, b_.index(salt % (kSlots / t.lanes) * t.lanes)), v, t.lanes);
+      b_.store(memory, b_.add(base_, b_.index(salt % (kSlots / t.lanes) * t.lanes)), v, aligned(t));
       return;
     default:
       b_.store(memory, index, v);

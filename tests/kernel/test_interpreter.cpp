@@ -168,6 +168,9 @@ TEST_CASE("conversions saturate and round") {
         std::vector<uint16_t>{0x3c00, 0x7bff, 0x7c00, 0, 1, 0x8000});
   CHECK(apply<uint16_t, float>(Opcode::kConvert, Scalar::kF32, Scalar::kBF16, {{1, 3.4028234e38f, 1.00390625f}}) ==
         std::vector<uint16_t>{0x3f80, 0x7f80, 0x3f80});
+  for (Opcode op : {Opcode::kConvert, Opcode::kConvertU})
+    CHECK(apply<uint8_t, uint16_t>(op, Scalar::kF16, Scalar::kBool, {{0, 0x8000, 0xdf93, 0x7e00, 1}}) ==
+          std::vector<uint8_t>{0, 0, 1, 1, 1});
   CHECK(apply<int32_t, float>(Opcode::kBitcast, Scalar::kF32, Scalar::kI32, {{1}}) == I32{0x3f800000});
 }
 
