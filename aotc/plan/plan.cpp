@@ -37,6 +37,26 @@ uint64_t WeightPool::add(const std::vector<uint8_t> &bytes) {
 
 namespace {
 
+ingot_element_type_t archive_type(ElementType type) {
+  switch (type) {
+  case ElementType::kNone: return INGOT_ELEMENT_TYPE_NONE;
+  case ElementType::kBool: return INGOT_ELEMENT_TYPE_BOOL;
+  case ElementType::kI8: return INGOT_ELEMENT_TYPE_I8;
+  case ElementType::kU8: return INGOT_ELEMENT_TYPE_U8;
+  case ElementType::kI16: return INGOT_ELEMENT_TYPE_I16;
+  case ElementType::kU16: return INGOT_ELEMENT_TYPE_U16;
+  case ElementType::kI32: return INGOT_ELEMENT_TYPE_I32;
+  case ElementType::kU32: return INGOT_ELEMENT_TYPE_U32;
+  case ElementType::kI64: return INGOT_ELEMENT_TYPE_I64;
+  case ElementType::kU64: return INGOT_ELEMENT_TYPE_U64;
+  case ElementType::kF16: return INGOT_ELEMENT_TYPE_F16;
+  case ElementType::kBF16: return INGOT_ELEMENT_TYPE_BF16;
+  case ElementType::kF32: return INGOT_ELEMENT_TYPE_F32;
+  case ElementType::kF64: return INGOT_ELEMENT_TYPE_F64;
+  }
+  throw InternalError("plan: unknown element type");
+}
+
 struct Range {
   uint32_t first = UINT32_MAX, last = 0;
   bool live() const { return first != UINT32_MAX; }
@@ -227,7 +247,7 @@ class Planner {
     const Tensor &x = program_.tensors[t];
     archive::TensorSpec s;
     s.name = name;
-    s.type = static_cast<ingot_element_type_t>(x.type.element);
+    s.type = archive_type(x.type.element);
     for (const Expr &d : x.type.dims) {
       s.dims.push_back(expr(d));
       auto symbol = d.symbol();
@@ -374,7 +394,7 @@ class Planner {
       case Step::Kind::kReadScalar:
         pending_.clear(); // a read waits for everything
         out.read_scalar(slots_[step.operands[0]], expr(0),
-                        static_cast<ingot_element_type_t>(program_.tensors[step.operands[0]].type.element),
+                        archive_type(program_.tensors[step.operands[0]].type.element),
                         symbols_.at(step.symbol.id()));
         break;
       case Step::Kind::kCheck:
