@@ -199,16 +199,29 @@ void import_loop(Node &n) {
     region.outputs.push_back({outputs[i + 1]->name, n.importer().materialise(*outputs[i + 1])});
     types.push_back(from);
   }
-  for (size_t i = carried + 1; i < outputs.size(); ++i)
-    region.outputs.push_back({outputs[i]->name, n.importer().materialise(*outputs[i])});
-  n.importer().leave_region(outer);
   std::set<Symbol> inside = {info.iteration};
   bound_inside(region, inside);
+  std::vector<Dims> scan_dims;
+  for (size_t i = carried + 1; i < outputs.size(); ++i) {
+    region.outputs.push_back({outputs[i]->name, n.importer().materialise(*outputs[i])});
+    // Where a dim depends on the iteration as far as can be seen, the model may say what it is: then that is checked.
+    Dims dims = outputs[i]->type.dims;
+    const auto &declared = body.output(static_cast<int>(i)).type().tensor_type().shape();
+    for (size_t d = 0; d < dims.size(); ++d)
+      if (!free_of(dims[d], inside) && static_cast<size_t>(declared.dim_size()) == dims.size() &&
+          declared.dim(static_cast<int>(d)).has_dim_value()) {
+        const Expr known = declared.dim(static_cast<int>(d)).dim_value();
+        n.require_equal(dims[d], known, "scan output '" + outputs[i]->name + "'");
+        dims[d] = known;
+      }
+    scan_dims.push_back(std::move(dims));
+  }
+  n.importer().leave_region(outer);
   // Without conditions the number of trips is known before the loop.
   const Expr trips = !info.has_condition && !info.initial_condition ? *info.trip_count : Expr(info.trips);
   for (size_t i = carried + 1; i < outputs.size(); ++i) {
     TensorType type{outputs[i]->type.element, {trips}};
-    for (const Expr &dim : outputs[i]->type.dims) {
+    for (const Expr &dim : scan_dims[i - carried - 1]) {
       if (!free_of(dim, inside))
         n.fail("the size of scan output '" + outputs[i]->name + "' " + to_string(outputs[i]->type) + " changes from iteration to iteration");
       type.dims.push_back(dim);

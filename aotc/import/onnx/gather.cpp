@@ -5,13 +5,12 @@
 #include <algorithm>
 
 #include "aotc/import/onnx/math.h"
-#include "aotc/kernel/builder.h"
+#include "aotc/import/onnx/serial.h"
 
 namespace ingot::aotc::importer {
 
 namespace {
 
-using dispatch::Dispatch;
 using kernel::Access;
 using kernel::Values;
 
@@ -176,31 +175,6 @@ void import_gather_nd(Node &n) {
 }
 
 // --- serial kernels ---
-
-struct Serial {
-  Serial(Node &n, const char *what) : builder(kernel) {
-    kernel.name = std::string(what);
-    kernel.kind = kernel::Class::kSimd;
-    dispatch.name = what;
-    dispatch.nodes = {n.name};
-  }
-  uint32_t operand(const char *name, ElementType type, const Expr &count, Access access) {
-    dispatch.operands.push_back({name, type, count, access != Access::kRead, false, std::nullopt});
-    return builder.add_buffer(name, access, to_scalar(type));
-  }
-  kernel::ValueId param(const char *name, const Expr &value) {
-    params.push_back(value);
-    return builder.add_param(name, Scalar::kIndex, 0, 0x7fffffff);
-  }
-  Dispatch finish() {
-    dispatch.loop = std::make_shared<const dispatch::LoopBody>(dispatch::LoopBody{std::move(kernel), params});
-    return std::move(dispatch);
-  }
-  kernel::Kernel kernel;
-  kernel::Builder builder;
-  Dispatch dispatch;
-  std::vector<Expr> params;
-};
 
 // before: y = NonZero(x[a,b]) : [2,?]; after: compute (indices [2,a*b], count), read the count, slice
 void import_non_zero(Node &n) {

@@ -4,6 +4,7 @@
 
 #include "aotc/graph/constant.h"
 #include "aotc/import/onnx/math.h"
+#include "aotc/import/onnx/runtime_axes.h"
 
 namespace ingot::aotc::importer {
 
@@ -186,7 +187,54 @@ Expr slice_bound(const Expr &value, const Expr &dim, const Expr &low, const Expr
   return max(min(v, high), low);
 }
 
+// Axes or steps known at run time only: each axis is picked by computed indices.
+//   before: y = Slice(x, starts, ends, axes, steps)   after: gather(x, iota(start, step), axis) for each axis
+void slice_at_run_time(Node &n) {
+  constexpr int64_t kBound = 0x7fffffff;
+  const int64_t rank = n.rank(0);
+  const std::vector<Expr> starts = n.shape_values(1, -kBound, kBound), ends = n.shape_values(2, -kBound, kBound);
+  std::vector<Expr> axes, steps(starts.size(), Expr(1));
+  if (n.has(3))
+    axes = axis_values(n, 3, rank);
+  else
+    for (size_t i = 0; i < starts.size(); ++i)
+      axes.push_back(static_cast<int64_t>(i));
+  if (n.has(4))
+    steps = n.shape_values(4, -kMaxDim, kMaxDim);
+  if (starts.size() != ends.size() || starts.size() != axes.size() || starts.size() != steps.size())
+    n.fail("starts, ends, axes and steps differ in length");
+  ValueId x = n.in(0);
+  for (int64_t a = 0; a < rank; ++a) {
+    const Expr dim = n.dims(0)[static_cast<size_t>(a)];
+    Expr start = 0, end = dim, step = 1; // of this axis, from whichever entry names it
+    for (size_t j = 0; j < axes.size(); ++j) {
+      const Expr named = names_axis({axes[j]}, a, rank);
+      start = select(named, starts[j], start);
+      end = select(named, ends[j], end);
+      step = select(named, steps[j], step);
+    }
+    if (start == Expr(0) && end == dim && step == Expr(1))
+      continue;
+    if (step.constant() && *step.constant() == 0)
+      n.fail("a step is 0");
+    if (!step.constant())
+      n.b.check(logical_not(equal(step, Expr(0))), "node '" + n.name + "' (" + n.source + "): a step is 0");
+    const Expr up = less(Expr(0), step), high = select(up, dim, dim - 1);
+    const auto bound = [&](const Expr &v, const Expr &low) { return max(min(select(less(v, Expr(0)), v + dim, v), high), low); };
+    const Expr first = bound(start, Expr(0)), last = bound(end, select(up, Expr(0), Expr(-1)));
+    const Expr size = max(max(step, -step), Expr(1));
+    const Expr count = max(ceildiv(select(up, last - first, first - last), size), Expr(0));
+    x = n.b.gather(x, n.b.iota(ElementType::kI64, {count}, 0, first, step), static_cast<uint32_t>(a));
+  }
+  n.set(0, x);
+}
+
 void import_slice(Node &n) {
+  if (n.opset >= 10 && ((n.has(3) && !n.constant_ints(3)) || (n.has(4) && !n.constant_ints(4)))) {
+    n.need_inputs(3, 5);
+    slice_at_run_time(n);
+    return;
+  }
   const int64_t rank = n.rank(0);
   std::vector<Expr> starts, ends;
   std::vector<int64_t> axes, steps;
@@ -272,9 +320,22 @@ void import_pad(Node &n) {
     n.need_inputs(2, n.opset < 18 ? 3 : 4);
     pads = n.shape_values(1, -kMaxDim, kMaxDim);
   }
-  if (n.has(3))
+  if (n.has(3) && !n.constant_ints(3)) { // known at run time only: each axis takes the entries that name it
+    const std::vector<Expr> named = axis_values(n, 3, static_cast<int64_t>(rank));
+    if (pads.size() != 2 * named.size())
+      n.fail("pads has " + std::to_string(pads.size()) + " entries, expected " + std::to_string(2 * named.size()));
+    std::vector<Expr> spread(2 * rank, Expr(0));
+    for (size_t i = 0; i < rank; ++i)
+      for (size_t j = 0; j < named.size(); ++j) {
+        const Expr here = names_axis({named[j]}, static_cast<int64_t>(i), static_cast<int64_t>(rank));
+        spread[i] = spread[i] + select(here, pads[j], Expr(0));
+        spread[rank + i] = spread[rank + i] + select(here, pads[named.size() + j], Expr(0));
+      }
+    pads = spread;
+  } else if (n.has(3)) {
     axes = n.need_constant_ints(3, "axes");
-  else
+  }
+  if (axes.empty() && !(n.has(3) && n.type(3).elements() == Expr(0)))
     for (size_t i = 0; i < rank; ++i)
       axes.push_back(static_cast<int64_t>(i));
   if (pads.size() != 2 * axes.size())

@@ -43,14 +43,13 @@ ValueId along(Node &n, size_t input, uint32_t axis, const Dims &dims, ElementTyp
 void import_batch_norm(Node &n) {
   n.need_inputs(5, 5);
   n.need_float(0);
-  if (n.int_attr("training_mode", 0) != 0)
-    n.fail("training_mode is on", "export the model for inference");
   if (n.opset < 9 && n.int_attr("spatial", 1) == 0)
     n.fail("attribute 'spatial' is 0, which is not supported");
   if (n.rank(0) < 2)
     n.fail("takes [n,c,...], got " + to_string(n.type(0)));
+  const bool training = n.opset >= 14 && n.int_attr("training_mode", 0) != 0;
   for (size_t i = 1; i < n.outputs(); ++i)
-    if (n.wants(i))
+    if (n.wants(i) && !training)
       n.fail("training outputs are not supported", "export the model for inference");
   const double epsilon = n.float_attr("epsilon", 1e-5f);
   const Dims dims = n.dims(0);
@@ -61,6 +60,26 @@ void import_batch_norm(Node &n) {
     if (n.rank(i) != 1)
       n.fail("input " + std::to_string(i) + " must be of rank 1, got " + to_string(n.type(i)));
     n.require_equal(n.dims(i)[0], channels, "input " + std::to_string(i) + " " + to_string(n.type(i)) + " and channels of " + to_string(n.type(0)));
+  }
+  if (training) { // statistics of this batch; the running ones are updated
+    std::vector<uint32_t> axes = {0};
+    for (uint32_t i = 2; i < dims.size(); ++i)
+      axes.push_back(i);
+    const Moments mo = moments(n, m.x, axes, epsilon);
+    const ValueId y = m.mul(m.mul(mo.centred, n.spread(mo.inverse, axes, dims)), along(n, 1, 1, dims, compute));
+    m.finish(0, m.add(y, along(n, 2, 1, dims, compute)));
+    Expr count = dims[0];
+    for (size_t i = 2; i < dims.size(); ++i)
+      count = count * dims[i];
+    const ValueId squares = n.b.reduce(ReduceKind::kAdd, m.mul(mo.centred, mo.centred), axes);
+    const ValueId variance = m.div(squares, count_like(n, squares, count));
+    const double momentum = n.float_attr("momentum", 0.9f);
+    for (size_t i = 1; i <= 2; ++i)
+      if (n.wants(i)) {
+        const ValueId old = n.b.convert(compute, n.in(i + 2)), now = i == 1 ? mo.mean : variance;
+        n.set(i, n.b.convert(n.element(i + 2), m.add(m.mul(old, n.constant(old, momentum)), m.mul(now, n.constant(now, 1 - momentum)))));
+      }
+    return;
   }
   const auto scale = n.constant_floats(1), bias = n.constant_floats(2), mean = n.constant_floats(3), var = n.constant_floats(4);
   if (scale && bias && mean && var) {

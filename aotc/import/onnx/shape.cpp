@@ -4,6 +4,7 @@
 
 #include "aotc/graph/constant.h"
 #include "aotc/import/onnx/math.h"
+#include "aotc/import/onnx/runtime_axes.h"
 
 namespace ingot::aotc::importer {
 
@@ -204,8 +205,54 @@ std::optional<std::vector<int64_t>> view_axes(Node &n) {
   return n.need_constant_ints(1, "axes");
 }
 
+// Axes known at run time change no element: each result dim is the input dim whose place moves there.
+bool runtime_axes(Node &n) { return n.opset >= 13 && n.has(1) && !n.constant_ints(1); }
+
+void squeeze_at_run_time(Node &n) {
+  const Dims from = n.dims(0);
+  const int64_t rank = n.rank(0);
+  const std::vector<Expr> axes = axis_values(n, 1, rank);
+  if (static_cast<int64_t>(axes.size()) > rank)
+    n.fail("has " + std::to_string(axes.size()) + " axes for rank " + std::to_string(rank));
+  Dims dims(from.size() - axes.size(), Expr(0));
+  Expr place = 0;
+  for (int64_t i = 0; i < rank; ++i) {
+    const Expr dropped = names_axis(axes, i, rank);
+    for (size_t o = 0; o < dims.size(); ++o)
+      dims[o] = dims[o] + select(logical_and(logical_not(dropped), equal(place, Expr(static_cast<int64_t>(o)))), from[static_cast<size_t>(i)], Expr(0));
+    place = place + logical_not(dropped);
+  }
+  n.require_equal(product(dims), product(from), "squeezed axes of " + to_string(n.type(0)) + " must have extent 1: elements");
+  n.set(0, n.reshape(n.in(0), dims));
+}
+
+void unsqueeze_at_run_time(Node &n) {
+  const Dims from = n.dims(0);
+  const std::optional<int64_t> count = n.type(1).elements().constant();
+  const int64_t rank = n.rank(0) + count.value_or(8);
+  if (rank > 8)
+    n.fail("the result's rank is unknown or above 8");
+  const std::vector<Expr> axes = axis_values(n, 1, rank);
+  Dims dims;
+  Expr place = 0; // of the next input dim
+  for (int64_t o = 0; o < rank; ++o) {
+    const Expr fresh = names_axis(axes, o, rank);
+    Expr dim = fresh;
+    for (size_t i = 0; i < from.size(); ++i)
+      dim = dim + select(logical_and(logical_not(fresh), equal(place, Expr(static_cast<int64_t>(i)))), from[i], Expr(0));
+    dims.push_back(dim);
+    place = place + logical_not(fresh);
+  }
+  n.require_equal(product(dims), product(from), "axes must be distinct: elements");
+  n.set(0, n.reshape(n.in(0), dims));
+}
+
 void import_squeeze(Node &n) {
   n.need_inputs(1, n.opset < 13 ? 1 : 2);
+  if (runtime_axes(n)) {
+    squeeze_at_run_time(n);
+    return;
+  }
   const Dims from = n.dims(0);
   std::vector<bool> drop(from.size());
   if (const auto axes = view_axes(n)) {
@@ -227,6 +274,10 @@ void import_squeeze(Node &n) {
 
 void import_unsqueeze(Node &n) {
   n.need_inputs(n.opset < 13 ? 1 : 2, n.opset < 13 ? 1 : 2);
+  if (runtime_axes(n)) {
+    unsqueeze_at_run_time(n);
+    return;
+  }
   const auto axes = view_axes(n);
   if (!axes)
     n.fail("has no axes");
