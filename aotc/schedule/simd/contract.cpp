@@ -1,6 +1,6 @@
 // Matrix products: register tiles of mr rows by nv vectors, the k loop innermost, any elementwise epilogue at the store.
 //
-//   for each column tile of the group:                  (panels: prepacked constants, read in place)
+//   for each few column tiles of the group:             (panels: prepacked constants, read in place)
 //     pack right[k][column tile] into scratch           (otherwise, where the rows use it more than once)
 //     for each row tile: acc[mr][nv] = sum over k of splat(left[m + r][k]) * right[k][v]; epilogue; store
 //
@@ -57,6 +57,7 @@ class ContractKernel {
     const Value &right = d_.values[f_.right];
     panels_ = right.kind == ValueKind::kLoad && d_.operands[right.operand].packing.has_value();
     direct_ = panels_ || (m_.constant() && *m_.constant() <= tile_.mr);
+    l1_ = static_cast<int64_t>(record.l1_bytes);
     k_flat_ = 0;
     for (uint32_t a : f_.k)
       k_flat_ = k_flat_ * d_.axes[a].extent + d_.axes[a].symbol;
@@ -68,8 +69,9 @@ class ContractKernel {
     Expr n_chunks = ceildiv(n_, n_chunk_), m_chunks = ceildiv(m_, m_chunk_);
     out_.grid = {extent_product(d_, f_.batch) * m_chunks * n_chunks, 1, 1};
     int64_t nr = tile_.nv * w_;
+    panel_tiles_ = blocked_ ? 1 : std::clamp<int64_t>(l1_ * 3 / 4 / (k_block_ * nr * byte_size(type_) + 1), 1, 16);
     if (!direct_)
-      panel_ = b_.add_array("panel", kernel::Space::kPrivate, type_, static_cast<uint64_t>(k_block_ * (blocked_ ? k_inner_ : 1) * nr), 64);
+      panel_ = b_.add_array("panel", kernel::Space::kPrivate, type_, static_cast<uint64_t>(k_block_ * (blocked_ ? k_inner_ : panel_tiles_) * nr), 64);
     if (blocked_)
       sums_ = b_.add_array("sums", kernel::Space::kPrivate, type_, static_cast<uint64_t>(sums_count()), 64);
     out_.description = "contract{mr=" + std::to_string(tile_.mr) + ",nr=" + std::to_string(nr) + "," +
@@ -145,15 +147,19 @@ class ContractKernel {
   }
 
   // Calls `tile` for all column tiles: first column, vectors, and the columns that are there (kNoValue: all).
-  void column_tiles(ValueId n_lo, ValueId n_hi, const std::function<void(ValueId, int64_t, ValueId)> &tile) {
+  void column_tiles(ValueId n_lo, ValueId n_hi, const std::function<void(ValueId, int64_t, ValueId)> &tile,
+                    uint32_t unroll = 1) {
     int64_t nr = tile_.nv * w_;
     ValueId step = b_.index(nr);
     ValueId n_full = b_.add(n_lo, b_.mul(b_.div(b_.sub(n_hi, n_lo), step), step));
-    b_.for_loop(n_lo, n_full, step, {}, [&](ValueId n, const Values &) {
-      Lowering::Scope scope(l_);
-      tile(n, tile_.nv, kNoValue);
-      return Values{};
-    });
+    b_.for_loop(
+        n_lo, n_full, step, {},
+        [&](ValueId n, const Values &) {
+          Lowering::Scope scope(l_);
+          tile(n, tile_.nv, kNoValue);
+          return Values{};
+        },
+        unroll);
     auto all = n_.constant();
     if (all && *all % nr == 0 && n_chunk_ % nr == 0)
       return;
@@ -172,17 +178,42 @@ class ContractKernel {
       block_in_parts(m_lo, m_hi, n_lo, n_hi);
       return;
     }
-    column_tiles(n_lo, n_hi, [&](ValueId n, int64_t nv, ValueId rest) {
-      ValueId k_hi = l_.extent(f_.k[0]);
-      if (!direct_)
-        pack(n, nv, rest, b_.index(0), k_hi);
-      rows(m_lo, m_hi, [&](ValueId m, int64_t mr) {
-        Values acc(static_cast<size_t>(mr * nv), b_.zero(kernel_type()));
-        acc = multiply(m, mr, n, nv, rest, b_.index(0), k_hi, acc);
-        for (int64_t r = 0; r < mr; ++r)
-          for (int64_t v = 0; v < nv; ++v)
-            finish(b_.add(m, b_.index(r)), n, nv, v, rest, acc[static_cast<size_t>(r * nv + v)]);
+    ValueId k_hi = l_.extent(f_.k[0]);
+    auto tile = [&](ValueId m, int64_t mr, ValueId n, int64_t nv, ValueId rest) {
+      Values acc(static_cast<size_t>(mr * nv), b_.zero(kernel_type()));
+      acc = multiply(m, mr, n, nv, rest, b_.index(0), k_hi, acc);
+      for (int64_t r = 0; r < mr; ++r)
+        for (int64_t v = 0; v < nv; ++v)
+          finish(b_.add(m, b_.index(r)), n, nv, v, rest, acc[static_cast<size_t>(r * nv + v)]);
+    };
+    if (direct_) {
+      column_tiles(n_lo, n_hi, [&](ValueId n, int64_t nv, ValueId rest) {
+        rows(m_lo, m_hi, [&](ValueId m, int64_t mr) { tile(m, mr, n, nv, rest); });
       });
+      return;
+    }
+    // As many column tiles at once as the first-level cache holds: rows of both sides are then run along, not hopped.
+    int64_t nr = tile_.nv * w_;
+    b_.for_loop(n_lo, n_hi, b_.index(nr * panel_tiles_), {}, [&](ValueId n_block, const Values &) {
+      Lowering::Scope scope(l_);
+      ValueId n_end = b_.min(b_.add(n_block, b_.index(nr * panel_tiles_)), n_hi);
+      k_loops(0, b_.index(0), k_hi, {}, 1, [&](const Values &) {
+        ValueId row = b_.mul(l_.expr(k_flat_), b_.index(nr));
+        column_tiles(
+            n_block, n_end,
+            [&](ValueId n, int64_t nv, ValueId rest) {
+              pack_row(b_.add(b_.mul(b_.sub(n, n_block), b_.index(k_block_)), row), n, nv, rest);
+            },
+            panel_tiles_ >= 4 ? 4 : 1);
+        return Values{};
+      });
+      rows(m_lo, m_hi, [&](ValueId m, int64_t mr) {
+        column_tiles(n_block, n_end, [&](ValueId n, int64_t nv, ValueId rest) {
+          panel_at_ = b_.mul(b_.sub(n, n_block), b_.index(k_block_));
+          tile(m, mr, n, nv, rest);
+        });
+      });
+      return Values{};
     });
   }
 
@@ -207,6 +238,7 @@ class ContractKernel {
       Lowering::Scope scope(l_);
       ValueId k_hi = b_.min(b_.add(k, b_.index(k_block_)), k_end);
       column_tiles(n_lo, n_hi, [&](ValueId n, int64_t nv, ValueId rest) {
+        panel_at_ = b_.index(0);
         if (!direct_)
           pack(n, nv, rest, k, k_hi);
         rows(m_lo, m_hi, [&](ValueId m, int64_t mr) {
@@ -316,20 +348,30 @@ class ContractKernel {
   }
 
   void pack(ValueId n, int64_t nv, ValueId rest, ValueId k_lo, ValueId k_hi) {
-    int64_t nr = tile_.nv * w_;
     k_loops(0, k_lo, k_hi, {}, 4, [&](const Values &) {
-      ValueId row = b_.mul(blocked_ ? b_.sub(l_.expr(k_flat_), b_.mul(k_lo, b_.index(k_inner_))) : l_.expr(k_flat_), b_.index(nr));
-      for (int64_t v = 0; v < nv; ++v) {
-        Lowering::Scope scope(l_);
-        bind_columns(n, nv, v, rest);
-        b_.store(panel_, b_.add(row, b_.index(v * w_)), l_.eval_lanes(f_.right), static_cast<uint32_t>(w_));
-      }
+      pack_row(panel_row(k_lo), n, nv, rest);
       return Values{};
     });
   }
 
+  // One k of a panel, at `row` in scratch.
+  void pack_row(ValueId row, ValueId n, int64_t nv, ValueId rest) {
+    for (int64_t v = 0; v < nv; ++v) {
+      Lowering::Scope scope(l_);
+      bind_columns(n, nv, v, rest);
+      b_.store(panel_, b_.add(row, b_.index(v * w_)), l_.eval_lanes(f_.right), static_cast<uint32_t>(w_));
+    }
+  }
+
+  // Where the current k of a panel that starts with k_lo is, in the panel.
+  ValueId panel_row(ValueId k_lo) {
+    ValueId k = l_.expr(k_flat_);
+    if (blocked_)
+      k = b_.sub(k, b_.mul(k_lo, b_.index(k_inner_)));
+    return b_.mul(k, b_.index(tile_.nv * w_));
+  }
+
   Values multiply(ValueId m, int64_t mr, ValueId n, int64_t nv, ValueId rest, ValueId k_lo, ValueId k_hi, const Values &init) {
-    int64_t nr = tile_.nv * w_;
     uint32_t lanes = static_cast<uint32_t>(w_);
     uint32_t unroll = mr * nv <= 4 ? 4 : 2;
     return k_loops(0, k_lo, k_hi, init, unroll, [&](const Values &carried) {
@@ -344,7 +386,7 @@ class ContractKernel {
           bind_columns(n, nv, v, rest);
           columns.push_back(l_.eval_lanes(f_.right));
         } else {
-          ValueId row = b_.mul(blocked_ ? b_.sub(l_.expr(k_flat_), b_.mul(k_lo, b_.index(k_inner_))) : l_.expr(k_flat_), b_.index(nr));
+          ValueId row = b_.add(panel_at_, panel_row(k_lo));
           columns.push_back(b_.load(panel_, b_.add(row, b_.index(v * w_)), lanes, lanes));
         }
       }
@@ -373,7 +415,8 @@ class ContractKernel {
   Expr n_, m_, k_flat_;
   Tile tile_;
   bool panels_ = false, direct_ = false, blocked_ = false;
-  int64_t n_chunk_ = 0, m_chunk_ = 0, m_block_ = 0, k_block_ = 0, k_inner_ = 1;
+  int64_t n_chunk_ = 0, m_chunk_ = 0, m_block_ = 0, k_block_ = 0, k_inner_ = 1, l1_ = 0, panel_tiles_ = 1;
+  ValueId panel_at_ = kNoValue;
   uint32_t panel_ = 0, sums_ = 0;
 };
 

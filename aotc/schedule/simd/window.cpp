@@ -160,8 +160,10 @@ std::optional<Window> match_window(const Dispatch &original) {
     }
   } else {
     auto c = coefficient(w.column.out);
-    if (!c || constant_or(*c, 0) != w.column.stride)
-      return std::nullopt; // not contiguous along the row
+    int64_t pitch = c ? constant_or(*c, 0) : 0;
+    if (pitch < 1 || pitch % w.column.stride != 0)
+      return std::nullopt;
+    w.column.pitch = pitch / w.column.stride; // 1 in NCHW, the channels in NHWC
   }
   if (w.row.out < 0) {
     for (uint32_t a : w.f.k) {
