@@ -127,7 +127,8 @@ void compile_batch(Batch &batch, unsigned opt_level, bool llvm_text, bool asm_te
     if (f.hasLocalLinkage())
       helpers = std::max(helpers, reports.frames[f.getName().str()] + 16);
   for (const CpuKernel *k : batch.kernels)
-    batch.stack_bytes.push_back(static_cast<uint32_t>(reports.frames[k->symbol] + 16 + helpers));
+    // The return address, and what aligning the frame for vectors may skip.
+    batch.stack_bytes.push_back(static_cast<uint32_t>(reports.frames[k->symbol] + 16 + k->record.vector_bytes + helpers));
 }
 
 void run_batches(std::vector<Batch> &batches, const CpuOptions &options) {
