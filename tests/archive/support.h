@@ -13,12 +13,13 @@ namespace support {
 // Counts what is live and how many calls there were; call number `fail_at` (from 0) returns NULL.
 struct CountingAllocator {
   long live = 0, calls = 0, fail_at = -1;
+  size_t limit = SIZE_MAX; // larger blocks are refused
   bool mismatch = false; // a release with another size than its allocation
   ingot_allocator_t get() {
     return {this,
             [](void *user, size_t size, size_t alignment) -> void * {
               CountingAllocator &a = *static_cast<CountingAllocator *>(user);
-              if (a.calls++ == a.fail_at) return nullptr;
+              if (a.calls++ == a.fail_at || size > a.limit) return nullptr;
               const size_t head = alignment < 64 ? 64 : alignment;
               char *memory = static_cast<char *>(std::aligned_alloc(head, (size + head + head - 1) / head * head));
               if (!memory) return nullptr;
