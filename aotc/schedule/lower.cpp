@@ -17,10 +17,16 @@ using kernel::Opcode;
 using kernel::ValueId;
 using kernel::Values;
 
-Lowering::Lowering(kernel::Builder &builder, const dispatch::Dispatch &dispatch, const std::vector<Symbol> &params)
+Lowering::Lowering(kernel::Builder &builder, const dispatch::Dispatch &dispatch, const std::vector<Symbol> &params,
+                   size_t arrays)
     : b_(builder), d_(dispatch), sets_(dispatch.axis_sets()), values_(dispatch.values.size(), kNoValue) {
-  for (const dispatch::Operand &o : d_.operands)
-    b_.add_buffer(o.name, o.output ? kernel::Access::kWrite : kernel::Access::kRead, to_scalar(o.type));
+  for (size_t i = 0; i < d_.operands.size(); ++i) {
+    const dispatch::Operand &o = d_.operands[i];
+    if (i + arrays >= d_.operands.size())
+      b_.add_array(o.name, kernel::Space::kPrivate, to_scalar(o.type), static_cast<uint64_t>(*o.count.constant()), 64);
+    else
+      b_.add_buffer(o.name, o.output ? kernel::Access::kWrite : kernel::Access::kRead, to_scalar(o.type));
+  }
   int number = 0;
   for (const Symbol &symbol : params) {
     // Names of params need only be unique; symbols' names may repeat.

@@ -27,7 +27,9 @@ class Lowering {
   // A schedule that rewrote the dispatch passes the symbols of the original, which decide the kernel's params.
   Lowering(kernel::Builder &builder, const dispatch::Dispatch &dispatch)
       : Lowering(builder, dispatch, dispatch.free_symbols()) {}
-  Lowering(kernel::Builder &builder, const dispatch::Dispatch &dispatch, const std::vector<Symbol> &params);
+  // The last `arrays` operands, which only the schedule knows, become private arrays.
+  Lowering(kernel::Builder &builder, const dispatch::Dispatch &dispatch, const std::vector<Symbol> &params,
+           size_t arrays = 0);
 
   // Bindings and memoised values made within a scope are forgotten at its end. Open one in each region.
   class Scope {

@@ -109,6 +109,23 @@ TEST_CASE("rows") {
   check(layer_norm(t, 21, {{t, 7}}), 6, "symbolic rows");
 }
 
+TEST_CASE("reductions of reductions") {
+  // A maximum for each channel, normalised over the channels.
+  for (int64_t channels : {1, 7, 40}) {
+    Maker m("nested");
+    uint32_t x = m.input("x", 2 * channels * 21), scale = m.weight("scale", channels), y = m.output("y", 2 * channels);
+    Symbol n = m.axis(2), c = m.axis(channels), t = m.axis(21);
+    ValueId v = m.op(Opcode::kTanh, {m.load(x, (Expr(n) * channels + c) * 21 + t)});
+    ValueId top = m.reduce(ReduceKind::kMax, v, {t});
+    ValueId mean = m.op(Opcode::kDiv, {m.reduce(ReduceKind::kAdd, top, {c}), m.constant(static_cast<double>(channels))});
+    ValueId centred = m.op(Opcode::kSub, {top, mean});
+    ValueId variance = m.reduce(ReduceKind::kAdd, m.op(Opcode::kMul, {centred, centred}), {c});
+    ValueId out = m.op(Opcode::kDiv, {centred, m.op(Opcode::kSqrt, {m.op(Opcode::kAdd, {variance, m.constant(1)})})});
+    m.store(y, Expr(n) * channels + c, m.op(Opcode::kMul, {out, m.load(scale, c)}), {n, c});
+    check({m.d, {}}, 1, "channels");
+  }
+}
+
 TEST_CASE("pooling") {
   check(pool(3, {9, 30}, {3, 3}, {2, 2}, {1, 1}, true), 1, "max 3x3/2");
   check(pool(3, {9, 80}, {3, 3}, {1, 1}, {1, 1}, true), 1, "max 3x3/1");
@@ -192,6 +209,15 @@ TEST_CASE("convolutions") {
   check(conv(line), 4, "1-D");
   line.pad = {2};
   check(conv(line), 5, "1-D padded");
+  {
+    // Channels innermost in the input, outermost in the output.
+    Maker m("line");
+    uint32_t x = m.input("x", 30 * 6), w = m.weight("w", 9 * 6 * 5), y = m.output("y", 9 * 26);
+    Symbol oc = m.axis(9), t = m.axis(26), ic = m.axis(6), k = m.axis(5);
+    ValueId v = m.op(Opcode::kMul, {m.load(x, (Expr(t) + k) * 6 + ic), m.load(w, (Expr(oc) * 6 + ic) * 5 + k)});
+    m.store(y, Expr(oc) * 26 + t, m.reduce(ReduceKind::kAdd, v, {ic, k}), {oc, t});
+    check({m.d, {}}, 6, "1-D, channels last");
+  }
 }
 
 TEST_CASE("convolutions of symbolic width") {

@@ -24,13 +24,18 @@ using kernel::Values;
 
 namespace {
 
-bool has(const std::vector<uint32_t> &axes, uint32_t a) { return std::find(axes.begin(), axes.end(), a) != axes.end(); }
 
-// Loads that run contiguously along `axis`, less those that run along it otherwise.
-int contiguity(const Dispatch &d, const std::vector<uint64_t> &sets, uint32_t axis) {
+// Loads under `root` that run contiguously along `axis`, less those that run along it otherwise.
+int contiguity(const Dispatch &d, const std::vector<uint64_t> &sets, dispatch::ValueId root, uint32_t axis) {
+  std::vector<bool> under(d.values.size(), false);
+  under[root] = true;
   int score = 0;
-  for (size_t i = 0; i < d.values.size(); ++i) {
+  for (size_t i = root + 1; i-- > 0;) {
     const Value &v = d.values[i];
+    if (!under[i])
+      continue;
+    for (dispatch::ValueId a : v.args)
+      under[a] = true;
     if (v.kind != ValueKind::kLoad || !(sets[i] & axis_bit(axis)))
       continue;
     auto linear = v.expr.linear_in(d.axes[axis].symbol);
@@ -84,70 +89,178 @@ ValueId horizontal(Lowering &l, const Value &r, ValueId vector) {
   return vector;
 }
 
+// A reduction that is not the row's alone (a maximum for each channel, say, that is then reduced over the channels) is
+// computed once a row into an array, and read from there.
+struct Kept {
+  dispatch::ValueId reduce = 0, load = 0; // in the rewritten dispatch
+  uint32_t operand = 0;
+  std::vector<uint32_t> axes;             // of the array, row-major
+  Expr offset;
+};
+
+constexpr int64_t kMostKept = 32768; // elements of an array
+
+// Rewrites the dispatch so that such reductions are loads of added operands. False where an array would not be bounded.
+bool keep_reductions(Dispatch &d, uint64_t row_set, std::vector<Kept> &kept) {
+  std::vector<uint64_t> sets = d.axis_sets();
+  Dispatch out = d;
+  out.values.clear();
+  std::vector<dispatch::ValueId> to(d.values.size());
+  for (uint32_t i = 0; i < d.values.size(); ++i) {
+    Value v = d.values[i];
+    for (const Symbol &s : v.expr.symbols())
+      if (s.kind() == SymbolKind::kValue)
+        return false;
+    for (dispatch::ValueId &a : v.args)
+      a = to[a];
+    if (v.otherwise != dispatch::kNoValue)
+      v.otherwise = to[v.otherwise];
+    to[i] = static_cast<dispatch::ValueId>(out.values.size());
+    out.values.push_back(v);
+    if (v.kind != ValueKind::kReduce || !(sets[i] & ~row_set))
+      continue;
+    Kept k;
+    k.reduce = to[i];
+    k.operand = static_cast<uint32_t>(out.operands.size());
+    Expr count = 1;
+    for (uint32_t a = 0; a < d.axes.size(); ++a)
+      if ((sets[i] & ~row_set) & axis_bit(a)) {
+        k.axes.push_back(a);
+        k.offset = k.offset * d.axes[a].extent + d.axes[a].symbol;
+        count = count * d.axes[a].extent;
+      }
+    if (!count.is_constant() || *count.constant() < 1 || *count.constant() > kMostKept)
+      return false;
+    dispatch::Operand array;
+    array.name = "kept" + std::to_string(kept.size());
+    array.type = v.type;
+    array.count = count;
+    out.operands.push_back(array);
+    Value load;
+    load.kind = ValueKind::kLoad;
+    load.type = v.type;
+    load.operand = k.operand;
+    load.expr = k.offset;
+    k.load = static_cast<dispatch::ValueId>(out.values.size());
+    to[i] = k.load;
+    out.values.push_back(load);
+    kept.push_back(std::move(k));
+  }
+  for (dispatch::Store &s : out.stores) {
+    for (const Symbol &symbol : s.offset.symbols())
+      if (symbol.kind() == SymbolKind::kValue)
+        return false;
+    s.value = to[s.value];
+  }
+  d = std::move(out);
+  return true;
+}
+
 } // namespace
 
 std::optional<Scheduled> schedule_rows(const Dispatch &original, const TargetRecord &record) {
   if (original.loop || original.stores.empty() || !original.checks.empty())
     return std::nullopt;
   Dispatch d = collapse_axes(original);
-  std::vector<uint64_t> sets = d.axis_sets();
   std::vector<uint32_t> rows = row_axes(d);
   uint64_t row_set = 0;
   for (uint32_t a : rows)
     row_set |= axis_bit(a);
-  // The lane axis: reduced, and contiguous in memory.
-  int lane_axis = -1, best = 0;
-  for (const Value &v : d.values)
-    if (v.kind == ValueKind::kReduce)
-      for (uint32_t a : v.axes)
-        if (int score = contiguity(d, sets, a); score > best) {
-          best = score;
-          lane_axis = static_cast<int>(a);
-        }
-  if (lane_axis < 0 || is_window(d, rows))
+  if (is_window(d, rows))
     return std::nullopt;
-  uint32_t lane = static_cast<uint32_t>(lane_axis);
-  std::map<int, std::map<std::vector<uint32_t>, std::vector<dispatch::ValueId>>> stages;
+  std::vector<uint64_t> sets = d.axis_sets();
+  bool nested = false;
+  for (uint32_t i = 0; i < d.values.size(); ++i)
+    nested |= d.values[i].kind == ValueKind::kReduce && (sets[i] & ~row_set);
+  std::vector<Kept> kept;
+  if (nested && !keep_reductions(d, row_set, kept))
+    return std::nullopt;
+  sets = d.axis_sets();
+
+  // Stages of reductions, those of one stage and the same axes together; each along its contiguous axis.
+  struct Group {
+    std::vector<uint32_t> axes;
+    int lane = -1;
+    std::vector<dispatch::ValueId> reduces;
+    const Kept *kept = nullptr;
+  };
+  std::map<int, std::vector<Group>> stages;
   std::vector<int> stage(d.values.size(), 0);
-  bool heavy = false;
+  bool heavy = false, any_lane = false;
+  int64_t longest = 1;
   for (uint32_t i = 0; i < d.values.size(); ++i) {
     const Value &v = d.values[i];
     for (dispatch::ValueId a : v.args)
       stage[i] = std::max(stage[i], stage[a]);
+    for (const Kept &k : kept)
+      if (k.load == i)
+        stage[i] = stage[k.reduce];
     heavy |= v.kind == ValueKind::kOp && kernel::is_math(v.code);
     if (v.kind != ValueKind::kReduce)
       continue;
-    if (v.reduce >= ReduceKind::kArgMin || (sets[i] & ~row_set))
+    if (v.reduce >= ReduceKind::kArgMin)
       return std::nullopt;
-    if (!has(v.axes, lane))
-      continue;
-    stages[++stage[i]][v.axes].push_back(i);
+    Group g;
+    g.axes = v.axes;
+    int64_t points = 1;
+    int best = 0;
+    for (uint32_t a : v.axes) {
+      points = std::min<int64_t>(1 << 20, points * std::max<int64_t>(1, typical(d.axes[a].extent)));
+      if (int score = contiguity(d, sets, v.args[0], a); score > best) {
+        best = score;
+        g.lane = static_cast<int>(a);
+      }
+    }
+    for (const Kept &k : kept)
+      if (k.reduce == i) {
+        g.kept = &k;
+        points = std::min<int64_t>(1 << 20, points * *d.operands[k.operand].count.constant());
+      }
+    longest = std::max(longest, points);
+    any_lane |= g.lane >= 0;
+    std::vector<Group> &groups = stages[++stage[i]];
+    bool joined = false;
+    for (Group &other : groups)
+      if (!g.kept && !other.kept && other.axes == g.axes && other.lane == g.lane) {
+        other.reduces.push_back(i);
+        joined = true;
+      }
+    if (!joined) {
+      g.reduces = {i};
+      groups.push_back(std::move(g));
+    }
   }
+  if (!any_lane)
+    return std::nullopt;
 
   uint32_t lanes = record.vector_bytes / 4;
-  Expr n = d.axes[lane].extent, row_count = extent_product(d, rows);
-  int64_t chunk = std::max<int64_t>(1, 16384 / std::max<int64_t>(1, typical(n)));
+  Expr row_count = extent_product(d, rows);
+  int64_t chunk = std::max<int64_t>(1, 16384 / longest);
   Scheduled out;
   out.kernel.name = d.name;
   kernel::Builder b(out.kernel);
-  Lowering l(b, d, original.free_symbols());
+  Lowering l(b, d, original.free_symbols(), kept.size());
   out.grid = {ceildiv(row_count, chunk), 1, 1};
   uint32_t unroll = heavy ? 2 : 4;
   out.description = "rows{w=" + std::to_string(lanes) + ",accumulators=" + std::to_string(unroll) +
                     ",rows=" + std::to_string(chunk) + "}";
   ValueId lo = b.mul(b.group_id(0), b.index(chunk));
   ValueId hi = b.min(b.add(lo, b.index(chunk)), l.expr(row_count));
-  ValueId columns = l.expr(n), w = b.index(lanes);
-  ValueId full = b.mul(b.div(columns, w), w), rest = b.sub(columns, full);
-  ValueId wide = b.index(int64_t{lanes} * unroll), full_wide = b.mul(b.div(columns, wide), wide);
+  ValueId w = b.index(lanes);
+  auto multiple = [&](ValueId n, int64_t of) { return b.mul(b.div(n, b.index(of)), b.index(of)); };
 
-  // One pass of reductions that share their axes.
-  auto pass = [&](const std::vector<uint32_t> &axes, const std::vector<dispatch::ValueId> &reduces) {
-    std::vector<uint32_t> outer = axes;
+  // One pass of reductions that share their axes; sets their values.
+  auto pass = [&](const Group &g) {
+    if (g.lane < 0)
+      return; // computed by scalar loops where it is asked for
+    uint32_t lane = static_cast<uint32_t>(g.lane);
+    ValueId columns = l.extent(lane), full = multiple(columns, lanes), rest = b.sub(columns, full);
+    ValueId wide = b.index(int64_t{lanes} * unroll), full_wide = multiple(columns, int64_t{lanes} * unroll);
+    std::vector<uint32_t> outer = g.axes;
     outer.erase(std::find(outer.begin(), outer.end(), lane));
     std::vector<dispatch::ValueId> wanted;
     Values init;
-    for (dispatch::ValueId r : reduces) {
+    for (dispatch::ValueId r : g.reduces) {
       wanted.push_back(d.values[r].args[0]);
       for (uint32_t u = 0; u < unroll; ++u)
         init.push_back(l.identity(d.values[r], lanes));
@@ -156,8 +269,8 @@ std::optional<Scheduled> schedule_rows(const Dispatch &original, const TargetRec
       Lowering::Scope scope(l);
       l.bind_lanes(lane, j, lanes, count);
       Values next = acc;
-      for (size_t k = 0; k < reduces.size(); ++k) {
-        const Value &r = d.values[reduces[k]];
+      for (size_t k = 0; k < g.reduces.size(); ++k) {
+        const Value &r = d.values[g.reduces[k]];
         const Value &arg = d.values[r.args[0]];
         ValueId &into = next[k * unroll + u];
         ValueId combined;
@@ -183,45 +296,67 @@ std::optional<Scheduled> schedule_rows(const Dispatch &original, const TargetRec
       return b.if_else(
           b.lt(full, columns), [&] { return step(acc, 0, full, rest); }, [&] { return acc; });
     });
-    for (size_t k = 0; k < reduces.size(); ++k) {
-      const Value &r = d.values[reduces[k]];
+    for (size_t k = 0; k < g.reduces.size(); ++k) {
+      const Value &r = d.values[g.reduces[k]];
       Values part(sums.begin() + static_cast<ptrdiff_t>(k * unroll), sums.begin() + static_cast<ptrdiff_t>((k + 1) * unroll));
       for (uint32_t m = unroll / 2; m >= 1; m /= 2)
         for (uint32_t u = 0; u < m; ++u)
           part[u] = l.combine(r, part[u], part[u + m]);
-      l.set(reduces[k], horizontal(l, r, part[0]));
+      l.set(g.reduces[k], horizontal(l, r, part[0]));
     }
+  };
+  auto stage_of = [&](const Group &g) {
+    if (!g.kept) {
+      pass(g);
+      return;
+    }
+    Lowering::Scope scope(l);
+    l.loops(g.kept->axes, 0, {}, {}, [&](const Values &) {
+      pass(g);
+      b.store(g.kept->operand, l.expr(g.kept->offset), l.eval(g.reduces[0]));
+      return Values{};
+    });
   };
 
   std::vector<Sink> sinks = sinks_of(d);
+  auto lane_of = [&](const Sink &sink) {
+    for (uint32_t a : sink.axes) {
+      auto linear = sink.store->offset.linear_in(d.axes[a].symbol);
+      if (!(row_set & axis_bit(a)) && linear && linear->coefficient.constant() == 1)
+        return static_cast<int>(a);
+    }
+    return -1;
+  };
   b.for_loop(lo, hi, b.index(1), {}, [&](ValueId i, const Values &) {
     Lowering::Scope scope(l);
     bind_flat(l, rows, i);
     for (auto &[number, groups] : stages)
-      for (auto &[axes, reduces] : groups)
-        pass(axes, reduces);
-    std::map<std::vector<uint32_t>, std::vector<const Sink *>> by_axes;
+      for (const Group &g : groups)
+        stage_of(g);
+    std::map<std::pair<int, std::vector<uint32_t>>, std::vector<const Sink *>> by_axes;
     for (const Sink &sink : sinks) {
-      if (!has(sink.axes, lane)) {
+      int lane = lane_of(sink);
+      if (lane < 0)
         emit_sink(l, sink);
-        continue;
-      }
-      by_axes[sink.axes].push_back(&sink);
+      else
+        by_axes[{lane, sink.axes}].push_back(&sink);
     }
-    for (auto &[axes, group] : by_axes) {
+    for (auto &[key, group] : by_axes) {
+      uint32_t lane = static_cast<uint32_t>(key.first);
+      ValueId columns = l.extent(lane), full = multiple(columns, lanes), rest = b.sub(columns, full);
       std::vector<uint32_t> open;
       std::vector<dispatch::ValueId> wanted;
-      for (uint32_t a : axes)
+      for (uint32_t a : key.second)
         if (!(l.bound() & axis_bit(a)) && a != lane)
           open.push_back(a);
       for (const Sink *s : group)
         wanted.insert(wanted.end(), s->values.begin(), s->values.end());
       Lowering::Scope inner(l);
-      l.loops(open, 0, wanted, {}, [&](const Values &) {
+      l.loops(open, 0, wanted, {}, [&, &sinks_here = group](const Values &) {
         auto vector = [&](ValueId j, ValueId count) {
           Lowering::Scope at(l);
           l.bind_lanes(lane, j, lanes, count);
-          for (const Sink *s : group)
+          for (const Sink *s : sinks_here)
             l.store(*s->store);
         };
         b.for_loop(

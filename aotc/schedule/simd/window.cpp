@@ -144,19 +144,27 @@ std::optional<Window> match_window(const Dispatch &original) {
     auto c = coefficient(w.column.out);
     if (!c)
       return std::nullopt;
-    w.column.stride = constant_or(*c, 0);
-    if (w.column.stride < 1 || w.column.stride > 8)
-      return std::nullopt;
+    int64_t out_pitch = constant_or(*c, 0), columns = constant_or(d.axes[w.f.n].extent, 5);
     for (uint32_t a : w.f.k) {
       auto t = coefficient(static_cast<int>(a));
-      int64_t dilation = t ? constant_or(*t, 0) : 0;
-      int64_t extent = constant_or(d.axes[a].extent, 1 << 20);
-      // Taps overlap: the next one starts within the row.
-      int64_t row = constant_or(d.axes[w.f.n].extent, 5) * w.column.stride;
-      if (dilation >= 1 && dilation < row && dilation * extent <= 64 && static_cast<int>(a) != w.row.tap && w.column.tap < 0) {
+      int64_t pitch = t ? constant_or(*t, 0) : 0, extent = constant_or(d.axes[a].extent, 1 << 20);
+      if (pitch < 1 || out_pitch < 1 || extent > 16 || static_cast<int>(a) == w.row.tap || w.column.tap >= 0)
+        continue;
+      // Taps overlap: the next output starts within them, or the next tap within the row.
+      if (out_pitch % pitch == 0 && out_pitch / pitch <= 8 && out_pitch / pitch < extent) {
         w.column.tap = static_cast<int>(a);
-        w.column.dilation = dilation;
+        w.column.stride = out_pitch / pitch;
+        w.column.pitch = pitch;
+      } else if (out_pitch <= 8 && pitch < columns * out_pitch && pitch * extent <= 64) {
+        w.column.tap = static_cast<int>(a);
+        w.column.stride = out_pitch;
+        w.column.dilation = pitch;
       }
+    }
+    if (w.column.tap < 0) {
+      w.column.stride = out_pitch;
+      if (out_pitch < 1 || out_pitch > 8)
+        return std::nullopt;
     }
   } else {
     auto c = coefficient(w.column.out);
@@ -375,7 +383,7 @@ class WindowKernel {
     auto rows_needed = [&](int64_t out) { return (out - 1) * w_.row.stride + (w_.row.taps - 1) * w_.row.dilation + 1; };
     double work = 2.0 * static_cast<double>(columns * rows) * static_cast<double>(m * batch) *
                   static_cast<double>(inner_ * w_.row.taps * w_.column.taps);
-    int64_t pieces = std::max<int64_t>(1, static_cast<int64_t>(work / 4e6) / batch);
+    int64_t pieces = std::max<int64_t>(1, std::min<int64_t>(48, static_cast<int64_t>(work / 4e6)) / batch);
     int64_t column_pieces = std::max<int64_t>(1, columns / column_block_);
     int64_t row_pieces = std::min(std::max<int64_t>(1, pieces / column_pieces), std::max<int64_t>(1, rows / 4));
     row_block_ = (rows + row_pieces - 1) / row_pieces;
