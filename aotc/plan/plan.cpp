@@ -107,6 +107,7 @@ class Planner {
           host_symbols_.push_back(step.symbol);
         break;
       case Step::Kind::kCheck:
+        note_bound(step.condition);
         break;
       case Step::Kind::kIf: {
         // A tensor that both branches write (the result) is one; branches run one after the other in this numbering.
@@ -118,6 +119,7 @@ class Planner {
       }
       case Step::Kind::kLoop: {
         host_symbols_.push_back(step.loop->info.iteration);
+        iterations_.push_back(step.loop->info.iteration);
         open_loops_.push_back({position_, {}});
         walk(step.then);
         ++position_;
@@ -144,6 +146,33 @@ class Planner {
     }
   }
 
+  // A check `symbol <= expression of input dims` bounds a host symbol: results of its size get that capacity.
+  void note_bound(const Expr &condition) {
+    if (condition.terms().size() != 1 || condition.terms()[0].factors.size() != 1)
+      return;
+    const Atom &atom = *condition.terms()[0].factors[0];
+    auto symbol = atom.op == ExprOp::kLe ? atom.args[0].symbol() : std::nullopt;
+    if (symbol && symbol->kind() == SymbolKind::kHost && !host_dependent(atom.args[1]))
+      bounds_.emplace(*symbol, atom.args[1]);
+  }
+
+  // Most bytes that a result of data-dependent size can take, over input dims alone.
+  Expr capacity(const Expr &bytes) const {
+    Expr e = bytes;
+    for (int round = 0; round < 8 && host_dependent(e); ++round) {
+      std::map<Symbol, Expr> values;
+      for (const Symbol &s : e.symbols()) {
+        if (s.kind() != SymbolKind::kHost)
+          continue;
+        auto trips = trips_.find(s);
+        auto bound = bounds_.find(s);
+        values.emplace(s, trips != trips_.end() ? trips->second : bound != bounds_.end() ? bound->second : Expr(s.max()));
+      }
+      e = e.substitute(values);
+    }
+    return e;
+  }
+
   // ---- symbols and expressions
 
   void declare_symbols() {
@@ -151,6 +180,8 @@ class Planner {
       declare(s, archive::SymbolKind::input);
     for (const Symbol &s : host_symbols_)
       declare(s, archive::SymbolKind::host);
+    for (const Symbol &s : iterations_) // after the loop it is the number of iterations, one more than the last
+      function_.symbols[symbols_.at(s.id())].max += 1;
     // Iterations done is what the iteration number is after the loop.
     std::function<void(const Steps &)> alias = [&](const Steps &steps) {
       for (const Step &step : steps) {
@@ -253,8 +284,8 @@ class Planner {
       auto symbol = d.symbol();
       s.dim_names.push_back(symbol ? symbol->name() : "");
     }
-    if (x.kind == Tensor::Kind::kOutput && host_dependent(byte_count(t)) && !host_dependent(reserved_bytes(t)))
-      s.capacity = expr(reserved_bytes(t));
+    if (x.kind == Tensor::Kind::kOutput && host_dependent(byte_count(t)))
+      s.capacity = expr(capacity(byte_count(t)));
     return s;
   }
 
@@ -516,7 +547,8 @@ class Planner {
   std::vector<OpenLoop> open_loops_;
   std::vector<Symbol> host_symbols_;
   std::map<uint64_t, uint32_t> symbols_;
-  std::map<Symbol, Expr> trips_;
+  std::map<Symbol, Expr> trips_, bounds_;
+  std::vector<Symbol> iterations_;
   std::map<std::string, uint32_t> expr_cache_;
   std::vector<uint32_t> slots_;
   std::vector<std::pair<TensorId, bool>> pending_;

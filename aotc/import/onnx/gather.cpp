@@ -212,6 +212,7 @@ void import_non_zero(Node &n) {
   const auto results = n.b.compute(s.finish(), {x}, {{kI64, {rank, total}}, {kI64, {}}});
   const int64_t most = std::min<int64_t>(total.upper(), 0x7fffffff);
   const Symbol symbol = n.b.read_scalar(results[1], n.importer().unique_symbol(n.name + "_count"), 0, most);
+  n.b.check(less_equal(Expr(symbol), total), "node '" + n.name + "': more non-zero elements than elements");
   n.set(0, n.b.slice(results[0], {Expr(0), Expr(0)}, {1, 1}, {rank, Expr(symbol)}));
 }
 

@@ -451,7 +451,8 @@ private:
   Code run_loop(uint32_t text, uint32_t at, const uint32_t *w) {
     int64_t trips = INT64_MAX;
     if (w[1] != kNone) INGOT_TRY(value(w[1], &trips));
-    for (int64_t i = 0; i < trips; ++i) {
+    int64_t i = 0;
+    for (; i < trips; ++i) {
       if (w[2] != kNone) {
         if (!s_.symbol_set[w[2]])
           return fail(error_, INGOT_CORRUPT, "%.60s: a loop's condition is tested before it is read", name_of(f_));
@@ -461,7 +462,8 @@ private:
       if (w[3] != kNone) INGOT_TRY(set_symbol(w[3], i));
       INGOT_TRY(run_text(text, at + 5, at + (w[0] >> 8)));
     }
-    return INGOT_OK;
+    // After the loop its iteration symbol is the number of iterations done.
+    return w[3] != kNone ? set_symbol(w[3], i) : INGOT_OK;
   }
 
   Code run_text(uint32_t text, uint32_t begin, uint32_t end) {
