@@ -114,6 +114,13 @@ void import_hard_swish(Node &n) {
   m.finish(0, m.mul(m.x, hard_sigmoid(m, 1.0 / 6, 0.5)));
 }
 
+void import_swish(Node &n) {
+  n.need_inputs(1, 1);
+  n.need_float(0);
+  Math m(n, n.in(0));
+  m.finish(0, m.mul(m.x, m.map(K::kSigmoid, m.mul(m.x, m.c(n.float_attr("alpha", 1.0f))))));
+}
+
 void import_tanh(Node &n) {
   n.need_inputs(1, 1);
   n.need_float(0);
@@ -266,6 +273,7 @@ std::vector<OperatorRow> activation_operators() {
       {"", "Softmax", 7, kMaxOpset, import_softmax},
       {"", "Softplus", 7, kMaxOpset, import_softplus},
       {"", "Softsign", 7, kMaxOpset, import_softsign},
+      {"", "Swish", 24, kMaxOpset, import_swish},
       {"", "Tanh", 7, kMaxOpset, import_tanh},
       {"", "ThresholdedRelu", 10, kMaxOpset, import_thresholded_relu},
   };

@@ -7,6 +7,7 @@
 
 #include <google/protobuf/io/coded_stream.h>
 #include <google/protobuf/io/zero_copy_stream_impl_lite.h>
+#include <google/protobuf/stubs/logging.h>
 
 #include "aotc/base/error.h"
 #include "aotc/graph/constant.h"
@@ -676,7 +677,7 @@ const std::vector<OperatorRow> &operator_table() {
     for (const auto &rows : {elementwise_operators(), activation_operators(), shape_operators(), movement_operators(),
                              gather_operators(), contract_operators(), nn_operators(), pool_operators(),
                              norm_operators(), reduce_operators(), resize_operators(), control_operators(),
-                             quantize_operators()})
+                             quantize_operators(), sort_operators(), loss_operators()})
       all.insert(all.end(), rows.begin(), rows.end());
     return all;
   }();
@@ -705,6 +706,7 @@ std::optional<graph::Function> import_onnx_bytes(const std::string &bytes, const
     refuse(options, diagnostics, "the file is larger than 2 GiB, protobuf's limit", "store the weights as external data");
     return std::nullopt;
   }
+  google::protobuf::LogSilencer silence; // a damaged file is reported below, once
   onnx::ModelProto model;
   google::protobuf::io::ArrayInputStream stream(bytes.data(), static_cast<int>(bytes.size()));
   google::protobuf::io::CodedInputStream coded(&stream);

@@ -93,7 +93,8 @@ class Node {
   // Host values. `host` never makes a run-time read; `shape_values` does where it must (a 1-D tensor of known length).
   const std::vector<Expr> *host(size_t i);
   bool all_host();                               // every present input has a host value
-  std::vector<Expr> shape_values(size_t i, int64_t min, int64_t max);
+  // `clamp`: what lies outside of [min, max] counts as the bound (slices), else a run fails there.
+  std::vector<Expr> shape_values(size_t i, int64_t min, int64_t max, bool clamp = false);
   std::optional<std::vector<int64_t>> constant_ints(size_t i);
   std::vector<int64_t> need_constant_ints(size_t i, const char *what);
   std::optional<std::vector<double>> constant_floats(size_t i); // any numeric type, from data
@@ -163,6 +164,8 @@ std::vector<OperatorRow> reduce_operators();
 std::vector<OperatorRow> resize_operators();
 std::vector<OperatorRow> control_operators();
 std::vector<OperatorRow> quantize_operators();
+std::vector<OperatorRow> sort_operators();
+std::vector<OperatorRow> loss_operators();
 
 class Importer {
  public:

@@ -192,7 +192,7 @@ Expr slice_bound(const Expr &value, const Expr &dim, const Expr &low, const Expr
 void slice_at_run_time(Node &n) {
   constexpr int64_t kBound = 0x7fffffff;
   const int64_t rank = n.rank(0);
-  const std::vector<Expr> starts = n.shape_values(1, -kBound, kBound), ends = n.shape_values(2, -kBound, kBound);
+  const std::vector<Expr> starts = n.shape_values(1, -kBound, kBound, true), ends = n.shape_values(2, -kBound, kBound, true);
   std::vector<Expr> axes, steps(starts.size(), Expr(1));
   if (n.has(3))
     axes = axis_values(n, 3, rank);
@@ -200,7 +200,7 @@ void slice_at_run_time(Node &n) {
     for (size_t i = 0; i < starts.size(); ++i)
       axes.push_back(static_cast<int64_t>(i));
   if (n.has(4))
-    steps = n.shape_values(4, -kMaxDim, kMaxDim);
+    steps = n.shape_values(4, -kMaxDim, kMaxDim, true);
   if (starts.size() != ends.size() || starts.size() != axes.size() || starts.size() != steps.size())
     n.fail("starts, ends, axes and steps differ in length");
   ValueId x = n.in(0);
@@ -252,8 +252,8 @@ void import_slice(Node &n) {
         axes.push_back(static_cast<int64_t>(i));
   } else {
     n.need_inputs(3, 5);
-    starts = n.shape_values(1, -kBound, kBound);
-    ends = n.shape_values(2, -kBound, kBound);
+    starts = n.shape_values(1, -kBound, kBound, true);
+    ends = n.shape_values(2, -kBound, kBound, true);
     if (n.has(3))
       axes = n.need_constant_ints(3, "axes");
     else

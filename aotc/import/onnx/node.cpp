@@ -128,7 +128,7 @@ bool Node::all_host() {
   return true;
 }
 
-std::vector<Expr> Node::shape_values(size_t i, int64_t min, int64_t max) {
+std::vector<Expr> Node::shape_values(size_t i, int64_t min, int64_t max, bool clamp) {
   if (const std::vector<Expr> *known = host(i))
     return *known;
   const ValuePtr &v = value(i);
@@ -138,7 +138,11 @@ std::vector<Expr> Node::shape_values(size_t i, int64_t min, int64_t max) {
   if (!count || *count > 64)
     fail("input " + std::to_string(i) + " is " + to_string(v->type) + ": a run-time list needs a known, small length");
   std::vector<Expr> values;
-  const ValueId x = in(i);
+  ValueId x = in(i);
+  if (clamp && (v->type.element == ElementType::kI64 || v->type.element == ElementType::kI32)) {
+    const TensorType type = b.type(x);
+    x = b.map(K::kMax, {b.map(K::kMin, {x, b.splat_int(type.element, type.dims, max)}), b.splat_int(type.element, type.dims, min)});
+  }
   for (int64_t e = 0; e < *count; ++e) {
     const ValueId element = v->type.dims.empty() ? x : b.reshape(b.slice(x, {Expr(e)}, {1}, {Expr(1)}), {});
     values.push_back(b.read_scalar(element, importer_.unique_symbol(v->name), min, max));

@@ -130,6 +130,31 @@ void import_layer_norm(Node &n) {
       n.set(i, n.b.convert(stash.value_or(ElementType::kF32), n.keep_axes(i == 1 ? mo.mean : mo.inverse, axes, dims)));
 }
 
+// y = x / sqrt(mean(x^2) + epsilon) * scale, over the axes from `axis` on.
+void import_rms_norm(Node &n) {
+  n.need_inputs(2, 2);
+  n.need_float(0);
+  const int64_t rank = n.rank(0);
+  const uint32_t axis = static_cast<uint32_t>(n.axis(n.int_attr("axis", -1), rank));
+  const Dims dims = n.dims(0);
+  std::vector<uint32_t> axes;
+  Expr count = 1;
+  for (uint32_t i = axis; i < rank; ++i) {
+    axes.push_back(i);
+    count = count * dims[i];
+  }
+  Math m(n, n.in(0));
+  const ElementType compute = n.b.type(m.x).element;
+  const ValueId squares = n.b.reduce(ReduceKind::kAdd, m.mul(m.x, m.x), axes);
+  const ValueId mean = m.div(squares, count_like(n, squares, count));
+  const ValueId deviation = m.map(K::kSqrt, m.add(mean, n.constant(mean, n.float_attr("epsilon", 1e-5f))));
+  const Dims both = n.broadcast_dims(dims, n.dims(1));
+  if (both.size() != dims.size())
+    n.fail("scale " + to_string(n.type(1)) + " does not broadcast to " + to_string(n.type(0)));
+  const ValueId normal = m.div(m.x, n.spread(deviation, axes, dims));
+  n.set(0, n.b.convert(n.element(1), m.mul(normal, n.broadcast_to(n.b.convert(compute, n.in(1)), dims))));
+}
+
 void import_instance_norm(Node &n) {
   n.need_inputs(3, 3);
   n.need_float(0);
@@ -231,6 +256,7 @@ std::vector<OperatorRow> norm_operators() {
       {"", "LayerNormalization", 17, kMaxOpset, import_layer_norm},
       {"", "LpNormalization", 7, kMaxOpset, import_lp_norm},
       {"", "MeanVarianceNormalization", 9, kMaxOpset, import_mean_variance_norm},
+      {"", "RMSNormalization", 23, kMaxOpset, import_rms_norm},
   };
 }
 

@@ -189,8 +189,31 @@ ValueId resize_axis(Node &n, ValueId x, uint32_t axis, const Options &o, const A
     else
       index = l.apply(o.nearest == "floor" ? K::kFloor : K::kCeil, p);
     y = tap(index);
+  } else if (o.antialias && (!p.is_known() || !a.scale.is_known() || !a.out.constant())) {
+    // A scale known at run time only: taps as far as the filter can reach (out >= 1, so 1/scale <= in).
+    const int64_t support = o.mode == "cubic" ? 2 : 1, reach = support * *a.in.constant() + 1;
+    const Lane one = Lanes::c(1), shrink = l.apply(K::kMin, a.scale, one), floor = l.apply(K::kFloor, p);
+    Lane sum = Lanes::c(0);
+    for (int64_t t = -reach; t <= reach; ++t) {
+      const Lane index = l.add(floor, Lanes::c(static_cast<double>(t)));
+      const Lane distance = l.apply(K::kAbs, l.mul(l.sub(index, p), shrink));
+      Lane weight;
+      if (o.mode == "cubic") {
+        const Lane near = l.less(distance, one), reached = l.less(distance, Lanes::c(2));
+        weight = l.add(l.mul(cubic_lane(l, distance, o.cubic_a, true), near),
+                       l.mul(cubic_lane(l, distance, o.cubic_a, false), l.sub(reached, near)));
+      } else {
+        weight = l.apply(K::kMax, l.sub(one, distance), Lanes::c(0));
+      }
+      if (o.exclude_outside)
+        weight = l.mul(weight, l.mul(l.less(Lanes::c(-0.5), index), l.less(index, l.add(high, Lanes::c(0.5)))));
+      sum = l.add(sum, weight);
+      const ValueId part = n.b.map(K::kMul, {tap(index), along(weight)});
+      y = y == kNoValue ? part : n.b.map(K::kAdd, {y, part});
+    }
+    y = n.b.map(K::kDiv, {y, along(sum)});
   } else if (o.antialias) {
-    // Dense matrix [out, in]: sizes are known (checked by the caller).
+    // Dense matrix [out, in] of known sizes.
     const int64_t in = *a.in.constant(), out = *a.out.constant();
     const double shrink = std::min(1.0, static_cast<double>(a.scale.known.at(0))), support = o.mode == "cubic" ? 2 : 1;
     std::vector<double> matrix(static_cast<size_t>(in * out));
@@ -269,9 +292,12 @@ void resize(Node &n, const Options &o, const std::vector<uint32_t> &axes, const 
       continue;
     if (a.in == Expr(0) && !(a.out == Expr(0)))
       n.fail("cannot resize the empty axis " + std::to_string(axes[i]));
-    if (o.antialias && o.mode != "nearest" &&
-        (!a.in.constant() || !a.out.constant() || !a.scale.is_known() || *a.in.constant() * *a.out.constant() > (1 << 24)))
-      n.fail("antialias needs sizes that are known at compile time", "fix the input's dims with --input-shape");
+    if (o.antialias && o.mode != "nearest") {
+      const auto in = a.in.constant(), out = a.out.constant();
+      const bool known = in && out && a.scale.is_known();
+      if (!in || (!known && *in > 64) || (known && *in * *out > (1 << 24)))
+        n.fail("antialias needs sizes that are known at compile time", "fix the input's dims with --input-shape");
+    }
     x = resize_axis(n, x, axes[i], o, a);
   }
   n.set(0, n.b.convert(e, x));
@@ -352,20 +378,15 @@ void import_resize(Node &n) {
   if (by_size)
     sizes = n.shape_values(3, 1, kMaxDim);
   const std::string policy = n.string_attr("keep_aspect_ratio_policy", "stretch");
-  std::optional<double> common;
+  std::optional<Lane> common; // one scale for all axes
   if (by_size && policy != "stretch") {
     if (policy != "not_larger" && policy != "not_smaller")
       n.fail("attribute 'keep_aspect_ratio_policy' is '" + policy + "'");
+    Lanes l(n, 1);
     for (size_t i = 0; i < axes.size(); ++i) {
-      const auto in = n.dims(0)[axes[i]].constant(), size = sizes[i].constant();
-      if (!in || !size || *in == 0)
-        break;
-      const double s = static_cast<double>(*size) / static_cast<double>(*in);
-      common = !common ? s : policy == "not_larger" ? std::min(*common, s) : std::max(*common, s);
+      const Lane s = l.div(l.host(sizes[i]), l.host(n.dims(0)[axes[i]]));
+      common = !common ? s : l.apply(policy == "not_larger" ? K::kMin : K::kMax, *common, s);
     }
-    for (size_t i = 0; i < axes.size(); ++i)
-      if (!common || !n.dims(0)[axes[i]].constant() || !sizes[i].constant())
-        n.fail("keep_aspect_ratio_policy " + policy + " needs sizes that are known at compile time");
   }
   for (size_t i = 0; i < axes.size(); ++i) {
     Axis &a = table[i];
@@ -375,8 +396,10 @@ void import_resize(Node &n) {
       a.scale = element(n, scales_at, i);
       a.out = scaled_extent(n, a.in, a.scale);
     } else if (common) {
-      a.out = static_cast<int64_t>(std::floor(*common * static_cast<double>(*a.in.constant()) + 0.5));
-      a.scale = Lanes::c(*common);
+      const Lane size = l.apply(K::kFloor, l.add(l.mul(*common, l.host(a.in)), Lanes::c(0.5)));
+      a.out = size.is_known() ? Expr(static_cast<int64_t>(size.known.at(0)))
+                              : Expr(n.b.read_scalar(n.b.convert(ElementType::kI64, size.id), n.importer().unique_symbol(n.name + "_size"), 0, kMaxDim));
+      a.scale = *common;
     } else {
       a.out = sizes[i];
       a.scale = a.in == a.out ? Lanes::c(1) : l.div(l.host(a.out), l.host(a.in));
