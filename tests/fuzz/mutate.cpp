@@ -1,6 +1,7 @@
 #include "tests/fuzz/mutate.h"
 
 #include <cstring>
+#include <utility>
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
@@ -165,13 +166,18 @@ void repair(Bytes &archive) {
   header.file_size = archive.size();
   if (header.metadata_size <= archive.size() - kHeaderSize) {
     Header same;
+    // All is read before anything is written: tables of a hostile FlatBuffer may overlap.
+    std::vector<std::pair<uint8_t *, uint64_t>> hashes;
     if (const schema::Archive *root = metadata(archive, &same); root && root->segments())
       for (const schema::Segment *s : *root->segments()) {
-        const uint64_t at = header.data_offset + s->offset();
-        if (s->offset() > archive.size() || header.data_offset > archive.size() || at > archive.size() || s->size() > archive.size() - at) continue;
-        const uint64_t hash = XXH3_64bits(archive.data() + at, s->size());
-        reinterpret_cast<flatbuffers::Table *>(const_cast<schema::Segment *>(s))->SetField<uint64_t>(schema::Segment::VT_XXH3, hash, 0);
+        const uint64_t at = header.data_offset + s->offset(), size = s->size();
+        const uint8_t *field = reinterpret_cast<const flatbuffers::Table *>(s)->GetAddressOf(schema::Segment::VT_XXH3);
+        if (!field || s->offset() > archive.size() || header.data_offset > archive.size() || at > archive.size() ||
+            size > archive.size() - at)
+          continue;
+        hashes.emplace_back(const_cast<uint8_t *>(field), XXH3_64bits(archive.data() + at, size));
       }
+    for (const auto &[field, hash] : hashes) std::memcpy(field, &hash, sizeof hash);
     header.metadata_xxh3 = XXH3_64bits(archive.data() + kHeaderSize, header.metadata_size);
   }
   header.header_xxh3 = XXH3_64bits(&header, kHeaderSize - 8);
@@ -225,11 +231,12 @@ Bytes recoded(const Bytes &seed, Random &random) {
   const schema::Archive *root = metadata(out, &header);
   if (!root || !root->segments() || root->segments()->size() == 0) return scrambled(seed, random);
   const schema::Segment *s = root->segments()->Get(uint32_t(random.below(root->segments()->size())));
-  const uint64_t begin = header.data_offset + s->offset();
-  if (begin >= out.size() || s->size() == 0 || s->size() > out.size() - begin) return scrambled(seed, random);
+  const uint64_t begin = header.data_offset + s->offset(), length = s->size(); // once: bytes of the table may change
+  if (header.data_offset > out.size() || s->offset() > out.size() || begin >= out.size() || length == 0 || length > out.size() - begin)
+    return scrambled(seed, random);
   for (uint64_t n = 1 + random.below(6); n > 0; --n) {
     // The ELF header and program headers stand first; that is what the loader reads.
-    const uint64_t at = begin + random.below(random.below(4) ? (s->size() < 512 ? s->size() : 512) : s->size());
+    const uint64_t at = begin + random.below(random.below(4) ? (length < 512 ? length : 512) : length);
     out[at] = random.below(2) ? uint8_t(out[at] ^ 1u << random.below(8)) : uint8_t(random.next());
   }
   repair(out);
