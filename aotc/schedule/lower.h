@@ -91,6 +91,7 @@ class Lowering {
   uint64_t axes_of(dispatch::ValueId value) const { return sets_[value]; }
   uint64_t bound() const { return bound_; }
   uint32_t lanes() const { return lanes_; }
+  kernel::ValueId lane_count() const { return count_; }
   kernel::ValueId extent(uint32_t axis) { return expr(d_.axes[axis].extent); }
 
  private:

@@ -3,6 +3,7 @@
 #include <catch2/catch.hpp>
 
 #include "aotc/kernel/text.h"
+#include "tests/schedule/random_dispatch.h"
 #include "tests/schedule/run.h"
 
 using namespace ingot::aotc;
@@ -256,6 +257,16 @@ TEST_CASE("depthwise") {
     s.prologue = static_cast<int>(random() % 3);
     check(conv(s), i, "random " + std::to_string(i));
   }
+}
+
+TEST_CASE("random dispatches") {
+  uint64_t first = 1, count = 300;
+  if (const char *seed = getenv("INGOT_TEST_SEED")) // to look at a failure, or for more
+    first = strtoull(seed, nullptr, 10), count = 1;
+  if (const char *more = getenv("INGOT_TEST_COUNT"))
+    count = strtoull(more, nullptr, 10);
+  for (uint64_t seed = first; seed < first + count; ++seed)
+    check(random_dispatch(seed), seed, "seed " + std::to_string(seed));
 }
 
 TEST_CASE("cost") {

@@ -121,28 +121,32 @@ class ContractKernel {
     m_chunk_ = ((m + m_pieces - 1) / m_pieces + unit_m - 1) / unit_m * unit_m;
     if (auto rows = m_.constant(); rows && m_pieces == 1)
       m_chunk_ = std::max<int64_t>(1, *rows);
+    // Blocks of k keep a panel in the first-level cache, at the price of sums that wait in memory. What decides the grid
+    // is decided alike for every record.
+    constexpr int64_t kBlock = 1024;
+    bool deep = !(constant_k && k <= kBlock * 3 / 2);
+    if (deep) { // the sums of a group are bounded, and so is the left block
+      n_chunk_ = std::min<int64_t>(n_chunk_, unit_n * 4);
+      m_chunk_ = std::min<int64_t>(m_chunk_, 192);
+      bool constant_inner = true;
+      for (size_t i = 1; i < f_.k.size(); ++i) {
+        auto extent = d_.axes[f_.k[i]].extent.constant();
+        constant_inner &= extent.has_value();
+        k_inner_ = std::min<int64_t>(1 << 20, k_inner_ * std::max<int64_t>(1, extent.value_or(1)));
+      }
+      bool in_blocks = constant_inner && k_inner_ <= kBlock;
+      bool whole = constant_k && k <= (1 << 14);
+      if (!in_blocks && !whole && !panels_ && m_.constant() != 1)
+        return false;
+      deep = in_blocks;
+    }
     m_block_ = m_chunk_;
     k_block_ = k;
-    if (m_.constant() && *m_.constant() <= tile_.mr)
-      return true; // one pass over the right side
-    // Blocks of k keep a panel in the first-level cache, at the price of sums that wait in memory.
-    constexpr int64_t kBlock = 1024;
-    if (constant_k && k <= kBlock * 3 / 2)
+    bool one_pass = m_.constant() && *m_.constant() <= tile_.mr; // over the right side
+    if (one_pass || !deep)
       return true;
-    for (size_t i = 1; i < f_.k.size(); ++i) {
-      auto extent = d_.axes[f_.k[i]].extent.constant();
-      if (!extent)
-        return panels_;
-      k_inner_ *= std::max<int64_t>(1, *extent);
-    }
-    if (k_inner_ > 16 * kBlock)
-      return panels_ || (constant_k && k * tile_.nv * w_ < (1 << 20));
     blocked_ = true;
     k_block_ = std::max<int64_t>(1, kBlock / k_inner_); // of the outermost axis
-    // Sums of a group are bounded, and so is the left block.
-    n_chunk_ = std::min<int64_t>(n_chunk_, unit_n * 4);
-    m_chunk_ = std::min<int64_t>(m_chunk_, 192);
-    m_block_ = m_chunk_;
     return true;
   }
 

@@ -22,8 +22,9 @@ using kernel::Values;
 
 namespace {
 
-// The store's axis whose neighbours are neighbours in memory; where that is too short for vectors, the longest one.
-int choose_lane_axis(const Dispatch &d, const std::vector<uint32_t> &rows, uint32_t lanes) {
+// The store's axis whose neighbours are neighbours in memory; where that is too short for vectors, the longest one. The choice
+// decides the grid, so it may not depend on the record.
+int choose_lane_axis(const Dispatch &d, const std::vector<uint32_t> &rows) {
   int contiguous = -1, longest = -1;
   for (uint32_t a : rows) {
     auto linear = d.stores[0].offset.linear_in(d.axes[a].symbol);
@@ -32,7 +33,7 @@ int choose_lane_axis(const Dispatch &d, const std::vector<uint32_t> &rows, uint3
     if (longest < 0 || typical(d.axes[a].extent) > typical(d.axes[static_cast<uint32_t>(longest)].extent))
       longest = static_cast<int>(a);
   }
-  if (contiguous >= 0 && typical(d.axes[static_cast<uint32_t>(contiguous)].extent) * 2 > lanes)
+  if (contiguous >= 0 && typical(d.axes[static_cast<uint32_t>(contiguous)].extent) >= 4)
     return contiguous;
   return longest;
 }
@@ -76,18 +77,22 @@ std::optional<Interior> interior_of(const Dispatch &d, uint32_t lane) {
 } // namespace
 
 std::optional<Scheduled> schedule_lanes(const Dispatch &original, const TargetRecord &record) {
-  if (original.loop || original.stores.empty() || !original.checks.empty())
+  if (original.loop || original.stores.empty())
     return std::nullopt;
   Dispatch d = collapse_axes(original);
   std::vector<uint32_t> rows = row_axes(d);
   if (rows.empty())
     return std::nullopt;
   uint32_t lanes = record.vector_bytes / 4;
-  int chosen = choose_lane_axis(d, rows, lanes);
+  int chosen = choose_lane_axis(d, rows);
   if (chosen < 0)
     return std::nullopt;
   uint32_t lane = static_cast<uint32_t>(chosen);
   std::vector<Sink> sinks = sinks_of(d);
+  for (const Sink &sink : sinks)
+    for (uint32_t a : sink.axes)
+      if (sink.check && std::find(rows.begin(), rows.end(), a) == rows.end())
+        return std::nullopt;
   for (const dispatch::Store &s : d.stores) {
     auto linear = s.offset.linear_in(d.axes[lane].symbol);
     if (s.axes.size() != rows.size() && !(linear && linear->coefficient.constant() == 1))
@@ -145,6 +150,15 @@ std::optional<Scheduled> schedule_lanes(const Dispatch &original, const TargetRe
   if (interior && typical(n) < 4 * lanes)
     interior.reset();
 
+  // Whether any lane fails. Checks that hold for the whole row are made once, there.
+  auto check = [&](const Sink &sink) {
+    ValueId failed = l.eval(sink.check->condition), any = b.constant(Scalar::kBool, 0);
+    if (l.lane_count() != kNoValue)
+      failed = b.logical_and(failed, b.lt(b.lane_iota(Type(Scalar::kIndex, lanes)), b.splat(l.lane_count(), lanes)));
+    for (uint32_t i = 0; i < lanes; ++i)
+      any = b.binary(kernel::Opcode::kOr, any, b.extract(failed, i));
+    b.error_if(any, sink.check->code, sink.check->site);
+  };
   auto vector = [&](ValueId j, ValueId count) {
     Lowering::Scope scope(l);
     l.bind_lanes(lane, j, lanes, count);
@@ -152,7 +166,10 @@ std::optional<Scheduled> schedule_lanes(const Dispatch &original, const TargetRe
       for (dispatch::ValueId v : sink.values)
         l.hoist(v);
     for (const Sink &sink : sinks)
-      emit_sink(l, sink);
+      if (sink.store)
+        emit_sink(l, sink);
+      else if (l.varies(sink.check->condition))
+        check(sink);
   };
   auto range = [&](ValueId from, ValueId to) {
     ValueId full = b.add(from, b.mul(b.div(b.sub(to, from), w), w));
@@ -171,6 +188,9 @@ std::optional<Scheduled> schedule_lanes(const Dispatch &original, const TargetRe
     for (const Sink &sink : sinks)
       for (dispatch::ValueId v : sink.values)
         l.hoist(v);
+    for (const Sink &sink : sinks)
+      if (sink.check && std::find(sink.axes.begin(), sink.axes.end(), lane) == sink.axes.end())
+        emit_sink(l, sink);
     if (!interior) {
       range(column_lo, column_hi);
       return Values{};
