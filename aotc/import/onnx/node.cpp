@@ -129,8 +129,14 @@ bool Node::all_host() {
 }
 
 std::vector<Expr> Node::shape_values(size_t i, int64_t min, int64_t max, bool clamp) {
-  if (const std::vector<Expr> *known = host(i))
+  if (const std::vector<Expr> *known = host(i)) {
+    // Sizes of constants may go to the tensors' own limit; symbols have their range.
+    const int64_t most = std::max<int64_t>(max, 0x7fffffff);
+    for (const Expr &e : *known)
+      if (const auto c = e.constant(); c && !clamp && (*c < min || *c > most))
+        fail("input " + std::to_string(i) + " holds " + std::to_string(*c) + ", expected " + std::to_string(min) + " to " + std::to_string(most));
     return *known;
+  }
   const ValuePtr &v = value(i);
   if (is_float(v->type.element) || v->type.dims.size() > 1)
     fail("input " + std::to_string(i) + " is " + to_string(v->type) + ", expected a list of integers");
