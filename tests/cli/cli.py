@@ -245,7 +245,7 @@ class Cases:
     def test_run_wrong_shape(self, scratch):
         archive = self.compiled(scratch)
         return expect(self.tools.call([self.tools.ingot, "run", archive, "--input=a=2x4xf32=1",
-                                       "--input=b=3xf32=0.5", "--output=y=-"]), 1, "a", "2x4", "2x3")
+                                       "--input=b=3xf32=0.5", "--output=y=-"]), 1, "input 'a'", "dim 1", "4", "3")
 
     def test_run_wrong_type(self, scratch):
         archive = self.compiled(scratch)

@@ -43,11 +43,12 @@ def line(font, size, text, name, folder):
                     f"PNG24:{picture}"], check=True)
     image = skimage.io.imread(picture)[..., :3]
     width = max(16, round(image.shape[1] * 48 / image.shape[0]))
-    small = skimage.transform.resize(image, (48, width), anti_aliasing=True).astype(np.float32) * 2 - 1
 
-    def planes(total):  # padded with the value 0, as PP-OCR does; BGR
+    def planes(total):  # wider lines are squeezed, narrower ones padded with the value 0, as PP-OCR does; BGR
+        columns = min(width, total)
+        small = skimage.transform.resize(image, (48, columns), anti_aliasing=True).astype(np.float32) * 2 - 1
         padded = np.zeros((48, total, 3), np.float32)
-        padded[:, :min(width, total)] = small[:, :total, ::-1]
+        padded[:, :columns] = small[:, :, ::-1]
         return np.ascontiguousarray(padded.transpose(2, 0, 1)[None])
 
     np.save(folder / f"line-{name}.npy", planes((width + 7) // 8 * 8))
