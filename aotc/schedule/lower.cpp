@@ -595,6 +595,8 @@ void Lowering::hoist(dispatch::ValueId id) {
 }
 
 void Lowering::store(const dispatch::Store &s) {
+  if (d_.operands[s.operand].count.constant() == 0)
+    return; // an axis is empty, and has left the offset
   ValueId value = eval(s.value);
   bool offset_varies = varies(s.offset);
   if (!offset_varies && b_.type_of(value).lanes == 1) {
