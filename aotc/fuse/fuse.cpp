@@ -45,8 +45,10 @@ struct Context {
   bool guarded = false; // under a pad or a piece of a concat
   bool under_reduce = false;
   bool heavy = false;   // it is an operand of a contraction, convolution or pool
+  uint64_t reduced = 0; // its axes that a reduction on the way runs over: a reduction inside would be done again and again
 
   void merge(const Context &o) {
+    reduced |= o.reduced;
     many = many || o.many;
     direct = direct && o.direct;
     guarded = guarded || o.guarded;
@@ -199,14 +201,18 @@ class Fuser {
       const std::vector<Expr> &to = function_.values[op.results[0]].type.dims;
       int last_kept = -1;
       std::vector<bool> kept(to.size(), false);
+      uint64_t reduced = 0;
       for (size_t i = 0; i < from.size(); ++i)
         if (!(from[i] == Expr(1))) {
+          if (c.reduced >> op.axes[i] & 1)
+            reduced |= uint64_t{1} << i;
           kept[op.axes[i]] = true;
           last_kept = std::max(last_kept, static_cast<int>(op.axes[i]));
         }
       for (int i = 0; i < last_kept; ++i)
         if (!kept[static_cast<size_t>(i)] && !(to[static_cast<size_t>(i)] == Expr(1)))
           c.many = true; // repeated over an outer axis: not a value per row
+      c.reduced = reduced;
       return c;
     }
     case graph::Opcode::kReshape: {
@@ -218,10 +224,34 @@ class Fuser {
             dims.push_back(d);
         return dims;
       };
-      c.direct = c.direct && squeezed(op.operands[0]) == squeezed(op.results[0]);
+      bool same = squeezed(op.operands[0]) == squeezed(op.results[0]);
+      c.direct = c.direct && same;
+      if (c.reduced) {
+        const std::vector<Expr> &inner = function_.values[op.operands[0]].type.dims;
+        const std::vector<Expr> &outer = function_.values[op.results[0]].type.dims;
+        uint64_t mapped = same ? 0 : ~uint64_t{0};
+        for (size_t i = 0, j = 0; same && i < inner.size(); ++i) {
+          if (inner[i] == Expr(1))
+            continue;
+          while (j < outer.size() && outer[j] == Expr(1))
+            ++j;
+          if (c.reduced >> j & 1)
+            mapped |= uint64_t{1} << i;
+          ++j;
+        }
+        c.reduced = mapped;
+      }
       return c;
     }
-    case graph::Opcode::kTranspose:
+    case graph::Opcode::kTranspose: {
+      c.direct = false;
+      uint64_t reduced = 0;
+      for (size_t i = 0; i < op.axes.size(); ++i)
+        if (c.reduced >> i & 1)
+          reduced |= uint64_t{1} << op.axes[i];
+      c.reduced = reduced;
+      return c;
+    }
     case graph::Opcode::kSlice:
       c.direct = false;
       return c;
@@ -233,8 +263,22 @@ class Fuser {
     case graph::Opcode::kReduce:
       c.direct = false;
       c.under_reduce = true;
+      {
+        uint64_t axes = 0, reduced = 0;
+        for (uint32_t a : op.axes)
+          axes |= uint64_t{1} << a;
+        size_t kept = 0;
+        for (size_t i = 0; i < function_.values[op.operands[0]].type.dims.size(); ++i) {
+          bool gone = axes >> i & 1;
+          if (gone || (c.reduced >> kept & 1))
+            reduced |= uint64_t{1} << i;
+          kept += !gone;
+        }
+        c.reduced = reduced;
+      }
       return c;
     case graph::Opcode::kGather:
+      c.reduced = c.reduced ? ~uint64_t{0} : 0;
       c.direct = false;
       c.many = c.many || operand == 0;
       return c;
@@ -289,7 +333,8 @@ class Fuser {
     case graph::Opcode::kMap:
       return !c.many && group.maps < kMaxMapsPerRoot;
     case graph::Opcode::kReduce:
-      return !c.many && !c.guarded && !group.heavy && !group.concat && op.reduce < dispatch::ReduceKind::kArgMin;
+      return !c.many && !c.guarded && !group.heavy && !group.concat && op.reduce < dispatch::ReduceKind::kArgMin &&
+             !reduced_again(v);
     case graph::Opcode::kContract: case graph::Opcode::kConv: case graph::Opcode::kPool: case graph::Opcode::kScan:
       return c.direct && !group.heavy && !group.reduce && !group.concat;
     case graph::Opcode::kGather:
@@ -299,6 +344,15 @@ class Fuser {
     default:
       return false;
     }
+  }
+
+  // A row's mean may be used below a reduction over the row; a maximum per channel may not be reduced over the channels.
+  bool reduced_again(ValueId v) {
+    const std::vector<Expr> &dims = function_.values[v].type.dims;
+    for (size_t i = 0; i < dims.size(); ++i)
+      if (!(dims[i] == Expr(1)) && (states_[v].context.reduced >> i & 1))
+        return true;
+    return false;
   }
 
   bool zero_fill(const Op &op) {
