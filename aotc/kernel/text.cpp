@@ -106,13 +106,16 @@ class Printer {
     }
   }
 
+  // Illegal kernels are printed too, in messages.
+  bool is_known(ValueId id) const { return id < kernel_.types.size(); }
+
   void types(const Op &op) {
     for (size_t i = 0; i < op.results.size(); ++i)
-      text_ += (i == 0 ? " : " : ", ") + to_string(kernel_.types[op.results[i]]);
+      text_ += (i == 0 ? " : " : ", ") + (is_known(op.results[i]) ? to_string(kernel_.types[op.results[i]]) : "?");
   }
 
   void constant(const Op &op) {
-    if (op.results.empty() || !is_float(kernel_.types[op.results[0]].scalar)) {
+    if (op.results.empty() || !is_known(op.results[0]) || !is_float(kernel_.types[op.results[0]].scalar)) {
       text_ += std::to_string(op.imm);
       return;
     }
