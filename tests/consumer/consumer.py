@@ -6,6 +6,7 @@ The subproject uses the compiler given (through a native file), so that the test
 --build-compiler builds the subproject's own, as a user's first build does. Prints one result line a test.
 """
 import argparse
+import json
 import os
 import pathlib
 import re
@@ -112,6 +113,12 @@ class Consumer:
         if not self.need_model():
             return "skip: this build has no aotc"
         call(self.args.ingot, "run", self.model, "--input=x=2x2xf32=1,2,3,4", "--output=-", "--expect=y=2x2xf32=0,10.5,5,22.5")
+        # A prepared run allocates nothing, and its arena is what inspect says.
+        report = json.loads(call(self.args.ingot, "bench", self.model, "--json", "--runs=50"))
+        inspected = json.loads(call(self.args.ingot, "inspect", self.model, "--json"))
+        peak = inspected["variants"][0]["functions"][0]["memory"]["peak_at_minimum"]
+        if report["allocations_per_run"] != 0 or report["arena_bytes"] != peak:
+            return "%s allocations a run, %s bytes of arena, inspect says %s" % (report["allocations_per_run"], report["arena_bytes"], peak)
         return None
 
 
