@@ -125,4 +125,4 @@ def prepare(tools):
 
 
 if __name__ == "__main__":
-    harness.run_suite("control", prepare, ["onnxruntime", "numpy", "onnx"])
+    harness.run_suite("control", prepare, lambda: {"onnxruntime": onnxruntime.__version__, "numpy": np.__version__})
