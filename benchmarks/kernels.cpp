@@ -1,6 +1,7 @@
 // GFLOP/s (or GB/s) of scheduled kernels on one core, beside the measured peak of fused multiply-adds.
 //
 //   build/benchmarks/kernels [FILTER] [--target=x86-64-v3]     runs the rows whose name contains FILTER
+//   build/benchmarks/kernels --dispatches=FILE [--dim=N]       the dispatches of `aotc --emit=dispatches`, symbols as N
 //
 // Each row is a dispatch as fusion produces it, scheduled and compiled for the target, on random data. The best of
 // several rounds is printed: what the code can do on a quiet machine.
@@ -8,6 +9,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <ctime>
+#include <fstream>
 #include <memory>
 
 #include "aotc/emit/llvm/native_runner.h"
@@ -88,13 +90,14 @@ struct Bench {
   bool dump;
   double peak;
 
-  void run(const char *name, Case c, double flops) {
+  // Seconds of one run; 0 where the row was left out.
+  double run(const char *name, Case c, double flops) {
     if (filter && !strstr(name, filter))
-      return;
+      return 0;
     Buffers buffers = make_buffers(c, 1);
     if (std::string problem = prepack(c, buffers); !problem.empty()) {
       printf("%-28s %s\n", name, problem.c_str());
-      return;
+      return 0;
     }
     schedule::Scheduled s = schedule::schedule(c.dispatch, record_of(target));
     if (dump)
@@ -109,7 +112,7 @@ struct Bench {
     auto native = NativeKernel::compile(s.kernel, target, &error);
     if (!native) {
       printf("%-28s %s\n", name, error.c_str());
-      return;
+      return 0;
     }
     std::vector<Aligned> data;
     NativeArgs args;
@@ -130,6 +133,7 @@ struct Bench {
            flops / t * 1e-9 / peak * 100, bytes / t * 1e-9, args.grid[0],
            static_cast<unsigned long long>(native->symbol().scratch_bytes), s.description.c_str());
     fflush(stdout);
+    return t;
   }
 };
 
@@ -157,12 +161,49 @@ double conv_flops(const ConvShape &s) {
 
 } // namespace
 
+namespace {
+
+// Every dispatch of a text as aotc prints it; the largest total first is for the reader to sort out.
+int run_file(Bench &bench, const char *path, int64_t dim) {
+  std::ifstream in(path);
+  std::string line, text;
+  double total = 0;
+  while (std::getline(in, line)) {
+    if (text.empty() && line.rfind("dispatch @", 0) != 0)
+      continue;
+    text += line + "\n";
+    if (line != "}")
+      continue;
+    std::string error;
+    auto d = dispatch::parse(text, error);
+    text.clear();
+    if (!d) {
+      fprintf(stderr, "kernels: %s: %s\n", path, error.c_str());
+      return 1;
+    }
+    Case c{*d, {}};
+    for (const Symbol &s : d->free_symbols())
+      c.dims.emplace_back(s, dim);
+    double flops = static_cast<double>(value_of(schedule::cost(*d).flops, c));
+    total += bench.run(d->name.c_str(), c, flops);
+  }
+  printf("total %.1f us\n", total * 1e6);
+  return 0;
+}
+
+} // namespace
+
 int main(int argc, char **argv) {
-  const char *filter = nullptr, *name = "host";
+  const char *filter = nullptr, *name = "host", *file = nullptr;
+  int64_t dim = 1;
   bool dump = false;
   for (int i = 1; i < argc; ++i) {
     if (!strncmp(argv[i], "--target=", 9))
       name = argv[i] + 9;
+    else if (!strncmp(argv[i], "--dispatches=", 13))
+      file = argv[i] + 13;
+    else if (!strncmp(argv[i], "--dim=", 6))
+      dim = atoll(argv[i] + 6);
     else if (!strcmp(argv[i], "--dump"))
       dump = true;
     else
@@ -176,6 +217,8 @@ int main(int argc, char **argv) {
   }
   Bench bench{*target, filter, dump, peak(*target)};
   printf("peak %.1f GFLOP/s (%s)\n", bench.peak, name);
+  if (file)
+    return run_file(bench, file, dim);
   auto mm = [&](const char *what, int64_t b, int64_t m, int64_t n, int64_t k, bool transposed, bool weight, bool batched) {
     bench.run(what, matmul(b, m, n, k, transposed, weight, 1, batched), 2.0 * static_cast<double>(b * m * n * k));
   };

@@ -34,6 +34,8 @@ class Generator {
     size_t loads = 1 + pick(3), ops = 1 + pick(5), reduces = pick(4);
     for (size_t i = 0; i < loads; ++i)
       load();
+    if (pick(5) == 0)
+      gather();
     for (size_t i = 0; i < ops + reduces; ++i) {
       if (pick(ops + reduces) < reduces)
         reduce();
@@ -88,8 +90,26 @@ class Generator {
       offset = offset * size + at;
       count = count * size;
     }
-    uint32_t operand = m_.input("x" + std::to_string(m_.d.operands.size()), count);
-    floats_.push_back(m_.load(operand, offset, guards, static_cast<double>(pick(3)) - 1));
+    static const ElementType kTypes[] = {ElementType::kI64, ElementType::kI32, ElementType::kU8, ElementType::kBool};
+    ElementType type = pick(4) ? ElementType::kF32 : kTypes[pick(4)];
+    uint32_t operand = m_.input("x" + std::to_string(m_.d.operands.size()), count, type);
+    double otherwise = type == ElementType::kF32 ? static_cast<double>(pick(3)) - 1 : static_cast<double>(pick(2));
+    ValueId v = m_.load(operand, offset, guards, otherwise);
+    if (type != ElementType::kF32)
+      v = m_.op(is_unsigned(type) ? Opcode::kConvertU : Opcode::kConvert, ElementType::kF32, {v});
+    floats_.push_back(v);
+  }
+
+  // A row of a table, chosen by an index that is clamped into it.
+  void gather() {
+    size_t by = pick(axes_.size()), along = pick(axes_.size());
+    int64_t rows = 1 + static_cast<int64_t>(pick(9));
+    uint32_t ids = m_.input("ids" + std::to_string(m_.d.operands.size()), extent(by), ElementType::kI64);
+    uint32_t table = m_.input("t" + std::to_string(m_.d.operands.size()), extent(along) * rows);
+    ValueId id = m_.load(ids, axes_[by]);
+    id = m_.op(Opcode::kMax, {m_.op(Opcode::kMin, {id, m_.index(rows - 1)}), m_.index(0)});
+    Symbol row = Symbol::value("row" + std::to_string(id), id, rows);
+    floats_.push_back(m_.load(table, Expr(row) * extent(along) + axes_[along]));
   }
 
   ValueId some_float() { return floats_[pick(floats_.size())]; }

@@ -367,8 +367,8 @@ class WindowKernel {
       return false;
     int64_t columns = typical(columns_),  rows = std::max<int64_t>(1, typical(rows_));
     int64_t m = std::max<int64_t>(1, typical(channels_)), batch = 1;
-    for (uint32_t a : w_.batch)
-      batch = std::min<int64_t>(1 << 20, batch * std::max<int64_t>(1, typical(d_.axes[a].extent)));
+    for (uint32_t a : w_.batch) // a symbolic batch may well be 1: more groups then cost little
+      batch = std::min<int64_t>(1 << 20, batch * std::max<int64_t>(1, d_.axes[a].extent.lower()));
     column_block_ = 128;
     if (auto all = columns_.constant()) {
       int64_t pieces = std::max<int64_t>(1, (*all + 191) / 192);
