@@ -57,7 +57,8 @@ public:
   void begin_else(); // optional
   void end_if();
   // Runs the body while iteration < trip_count (where given) and condition symbol != 0 (where given; tested before
-  // each iteration). iteration_symbol, where given, is set to 0, 1, 2, ... before each iteration.
+  // each iteration). iteration_symbol, where given, is set to 0, 1, 2, ... before each iteration, and after the loop to
+  // the number of iterations done: its range must hold that too.
   void begin_loop(uint32_t trip_count, uint32_t condition_symbol, uint32_t iteration_symbol);
   void end_loop();
   void call(uint32_t subroutine);

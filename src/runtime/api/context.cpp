@@ -90,6 +90,18 @@ extern "C" {
 
 ingot_code_t ingot_context_create(ingot_session_t *session, ingot_context_t **out, ingot_error_t *error) {
   if (!session || !out) return null_argument(error, session ? "out" : "session");
+  // The first caller gets the one that the session made for itself, if nothing ran on it: no memory is held twice.
+  if (ingot_context_t *resting = session->resting.exchange(nullptr, std::memory_order_acq_rel)) {
+    if (!resting->used) {
+      resting->internal = false;
+      session->references.retain();
+      *out = resting;
+      return INGOT_OK;
+    }
+    ingot_context_t *none = nullptr;
+    if (!session->resting.compare_exchange_strong(none, resting, std::memory_order_acq_rel))
+      destroy_object(session->allocator, resting);
+  }
   return create_context(session, false, out, error);
 }
 
@@ -107,6 +119,7 @@ ingot_code_t ingot_context_run(ingot_context_t *context, uint32_t function, cons
   if (INGOT_UNLIKELY(context->busy.exchange(1, std::memory_order_acquire) != 0))
     return fail(error, INGOT_BUSY, "the context is running already: give each thread a context of its own");
   context->cancelled = 0;
+  context->used = true;
   const Code code = execute(*context, function, inputs, input_count, outputs, output_count, options, error);
   context->busy.store(0, std::memory_order_release);
   return code;

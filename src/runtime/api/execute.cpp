@@ -78,7 +78,10 @@ Code grow_arenas(FunctionState &s, bool late, const ingot_allocator_t &allocator
 Code reserve_fixed(ingot_context_t &context, FunctionState &s, Error *error) {
   bool moved;
   evaluate(s.plan->function->exprs(), s.symbols.data(), s.symbol_set.data(), s.values.data(), s.states.data(), nullptr);
-  return grow_arenas(s, false, context.allocator, &moved, error);
+  INGOT_TRY(grow_arenas(s, false, context.allocator, &moved, error));
+  for (const Block &b : s.arenas) // touched now, so that the first run meets no page faults
+    if (b.size) memset(b.data, 0, size_t(b.size));
+  return INGOT_OK;
 }
 
 Code bind_inputs(FunctionState &s, const ingot_tensor_t *inputs, size_t input_count, bool need_data, bool *changed,

@@ -99,7 +99,10 @@ ingot_code_t ingot_session_prepare(ingot_device_t *device, ingot_archive_t *arch
   s->allocator = device->allocator;
   s->device = device;
   s->archive = archive;
-  const Code code = prepare(*s, error);
+  Code code = prepare(*s, error);
+  ingot_context_t *context = nullptr; // made now, so that the first run has nothing left to prepare
+  if (code == INGOT_OK) code = create_context(s, true, &context, error);
+  s->resting.store(context, std::memory_order_release);
   if (code != INGOT_OK) ingot_session_release(s);
   else *out = s;
   return code;

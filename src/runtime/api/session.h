@@ -60,6 +60,7 @@ struct ingot_context_t {
   ingot_allocator_t allocator = {};
   ingot_session_t *session = nullptr;
   bool internal = false; // belongs to the session and does not hold a reference to it
+  bool used = false;     // has run something
   ingot_driver_stream_t *stream = nullptr;
   ingot::Array<ingot::FunctionState *> functions;
   ingot::Array<uint8_t> state;
