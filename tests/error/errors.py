@@ -190,7 +190,7 @@ class Cases:
         return self.run(2, ["more --inputs than the function has"], "8xf32=1", "8xf32=2")
 
     def input_wrong_dims(self):
-        return self.run(1, ["x", "9", "8"], "9xf32=1")
+        return self.run(1, ["input 'x': dim 0 is 9, expected 8", "given x: 9xf32; the function takes x: 8xf32"], "9xf32=1")
 
     def input_wrong_rank(self):
         return self.run(1, ["x", "rank"], "8x1xf32=1")

@@ -164,8 +164,8 @@ int bench_command(const BenchOptions &options) {
   const Archive archive = open_archive(options.archive, &allocator);
   const double load_ms = ms_since(start);
   const uint32_t function = find_function(archive, options.archive, options.function);
-  const std::vector<Signature> out = outputs_of(archive, function);
-  const std::vector<HostTensor> inputs = make_inputs(options.inputs, inputs_of(archive, function), true);
+  const std::vector<Signature> in = inputs_of(archive, function), out = outputs_of(archive, function);
+  const std::vector<HostTensor> inputs = make_inputs(options.inputs, in, true);
   const std::vector<Tensor> views = views_of(inputs);
   const Device device = open_device(instance, archive, options.device);
   const std::string threads = device_threads(device);
@@ -179,7 +179,7 @@ int bench_command(const BenchOptions &options) {
   if (!context) check(context.status(), options.archive);
   const double prepare_ms = ms_since(start);
 
-  Outputs outputs = make_outputs(*session, function, views, out.size());
+  Outputs outputs = make_outputs(*session, function, in, inputs, out.size());
   const std::vector<Tensor> fresh = outputs.views; // data-dependent dims are free again before each run
   const auto run = [&](const ingot_run_options_t *run_options = nullptr) {
     outputs.views = fresh;

@@ -84,11 +84,30 @@ std::vector<Tensor> views_of(const std::vector<HostTensor> &tensors) {
   return out;
 }
 
-Outputs make_outputs(const Session &session, uint32_t function, const std::vector<Tensor> &inputs, size_t count) {
+std::string to_text(const std::vector<Signature> &signature, const std::vector<HostTensor> &tensors) {
+  std::string out;
+  for (size_t i = 0; i < signature.size(); ++i) out += (i ? ", " : "") + signature[i].name + ": " + to_text(tensors[i].type);
+  return out;
+}
+
+std::string to_text(const std::vector<Signature> &signature) {
+  std::string out;
+  for (size_t i = 0; i < signature.size(); ++i) out += (i ? ", " : "") + signature[i].name + ": " + to_text(signature[i].type);
+  return out;
+}
+
+Outputs make_outputs(const Session &session, uint32_t function, const std::vector<Signature> &signature,
+                     const std::vector<HostTensor> &tensors, size_t count) {
+  const std::vector<Tensor> inputs = views_of(tensors);
   Outputs out;
   out.views.resize(count);
   const Status status = session.infer({inputs.data(), inputs.size()}, {out.views.data(), count}, function);
-  check(status);
+  try {
+    check(status);
+  } catch (const Failure &failure) {
+    throw Failure(failure.status, std::string(failure.what()) + "; given " + to_text(signature, tensors) +
+                                      "; the function takes " + to_text(signature));
+  }
   for (Tensor &view : out.views) {
     HostTensor tensor{{view.type, {view.dims, view.dims + view.rank}}, Bytes(view.size)};
     view.data = tensor.bytes.data();

@@ -22,6 +22,10 @@ Device open_device(const Instance &instance, const Archive &archive, const std::
 std::vector<HostTensor> make_inputs(const std::vector<std::string> &specs, const std::vector<Signature> &signature, bool fill);
 std::vector<Tensor> views_of(const std::vector<HostTensor> &tensors);
 
+// "x: 2x3xf32, y: f32", for messages.
+std::string to_text(const std::vector<Signature> &signature, const std::vector<HostTensor> &tensors);
+std::string to_text(const std::vector<Signature> &signature);
+
 // Outputs with memory, sized by ingot_session_infer; after a run, `take_dims` gives those with data-dependent dims
 // their true ones.
 struct Outputs {
@@ -29,6 +33,8 @@ struct Outputs {
   std::vector<Tensor> views;
   void take_dims();
 };
-Outputs make_outputs(const Session &session, uint32_t function, const std::vector<Tensor> &inputs, size_t count);
+// `signature` and `tensors` are the inputs', for the message where they do not fit.
+Outputs make_outputs(const Session &session, uint32_t function, const std::vector<Signature> &signature,
+                     const std::vector<HostTensor> &tensors, size_t count);
 
 } // namespace ingot::tool

@@ -49,7 +49,7 @@ int run_command(const RunOptions &options) {
   auto session = device.prepare(archive);
   if (!session) check(session.status(), options.archive);
   const std::vector<Tensor> views = views_of(inputs);
-  Outputs outputs = make_outputs(*session, function, views, out.size());
+  Outputs outputs = make_outputs(*session, function, in, inputs, out.size());
   const Status status = session->run({views.data(), views.size()}, {outputs.views.data(), outputs.views.size()}, function);
   check(status);
   outputs.take_dims();
