@@ -27,9 +27,8 @@ void import_leaky_relu(Node &n) {
 void import_prelu(Node &n) {
   n.need_inputs(2, 2);
   n.need_same_element(0, 1);
-  const Dims dims = n.broadcast_dims(n.dims(0), n.dims(1));
-  if (dims.size() != n.dims(0).size())
-    n.fail("the slope " + to_string(n.type(1)) + " does not broadcast to " + to_string(n.type(0)));
+  const Dims dims = n.dims(0);
+  n.need_broadcasts_to(1, dims);
   Math m(n, n.in(0));
   const ValueId slope = n.broadcast_to(n.lift(n.in(1)), dims);
   m.finish(0, m.select(m.lt(m.x, m.c(0)), m.mul(m.x, slope), m.x));

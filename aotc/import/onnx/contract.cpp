@@ -85,11 +85,7 @@ void import_gemm(Node &n) {
   if (n.has(2) && beta != 0) {
     n.need_same_element(0, 2);
     const Dims dims = n.dims_of(y);
-    const Dims both = n.broadcast_dims(dims, n.dims(2));
-    if (both.size() != 2)
-      n.fail("C " + to_string(n.type(2)) + " does not broadcast to " + to_string(n.b.type(y)));
-    for (size_t i = 0; i < 2; ++i)
-      n.require_equal(both[i], dims[i], "C " + to_string(n.type(2)) + " does not broadcast to " + to_string(n.b.type(y)));
+    n.need_broadcasts_to(2, dims);
     y = n.b.map(K::kAdd, {y, n.broadcast_to(scale(n.lift(n.in(2)), beta), dims)});
   }
   n.set(0, n.lower(e, y));

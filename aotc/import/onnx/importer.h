@@ -113,6 +113,7 @@ class Node {
   Expr unify(const Expr &a, const Expr &b, const std::string &what);         // the same, giving the better known one
   Expr broadcast_dim(const Expr &a, const Expr &b, const std::string &what);
   Dims broadcast_dims(const Dims &a, const Dims &b);
+  void need_broadcasts_to(size_t input, const Dims &dims);  // one way only: `dims` stay as they are
   Dims check_dims(Dims dims) const;              // refuses negative dims and 2^31 elements
   ValueId broadcast_to(ValueId x, const Dims &dims) { return b.broadcast_to(x, dims); }
   ValueId keep_axes(ValueId reduced, const std::vector<uint32_t> &axes, const Dims &full); // 1 where reduced

@@ -276,6 +276,17 @@ Dims Node::broadcast_dims(const Dims &a, const Dims &c) {
   return out;
 }
 
+void Node::need_broadcasts_to(size_t input, const Dims &to) {
+  const Dims &from = dims(input);
+  const std::string what = "input " + std::to_string(input) + " " + to_string(type(input)) + " does not broadcast to " +
+                           to_string(TensorType{ElementType::kNone, to}).substr(4);
+  if (from.size() > to.size())
+    fail(what);
+  for (size_t i = 0; i < from.size(); ++i)
+    if (!(from[i] == Expr(1)))
+      require_equal(from[i], to[to.size() - from.size() + i], what);
+}
+
 Dims Node::check_dims(Dims dims) const {
   __int128 elements = 1;
   bool empty = false;

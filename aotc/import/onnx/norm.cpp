@@ -1,4 +1,5 @@
 // Normalisations, as means and variances in f32 that fusion makes one kernel of.
+#include <algorithm>
 #include <cmath>
 
 #include "aotc/graph/constant.h"
@@ -115,9 +116,7 @@ void import_layer_norm(Node &n) {
   const ElementType compute = n.b.type(m.x).element;
   const Moments mo = moments(n, m.x, axes, n.float_attr("epsilon", 1e-5f));
   const auto parameter = [&](size_t i) {
-    const Dims both = n.broadcast_dims(dims, n.dims(i));
-    if (both.size() != dims.size())
-      n.fail("input " + std::to_string(i) + " " + to_string(n.type(i)) + " does not broadcast to " + to_string(n.type(0)));
+    n.need_broadcasts_to(i, dims);
     return n.broadcast_to(n.b.convert(compute, n.in(i)), dims);
   };
   ValueId y = m.mul(m.mul(mo.centred, n.spread(mo.inverse, axes, dims)), parameter(1));
@@ -148,9 +147,7 @@ void import_rms_norm(Node &n) {
   const ValueId squares = n.b.reduce(ReduceKind::kAdd, m.mul(m.x, m.x), axes);
   const ValueId mean = m.div(squares, count_like(n, squares, count));
   const ValueId deviation = m.map(K::kSqrt, m.add(mean, n.constant(mean, n.float_attr("epsilon", 1e-5f))));
-  const Dims both = n.broadcast_dims(dims, n.dims(1));
-  if (both.size() != dims.size())
-    n.fail("scale " + to_string(n.type(1)) + " does not broadcast to " + to_string(n.type(0)));
+  n.need_broadcasts_to(1, dims);
   const ValueId normal = m.div(m.x, n.spread(deviation, axes, dims));
   n.set(0, n.b.convert(n.element(1), m.mul(normal, n.broadcast_to(n.b.convert(compute, n.in(1)), dims))));
 }

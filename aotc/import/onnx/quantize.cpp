@@ -129,6 +129,8 @@ void import_dynamic_quantize_linear(Node &n) {
 
 // x - zero in i32; the zero point is one element, or one per index of `axis`.
 ValueId centred(Node &n, size_t x, size_t zero, int64_t axis) {
+  if (n.element(x) != ElementType::kI8 && n.element(x) != ElementType::kU8)
+    n.fail("input " + std::to_string(x) + " is " + to_string(n.type(x)) + ", expected int8 or uint8");
   const ValueId wide = n.b.convert(kI32, n.in(x));
   if (!n.has(zero))
     return wide;
@@ -136,6 +138,7 @@ ValueId centred(Node &n, size_t x, size_t zero, int64_t axis) {
   const Dims dims = n.dims(x);
   if (one_element(n, zero) || n.rank(zero) == 1)
     return n.b.map(K::kSub, {wide, parameter(n, zero, kI32, axis, 0, dims)});
+  n.need_broadcasts_to(zero, dims);
   return n.b.map(K::kSub, {wide, n.broadcast_to(n.b.convert(kI32, n.in(zero)), dims)});
 }
 

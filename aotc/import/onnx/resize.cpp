@@ -405,7 +405,7 @@ void import_resize(Node &n) {
       a.scale = a.in == a.out ? Lanes::c(1) : l.div(l.host(a.out), l.host(a.in));
     }
     if (o.coordinates == "tf_crop_and_resize") {
-      if (!n.has(1) || !(n.type(1).elements() == count * Expr(2)))
+      if (!n.has(1) || n.rank(1) != 1 || !(n.dims(1)[0] == count * Expr(2)))
         n.fail("tf_crop_and_resize needs roi with " + std::to_string(2 * axes.size()) + " entries");
       a.roi_start = element(n, 1, i);
       a.roi_end = element(n, 1, i + axes.size());
@@ -426,7 +426,7 @@ void import_upsample(Node &n) {
   o.nearest = "floor";
   const std::vector<float> attribute = n.floats_attr("scales");
   const size_t rank = n.dims(0).size();
-  if (n.opset < 9 ? attribute.size() != rank : !(n.type(1).elements() == Expr(static_cast<int64_t>(rank))))
+  if (n.opset < 9 ? attribute.size() != rank : n.rank(1) != 1 || !(n.dims(1)[0] == Expr(static_cast<int64_t>(rank))))
     n.fail("scales must have " + std::to_string(rank) + " entries");
   std::vector<uint32_t> axes;
   std::vector<Axis> table(rank);

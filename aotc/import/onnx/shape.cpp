@@ -87,10 +87,11 @@ void import_size(Node &n) {
 // Sets output 0 to input 0 seen with other dims, in whichever forms it has.
 void set_view(Node &n, Dims dims) {
   const ValuePtr &v = n.value(0);
-  if (const std::vector<Expr> *host = n.host(0)) {
+  const bool known = std::all_of(dims.begin(), dims.end(), [](const Expr &d) { return d.is_constant(); });
+  if (const std::vector<Expr> *host = n.host(0); host && known) {
     std::vector<Expr> values = *host;
     n.set_host(0, v->type.element, std::move(dims), std::move(values));
-  } else if (v->data && v->type.elements() == product(dims)) {
+  } else if (v->data && known && v->type.elements() == product(dims)) {
     n.set_data(0, {v->type.element, std::move(dims)}, v->data);
   } else {
     n.set(0, n.reshape(n.in(0), n.check_dims(std::move(dims))));
