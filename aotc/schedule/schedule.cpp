@@ -8,8 +8,8 @@ namespace ingot::aotc::schedule {
 namespace {
 
 // In order of preference.
-constexpr std::optional<Scheduled> (*kForms[])(const dispatch::Dispatch &, const TargetRecord &) = {schedule_window, schedule_contract, schedule_rows,
-                                                                                                    schedule_lanes};
+using Form = std::optional<Scheduled> (*)(const dispatch::Dispatch &, const TargetRecord &);
+constexpr Form kForms[] = {schedule_window, schedule_contract, schedule_rows, schedule_lanes};
 
 } // namespace
 

@@ -7,6 +7,7 @@
 
 #include "aotc/emit/llvm/native_runner.h"
 #include "aotc/kernel/math_library.h"
+#include "tests/schedule/random_dispatch.h"
 #include "tests/schedule/run.h"
 
 using namespace ingot::aotc;
@@ -112,4 +113,9 @@ TEST_CASE("rows and elements") {
   check(gather_rows(9, 13, 20), 8, "gather");
   check(reduce(ReduceKind::kMax, {6, 211}, {1}, ElementType::kU8), 9, "u8");
   check(reduce(ReduceKind::kArgMax, {6, 211}, {1}), 10, "arg max");
+}
+
+TEST_CASE("random dispatches") {
+  for (uint64_t seed = 9001; seed < 9031; ++seed)
+    check(random_dispatch(seed), seed, "seed " + std::to_string(seed));
 }

@@ -70,8 +70,9 @@ class ContractKernel {
     out_.grid = {extent_product(d_, f_.batch) * m_chunks * n_chunks, 1, 1};
     int64_t nr = tile_.nv * w_;
     panel_tiles_ = blocked_ ? 1 : std::clamp<int64_t>(l1_ * 3 / 4 / (k_block_ * nr * byte_size(type_) + 1), 1, 16);
+    int64_t panel_count = k_block_ * (blocked_ ? k_inner_ : panel_tiles_) * nr;
     if (!direct_)
-      panel_ = b_.add_array("panel", kernel::Space::kPrivate, type_, static_cast<uint64_t>(k_block_ * (blocked_ ? k_inner_ : panel_tiles_) * nr), 64);
+      panel_ = b_.add_array("panel", kernel::Space::kPrivate, type_, static_cast<uint64_t>(panel_count), 64);
     if (blocked_)
       sums_ = b_.add_array("sums", kernel::Space::kPrivate, type_, static_cast<uint64_t>(sums_count()), 64);
     out_.description = "contract{mr=" + std::to_string(tile_.mr) + ",nr=" + std::to_string(nr) + "," +
@@ -375,7 +376,8 @@ class ContractKernel {
     return b_.mul(k, b_.index(tile_.nv * w_));
   }
 
-  Values multiply(ValueId m, int64_t mr, ValueId n, int64_t nv, ValueId rest, ValueId k_lo, ValueId k_hi, const Values &init) {
+  Values multiply(ValueId m, int64_t mr, ValueId n, int64_t nv, ValueId rest, ValueId k_lo, ValueId k_hi,
+                  const Values &init) {
     uint32_t lanes = static_cast<uint32_t>(w_);
     uint32_t unroll = mr * nv <= 4 ? 4 : 2;
     return k_loops(0, k_lo, k_hi, init, unroll, [&](const Values &carried) {

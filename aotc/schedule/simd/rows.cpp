@@ -24,7 +24,6 @@ using kernel::Values;
 
 namespace {
 
-
 // Loads under `root` that run contiguously along `axis`, less those that run along it otherwise.
 int contiguity(const Dispatch &d, const std::vector<uint64_t> &sets, dispatch::ValueId root, uint32_t axis) {
   std::vector<bool> under(d.values.size(), false);

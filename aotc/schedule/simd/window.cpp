@@ -525,7 +525,8 @@ class WindowKernel {
       padding = b_.splat(l_.eval(c_.source), lanes);
     };
     auto fill = [&](ValueId at) {
-      loop(b_.index(0), b_.index(places_ * column.stride), w, [&](ValueId i) { b_.store(scratch_, b_.add(at, i), padding); });
+      loop(b_.index(0), b_.index(places_ * column.stride), w,
+           [&](ValueId i) { b_.store(scratch_, b_.add(at, i), padding); });
     };
     auto line = [&](ValueId at) { // the row is bound
       for (int64_t phase = 0; phase < column.stride; ++phase) {
@@ -610,7 +611,8 @@ class WindowKernel {
     planes(0, b_.index(0));
   }
 
-  void tile(ValueId m, int64_t mr, ValueId y, int64_t th, ValueId x, int64_t tv, ValueId rest, ValueId y_lo, ValueId x_lo) {
+  void tile(ValueId m, int64_t mr, ValueId y, int64_t th, ValueId x, int64_t tv, ValueId rest, ValueId y_lo,
+            ValueId x_lo) {
     const Dim &row = w_.row, &column = w_.column;
     uint32_t lanes = static_cast<uint32_t>(lanes_);
     Type type(type_, lanes);
