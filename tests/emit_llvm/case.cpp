@@ -1,6 +1,7 @@
 #include "tests/emit_llvm/case.h"
 
 #include <algorithm>
+#include <cctype>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -27,7 +28,8 @@ struct Outcome {
 
 struct Aligned {
   uint8_t *data;
-  explicit Aligned(size_t bytes) : data(static_cast<uint8_t *>(std::aligned_alloc(64, (bytes + kGuard + 63) / 64 * 64))) {}
+  explicit Aligned(size_t bytes)
+      : data(static_cast<uint8_t *>(std::aligned_alloc(64, (bytes + kGuard + 63) / 64 * 64))) {}
   ~Aligned() { std::free(data); }
   Aligned(const Aligned &) = delete;
 };
@@ -198,7 +200,8 @@ std::vector<Outcome> runner_outcomes(const std::vector<Case> &cases, const std::
 }
 
 void write_file(const std::string &path, const std::vector<uint8_t> &bytes) {
-  std::ofstream(path, std::ios::binary).write(reinterpret_cast<const char *>(bytes.data()), static_cast<std::streamsize>(bytes.size()));
+  std::ofstream(path, std::ios::binary)
+      .write(reinterpret_cast<const char *>(bytes.data()), static_cast<std::streamsize>(bytes.size()));
 }
 
 std::vector<Outcome> run_under_qemu(const std::vector<Case> &cases, const CpuModule &module) {
@@ -215,12 +218,16 @@ std::vector<Outcome> run_under_qemu(const std::vector<Case> &cases, const CpuMod
 }
 
 // Through files and another machine, see case.h. False where there is nothing to compare yet.
-bool run_elsewhere(const std::vector<Case> &cases, const CpuTarget &target, const CpuModule &module, std::vector<Outcome> &outcomes) {
-  static int count = 0; // of check_cases() calls: the tests run in a fixed order
+bool run_elsewhere(const std::vector<Case> &cases, const CpuTarget &target, const CpuModule &module,
+                   std::vector<Outcome> &outcomes) {
   const char *folder = std::getenv("INGOT_CASE_FOLDER");
   if (!folder)
     return false;
-  std::string name = std::string(folder) + "/" + target.name + "-" + std::to_string(count++);
+  std::string test = Catch::getResultCapture().getCurrentTestName();
+  for (char &c : test)
+    if (!std::isalnum(static_cast<unsigned char>(c)))
+      c = '_';
+  std::string name = std::string(folder) + "/" + target.name + "-" + test; // a test calls check_cases() once
   if (!std::filesystem::exists(name + ".out")) {
     write_file(name + ".in", runner_input(cases, module));
     return false;
@@ -281,7 +288,8 @@ void check_cases(const std::vector<Case> &cases) {
     INFO(error);
     REQUIRE(image);
     for (size_t k = 0; k < cases.size(); k++)
-      compare(cases[k], target.name, expect(record_of(target).has_fma)[k], run_native(cases[k], *image, module.symbols[k]));
+      compare(cases[k], target.name, expect(record_of(target).has_fma)[k],
+              run_native(cases[k], *image, module.symbols[k]));
   }
   std::string error;
   auto arm = parse_cpu_target("aarch64-linux-gnu", &error);
@@ -313,8 +321,9 @@ const std::vector<uint64_t> &specials(Scalar s) {
   // 0, 1, -1, 0.5, 1.5, 2.5, -2.5, 3.7, tiny, greatest, infinity, NaN, smallest denormal and large integers.
   static const std::vector<uint64_t> kF16 = {0, 0x8000, 0x3c00, 0xbc00, 0x3800, 0x3e00, 0x4100, 0xc100, 0x4366, 0x0400,
                                              0x7bff, 0xfbff, 0x7c00, 0xfc00, 0x7e00, 1, 0x83ff, 0x5bf8, 0x63ff};
-  static const std::vector<uint64_t> kBF16 = {0, 0x8000, 0x3f80, 0xbf80, 0x3f00, 0x3fc0, 0x4020, 0xc020, 0x406d, 0x80,
-                                              0x7f7f, 0xff7f, 0x7f80, 0xff80, 0x7fc0, 1, 0x807f, 0x4f00, 0xcf00, 0x5f00};
+  static const std::vector<uint64_t> kBF16 = {0,      0x8000, 0x3f80, 0xbf80, 0x3f00, 0x3fc0, 0x4020,
+                                              0xc020, 0x406d, 0x80,   0x7f7f, 0xff7f, 0x7f80, 0xff80,
+                                              0x7fc0, 1,      0x807f, 0x4f00, 0xcf00, 0x5f00};
   static const std::vector<uint64_t> kF32 = {
       0, 0x80000000, 0x3f800000, 0xbf800000, 0x3f000000, 0x3fc00000, 0x40200000, 0xc0200000, 0x406ccccd, 0x00800000,
       0x7f7fffff, 0xff7fffff, 0x7f800000, 0xff800000, 0x7fc00000, 1, 0x807fffff, 0x4f000000, 0xcf000000, 0x4effffff,

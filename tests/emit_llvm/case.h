@@ -26,10 +26,10 @@ std::vector<CpuTarget> x86_targets();
 // and error words, and that nothing is written outside the buffers. Reports through Catch2.
 void check_cases(const std::vector<Case> &cases);
 
-// Code that does not run here can be checked on a machine where it does. With INGOT_CASE_FOLDER set, a run of the tests
-// writes FOLDER/<target>-<n>.in for it; there, a build of image_runner.c makes .out of each:
-//   clang-19 -O1 -ffreestanding -fno-builtin -nostdlib -static -fuse-ld=lld -I. tests/emit_llvm/image_runner.c -o runner
-//   for f in FOLDER/*.in; do ./runner < $f > ${f%.in}.out; done
+// Code that does not run here can be checked on a machine where it does. With INGOT_CASE_FOLDER set, a run of
+// the tests writes FOLDER/<target>-<test>.in for it; there, a build of image_runner.c makes .out of each:
+//   clang-19 -O1 -ffreestanding -fno-builtin -nostdlib -static -fuse-ld=lld -I. tests/emit_llvm/image_runner.c
+//   -o runner for f in FOLDER/*.in; do ./runner < $f > ${f%.in}.out; done
 // and a second run of the tests with the .out files in place compares them.
 
 // Deterministic bits.

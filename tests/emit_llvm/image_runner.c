@@ -36,7 +36,8 @@ static void leave(int status) {
 }
 
 static void *pages(uint64_t bytes) {
-  long p = call(kMmap, 0, (long)((bytes + 4095) / 4096 * 4096 + 4096), 3 /* rw */, 0x22 /* private, anonymous */, -1, 0);
+  long p = call(kMmap, 0, (long)((bytes + 4095) / 4096 * 4096 + 4096), 3 /* rw */,
+                0x22 /* private, anonymous */, -1, 0);
   if (p < 0)
     leave(2);
   return (void *)p;

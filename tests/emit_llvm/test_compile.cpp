@@ -58,7 +58,8 @@ Kernel micro_kernel(int rows, int vectors, uint32_t lanes) {
                           [&](ValueId i, const Values &in) {
                             Values out = in, panel;
                             for (int j = 0; j < vectors; j++)
-                              panel.push_back(b.load(w, b.add(b.mul(i, b.index(width)), b.index(j * lanes)), lanes, lanes));
+                              panel.push_back(
+                                  b.load(w, b.add(b.mul(i, b.index(width)), b.index(j * lanes)), lanes, lanes));
                             ValueId at = b.add(tile, b.mul(i, b.index(rows)));
                             for (int r = 0; r < rows; r++) {
                               ValueId s = b.splat(b.load(a, b.add(at, b.index(r))), lanes);
@@ -195,8 +196,10 @@ TEST_CASE("writable data fails the link") {
   module.setTargetTriple(t.triple);
   module.setDataLayout(machine->createDataLayout());
   llvm::IRBuilder<> b(context);
-  auto *counter = new llvm::GlobalVariable(module, b.getInt32Ty(), false, llvm::GlobalValue::InternalLinkage, b.getInt32(7), "counter");
-  auto *f = llvm::Function::Create(llvm::FunctionType::get(b.getVoidTy(), false), llvm::Function::ExternalLinkage, "f", module);
+  auto *counter = new llvm::GlobalVariable(module, b.getInt32Ty(), false, llvm::GlobalValue::InternalLinkage,
+                                           b.getInt32(7), "counter");
+  auto *f = llvm::Function::Create(llvm::FunctionType::get(b.getVoidTy(), false),
+                                   llvm::Function::ExternalLinkage, "f", module);
   b.SetInsertPoint(llvm::BasicBlock::Create(context, "", f));
   b.CreateStore(b.CreateAdd(b.CreateLoad(b.getInt32Ty(), counter), b.getInt32(1)), counter);
   b.CreateRetVoid();
@@ -208,7 +211,8 @@ TEST_CASE("writable data fails the link") {
 TEST_CASE("target texts") {
   CHECK(target("host").feature_mask != 0);
   CHECK(target("aarch64-linux-gnu").triple == "aarch64-unknown-linux-gnu");
-  CHECK(target("aarch64-linux-gnu,features=+dotprod,+i8mm").feature_mask == (INGOT_CPU_AARCH64_DOTPROD | INGOT_CPU_AARCH64_I8MM));
+  CHECK(target("aarch64-linux-gnu,features=+dotprod,+i8mm").feature_mask ==
+        (INGOT_CPU_AARCH64_DOTPROD | INGOT_CPU_AARCH64_I8MM));
   CpuTarget zen = target("x86_64-linux-gnu,cpu=znver4");
   CHECK((zen.feature_mask & INGOT_CPU_X86_64_V4) != 0);
   CHECK((zen.feature_mask & INGOT_CPU_X86_AVX512_BF16) != 0);
@@ -253,15 +257,17 @@ Kernel divisions() {
   ValueId v = b.load(x, at, 4), w = b.load(x, b.add(at, b.index(4)), 4);
   for (Opcode op : {Opcode::kDiv, Opcode::kRem, Opcode::kDivU, Opcode::kRemU}) {
     b.store(y, b.binary(op, at, n), b.binary(op, v, w));
-    b.store(z, b.binary(op, g, n), b.binary(op, b.convert(Type(Scalar::kI32, 4), v), b.convert(Type(Scalar::kI32, 4), w)));
+    b.store(z, b.binary(op, g, n),
+            b.binary(op, b.convert(Type(Scalar::kI32, 4), v), b.convert(Type(Scalar::kI32, 4), w)));
   }
   return k;
 }
 
 TEST_CASE("other architectures compile and link without a library") {
   Kernel tile = micro_kernel(4, 2, 4), division = divisions();
-  for (const char *text : {"aarch64-linux-gnu", "riscv64-linux-gnu,features=+m,+a,+f,+d,+c", "riscv32-unknown-elf,features=+m,+a,+f,+d",
-                           "armv7-linux-gnueabihf,features=+neon", "thumbv7em-none-eabihf,features=+vfp4"}) {
+  for (const char *text : {"aarch64-linux-gnu", "riscv64-linux-gnu,features=+m,+a,+f,+d,+c",
+                           "riscv32-unknown-elf,features=+m,+a,+f,+d", "armv7-linux-gnueabihf,features=+neon",
+                           "thumbv7em-none-eabihf,features=+vfp4"}) {
     CpuTarget t = target(text);
     CpuResult r = compile_cpu({{&tile, "tile", record_of(t), t}, {&division, "division", record_of(t), t}}, {});
     INFO(text << ": " << r.error);
@@ -293,7 +299,8 @@ TEST_CASE("register tiles stay in registers and run near the FMA peak") {
     REQUIRE(r.module);
     INFO(tile.target << " " << tile.rows << "x" << tile.vectors * tile.lanes);
     // Callee-saved registers only; a spilled accumulator takes 16 bytes and more in the loop.
-    CHECK(r.module->symbols[0].stack_bytes <= 16 + record_of(t).vector_bytes + 10 * 8 + (t.triple[0] == 'a' ? 8 * 8 : 0));
+    CHECK(r.module->symbols[0].stack_bytes <=
+          16 + record_of(t).vector_bytes + 10 * 8 + (t.triple[0] == 'a' ? 8 * 8 : 0));
   }
 
   CpuTarget t = target("x86-64-v3");
@@ -315,7 +322,8 @@ TEST_CASE("register tiles stay in registers and run near the FMA peak") {
   REQUIRE(tile);
   REQUIRE(peak);
   double peak_rate = 12 * 16 * 20000 / best_seconds(peak->call({{a, unused}, {20000}, {1, 1, 1}}), 100, 3) / 1e9;
-  double rate = 2.0 * kTiles * 96 * kDepth / best_seconds(tile->call({{a, w, c}, {kDepth}, {kTiles, 1, 1}}), 200, 10) / 1e9;
+  double rate = 2.0 * kTiles * 96 * kDepth /
+                best_seconds(tile->call({{a, w, c}, {kDepth}, {kTiles, 1, 1}}), 200, 10) / 1e9;
   WARN("6x16 f32 tile: " << rate << " of " << peak_rate << " GFLOP/s");
   CHECK(c[0] == 32.0f);
   CHECK(rate > 0.7 * peak_rate); // 0.9 and more on a quiet machine

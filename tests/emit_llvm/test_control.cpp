@@ -131,7 +131,8 @@ TEST_CASE("fully unrolled loops over a private array, branches and while loops")
     c.kernel.name = "branches";
     Builder b(c.kernel);
     Type v(Scalar::kF32, 8);
-    uint32_t x = b.add_buffer("x", Access::kRead, Scalar::kF32), y = b.add_buffer("y", Access::kReadWrite, Scalar::kF32);
+    uint32_t x = b.add_buffer("x", Access::kRead, Scalar::kF32),
+             y = b.add_buffer("y", Access::kReadWrite, Scalar::kF32);
     ValueId g = b.group_id(0), at = b.mul(g, b.index(8));
     ValueId big = b.compare(Opcode::kGt, b.load(x, at), b.constant_float(Type(Scalar::kF32), 0));
     Values r = b.if_else(
@@ -148,19 +149,24 @@ TEST_CASE("fully unrolled loops over a private array, branches and while loops")
 
 TEST_CASE("group ids follow x, y, z; params of every type; error words") {
   std::vector<Case> cases;
-  for (std::array<uint32_t, 3> grid : {std::array<uint32_t, 3>{1, 1, 1}, {7, 1, 1}, {1, 5, 1}, {1, 1, 6}, {3, 4, 5}, {2, 1, 9}})
+  for (std::array<uint32_t, 3> grid :
+       {std::array<uint32_t, 3>{1, 1, 1}, {7, 1, 1}, {1, 5, 1}, {1, 1, 6}, {3, 4, 5}, {2, 1, 9}})
     for (int64_t limit : {1000, 17}) {
       Case c;
       c.kernel.name = "grid";
       Builder b(c.kernel);
-      uint32_t out = b.add_buffer("out", Access::kWrite, Scalar::kI64), f = b.add_buffer("f", Access::kWrite, Scalar::kF32);
+      uint32_t out = b.add_buffer("out", Access::kWrite, Scalar::kI64),
+               f = b.add_buffer("f", Access::kWrite, Scalar::kF32);
       ValueId limit_param = b.add_param("limit", Scalar::kIndex, 0, 100000), small = b.add_param("small", Scalar::kI32),
               wide = b.add_param("wide", Scalar::kI64), real = b.add_param("real", Scalar::kF32);
-      ValueId g = b.add(b.group_id(0), b.mul(b.grid_size(0), b.add(b.group_id(1), b.mul(b.grid_size(1), b.group_id(2)))));
-      ValueId packed = b.add(b.mul(b.group_id(0), b.index(10000)), b.add(b.mul(b.group_id(1), b.index(100)), b.group_id(2)));
+      ValueId g = b.add(b.group_id(0),
+                        b.mul(b.grid_size(0), b.add(b.group_id(1), b.mul(b.grid_size(1), b.group_id(2)))));
+      ValueId packed =
+          b.add(b.mul(b.group_id(0), b.index(10000)), b.add(b.mul(b.group_id(1), b.index(100)), b.group_id(2)));
       Type i64(Scalar::kI64);
       b.store(out, b.mul(g, b.index(2)), b.convert(i64, packed));
-      b.store(out, b.add(b.mul(g, b.index(2)), b.index(1)), b.add(b.convert(i64, small), b.add(wide, b.convert(i64, b.grid_size(2)))));
+      b.store(out, b.add(b.mul(g, b.index(2)), b.index(1)),
+              b.add(b.convert(i64, small), b.add(wide, b.convert(i64, b.grid_size(2)))));
       b.store(f, g, real);
       b.error_if(b.compare(Opcode::kGe, g, limit_param), 3, 41);
       c.grid = grid;

@@ -34,8 +34,10 @@ struct Sweep {
   Scalar in_type, out_type;
   ValueId base, x[3];
 
-  Sweep(const std::string &name, Scalar from, Scalar to, uint32_t n) : b(c.kernel), lanes(n), in_type(from), out_type(to) {
-    c.kernel.name = name + "_" + std::string(aotc::name(from)) + "_" + std::string(aotc::name(to)) + "x" + std::to_string(n);
+  Sweep(const std::string &name, Scalar from, Scalar to, uint32_t n)
+      : b(c.kernel), lanes(n), in_type(from), out_type(to) {
+    c.kernel.name = name + "_" + std::string(aotc::name(from)) + "_" + std::string(aotc::name(to)) + "x" +
+                    std::to_string(n);
     c.grid = {8, 6, kGroups / 48};
     static constexpr const char *kNames[] = {"a", "b", "c"};
     for (int k = 0; k < 3; k++)
@@ -66,10 +68,12 @@ struct Sweep {
   }
 };
 
-constexpr Opcode kIntBinary[] = {Opcode::kAdd,  Opcode::kSub,  Opcode::kMul,  Opcode::kDiv, Opcode::kRem, Opcode::kDivU,
-                                 Opcode::kRemU, Opcode::kMin,  Opcode::kMax,  Opcode::kMinU, Opcode::kMaxU, Opcode::kAnd,
-                                 Opcode::kOr,   Opcode::kXor,  Opcode::kShl,  Opcode::kShr, Opcode::kShrU};
-constexpr Opcode kFloatBinary[] = {Opcode::kAdd, Opcode::kSub, Opcode::kMul, Opcode::kDiv, Opcode::kRem, Opcode::kCopySign};
+constexpr Opcode kIntBinary[] = {Opcode::kAdd,  Opcode::kSub,  Opcode::kMul, Opcode::kDiv, Opcode::kRem,
+                                 Opcode::kDivU, Opcode::kRemU, Opcode::kMin, Opcode::kMax, Opcode::kMinU,
+                                 Opcode::kMaxU, Opcode::kAnd,  Opcode::kOr,  Opcode::kXor, Opcode::kShl,
+                                 Opcode::kShr,  Opcode::kShrU};
+constexpr Opcode kFloatBinary[] = {Opcode::kAdd, Opcode::kSub, Opcode::kMul,
+                                   Opcode::kDiv, Opcode::kRem, Opcode::kCopySign};
 constexpr Opcode kFloatUnary[] = {Opcode::kNeg,  Opcode::kAbs,   Opcode::kSqrt, Opcode::kFloor,
                                   Opcode::kCeil, Opcode::kTrunc, Opcode::kRint};
 constexpr Opcode kIntUnary[] = {Opcode::kNeg, Opcode::kAbs, Opcode::kNot};

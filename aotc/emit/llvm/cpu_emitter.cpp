@@ -119,7 +119,8 @@ void compile_batch(Batch &batch, unsigned opt_level, bool llvm_text, bool asm_te
   if (object)
     generate_code(module, *machine, true, batch.object);
   if (!reports.errors.empty()) {
-    batch.error = "target '" + target.name + "': LLVM cannot compile " + batch.kernels[0]->symbol + ": " + reports.errors;
+    batch.error =
+        "target '" + target.name + "': LLVM cannot compile " + batch.kernels[0]->symbol + ": " + reports.errors;
     return;
   }
   uint64_t helpers = 0; // a kernel calls at most one helper at a time
@@ -128,7 +129,8 @@ void compile_batch(Batch &batch, unsigned opt_level, bool llvm_text, bool asm_te
       helpers = std::max(helpers, reports.frames[f.getName().str()] + 16);
   for (const CpuKernel *k : batch.kernels)
     // The return address, and what aligning the frame for vectors may skip.
-    batch.stack_bytes.push_back(static_cast<uint32_t>(reports.frames[k->symbol] + 16 + k->record.vector_bytes + helpers));
+    batch.stack_bytes.push_back(
+        static_cast<uint32_t>(reports.frames[k->symbol] + 16 + k->record.vector_bytes + helpers));
 }
 
 void run_batches(std::vector<Batch> &batches, const CpuOptions &options) {

@@ -321,7 +321,8 @@ FunctionEmitter::V FunctionEmitter::compare(Opcode code, Type type, V a, V b) {
 FunctionEmitter::V FunctionEmitter::is_nan_or_inf(bool nan, Type type, V x) {
   if (is_16_bit_float(type.scalar)) {
     llvm::Type *t = type_of(type);
-    V magnitude = b_.CreateAnd(x, int_splat(t, 0x7fff)), infinity = int_splat(t, type.scalar == Scalar::kF16 ? 0x7c00 : 0x7f80);
+    V magnitude = b_.CreateAnd(x, int_splat(t, 0x7fff)),
+      infinity = int_splat(t, type.scalar == Scalar::kF16 ? 0x7c00 : 0x7f80);
     return nan ? b_.CreateICmpUGT(magnitude, infinity) : b_.CreateICmpEQ(magnitude, infinity);
   }
   if (nan)
@@ -362,7 +363,8 @@ FunctionEmitter::V FunctionEmitter::shuffle(const Op &op) {
                              : b_.CreateShuffleVector(both, lanes);
   }
   if (lanes.size() == 1) {
-    uint64_t n = llvm::cast<llvm::FixedVectorType>(a->getType())->getNumElements(), lane = static_cast<uint64_t>(lanes[0]);
+    uint64_t n = llvm::cast<llvm::FixedVectorType>(a->getType())->getNumElements(),
+             lane = static_cast<uint64_t>(lanes[0]);
     return b_.CreateExtractElement(lane < n ? a : b, lane < n ? lane : lane - n);
   }
   return b_.CreateShuffleVector(a, b, lanes);

@@ -142,13 +142,16 @@ FunctionEmitter::V FunctionEmitter::float_to_int(Type to, V x, bool is_unsigned)
     V r = b_.CreateIntrinsic(is_unsigned ? llvm::Intrinsic::fptoui_sat : llvm::Intrinsic::fptosi_sat, {via, ft}, {x});
     if (bits >= own)
       return r;
-    llvm::APInt high = is_unsigned ? llvm::APInt::getMaxValue(bits).zext(own) : llvm::APInt::getSignedMaxValue(bits).sext(own);
+    llvm::APInt high =
+        is_unsigned ? llvm::APInt::getMaxValue(bits).zext(own) : llvm::APInt::getSignedMaxValue(bits).sext(own);
     llvm::APInt low = llvm::APInt::getSignedMinValue(bits).sext(own);
     if (is_unsigned)
       r = b_.CreateBinaryIntrinsic(llvm::Intrinsic::umin, r, llvm::ConstantInt::get(via, high));
     else
-      r = b_.CreateBinaryIntrinsic(llvm::Intrinsic::smax, b_.CreateBinaryIntrinsic(llvm::Intrinsic::smin, r, llvm::ConstantInt::get(via, high)),
-                                   llvm::ConstantInt::get(via, low));
+      r = b_.CreateBinaryIntrinsic(
+          llvm::Intrinsic::smax,
+          b_.CreateBinaryIntrinsic(llvm::Intrinsic::smin, r, llvm::ConstantInt::get(via, high)),
+          llvm::ConstantInt::get(via, low));
     return b_.CreateTrunc(r, t);
   }
 

@@ -88,7 +88,8 @@ void FunctionEmitter::emit_prologue() {
     if (mem.base)
       continue; // an array; buffers come first
     // No alignment is claimed for the pointer: what accesses may rely on is theirs to say (Op::align).
-    mem.base = field(b_.getPtrTy(), offset, kernel_.memories[static_cast<size_t>(&mem - memories_.data())].name.c_str());
+    mem.base = field(b_.getPtrTy(), offset,
+                     kernel_.memories[static_cast<size_t>(&mem - memories_.data())].name.c_str());
     offset += 8;
   }
   // An array in scratch is addressed from its start.
@@ -331,7 +332,9 @@ void FunctionEmitter::emit_for(const Op &op) {
     hi = b_.CreateSExt(hi, b_.getInt64Ty());
     step = b_.CreateSExt(step, b_.getInt64Ty());
   }
-  auto number = [&](int64_t value) { return llvm::ConstantInt::get(lo->getType(), static_cast<uint64_t>(value), true); };
+  auto number = [&](int64_t value) {
+    return llvm::ConstantInt::get(lo->getType(), static_cast<uint64_t>(value), true);
+  };
   auto body = [&](V i, const VV &carried) {
     VV args{small ? b_.CreateTrunc(i, scalar_type(scalar)) : i};
     args.insert(args.end(), carried.begin(), carried.end());
@@ -347,7 +350,9 @@ void FunctionEmitter::emit_for(const Op &op) {
     int64_t first = lo_c->getSExtValue(), last = hi_c->getSExtValue(), by = step_c->getSExtValue();
     uint64_t span = first < last ? static_cast<uint64_t>(last) - static_cast<uint64_t>(first) : 0;
     uint64_t trips = span / static_cast<uint64_t>(by) + (span % static_cast<uint64_t>(by) != 0);
-    auto at = [&](uint64_t k) { return number(static_cast<int64_t>(static_cast<uint64_t>(first) + k * static_cast<uint64_t>(by))); };
+    auto at = [&](uint64_t k) {
+      return number(static_cast<int64_t>(static_cast<uint64_t>(first) + k * static_cast<uint64_t>(by)));
+    };
     uint64_t looped = 0; // trips that the loop below covers; the rest is emitted behind it
     if (unroll == 0 || trips <= unroll || trips <= 1)
       looped = 0;
@@ -355,13 +360,15 @@ void FunctionEmitter::emit_for(const Op &op) {
       looped = trips / unroll * unroll;
     if (looped > 0)
       // Not past hi, which could overflow: the last stride starts below it either way.
-      carried = counted_loop(lo, looped == trips ? hi : at(looped), number(by * static_cast<int64_t>(unroll)), narrow, carried,
-                             [&](V i, const VV &in) {
-                               VV out = in;
-                               for (uint64_t u = 0; u < unroll; u++)
-                                 out = body(u == 0 ? i : b_.CreateAdd(i, number(by * static_cast<int64_t>(u)), "", false, true), out);
-                               return out;
-                             });
+      carried = counted_loop(
+          lo, looped == trips ? hi : at(looped), number(by * static_cast<int64_t>(unroll)), narrow, carried,
+          [&](V i, const VV &in) {
+            VV out = in;
+            for (uint64_t u = 0; u < unroll; u++)
+              out = body(u == 0 ? i : b_.CreateAdd(i, number(by * static_cast<int64_t>(u)), "", false, true),
+                         out);
+            return out;
+          });
     for (uint64_t k = looped; k < trips; k++)
       carried = body(at(k), carried);
     results = carried;

@@ -1,10 +1,10 @@
-// FunctionEmitter: one kernel of class simd as one LLVM function with the convention of schemas/cpu_abi.h. Internal to
-// aotc/emit/llvm; the public side is cpu_emitter.h.
+// FunctionEmitter: one kernel of class simd as one LLVM function with the convention of schemas/cpu_abi.h.
+// Internal to aotc/emit/llvm; the public side is cpu_emitter.h.
 //
-// Representation: bool is i1 (one byte in memory), f16 and bf16 are their bits as i16 (so no target's half-baked half
-// support is relied on; arithmetic goes through f32), index has record.index_bits, a vector type is LLVM's fixed vector.
-// Every buffer and array has an alias scope of its own, since bindings never overlap: what a noalias argument would
-// say, without a second function.
+// Representation: bool is i1 (one byte in memory), f16 and bf16 are their bits as i16 (so no target's
+// half-baked half support is relied on; arithmetic goes through f32), index has record.index_bits, a vector
+// type is LLVM's fixed vector. Every buffer and array has an alias scope of its own, since bindings never
+// overlap: what a noalias argument would say, without a second function.
 //
 //   function_emitter.cpp  prologue, loop over workgroups, control flow
 //   emit_arithmetic.cpp   arithmetic, comparisons, vectors

@@ -107,7 +107,9 @@ template <class ELFT> void finish_image(LinkedImage &image) {
     if (section.sh_type == llvm::ELF::SHT_DYNSYM) // entry 0 is always there
       for (const auto &symbol : expect(file.symbols(&section), error).drop_front())
         if (symbol.st_shndx == llvm::ELF::SHN_UNDEF)
-          error = "the image imports '" + expect(symbol.getName(expect(file.getStringTableForSymtab(section), error)), error).str() + "'";
+          error = "the image imports '" +
+                  expect(symbol.getName(expect(file.getStringTableForSymtab(section), error)), error).str() +
+                  "'";
     if (section.sh_type != llvm::ELF::SHT_SYMTAB)
       continue;
     llvm::StringRef names = expect(file.getStringTableForSymtab(section), error);
@@ -152,10 +154,27 @@ LinkedImage link_image(const std::vector<std::vector<uint8_t>> &objects) {
     return image;
   }
   std::string output = (folder.path() / "image").string();
-  std::vector<std::string> args = {
-      "ld.lld", "-shared", "-nostdlib", "-Bsymbolic", "--no-undefined", "--build-id=none", "--hash-style=sysv",
-      "--no-rosegment", "--threads=1", "--no-eh-frame-hdr", "-O1", "-znoexecstack", "-znorelro", "-zrodynamic",
-      "-zmax-page-size=4096", "-znoseparate-code", "--orphan-handling=place", "--error-limit=0", "-ztext", "-o", output};
+  std::vector<std::string> args = {"ld.lld",
+                                   "-shared",
+                                   "-nostdlib",
+                                   "-Bsymbolic",
+                                   "--no-undefined",
+                                   "--build-id=none",
+                                   "--hash-style=sysv",
+                                   "--no-rosegment",
+                                   "--threads=1",
+                                   "--no-eh-frame-hdr",
+                                   "-O1",
+                                   "-znoexecstack",
+                                   "-znorelro",
+                                   "-zrodynamic",
+                                   "-zmax-page-size=4096",
+                                   "-znoseparate-code",
+                                   "--orphan-handling=place",
+                                   "--error-limit=0",
+                                   "-ztext",
+                                   "-o",
+                                   output};
   for (size_t k = 0; k < objects.size(); k++) {
     fs::path path = folder.path() / (std::to_string(k) + ".o");
     if (!write_file(path, objects[k])) {

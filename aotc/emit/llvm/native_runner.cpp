@@ -147,7 +147,8 @@ bool runs_here(const CpuTarget &target, std::string *reason) {
   if (here.getArch() != there.getArch())
     why = "it is a " + here.getArchName().str() + " machine";
   else if (target.feature_mask & ~host->feature_mask)
-    why = "it lacks CPU features of the target (mask " + std::to_string(target.feature_mask & ~host->feature_mask) + ")";
+    why = "it lacks CPU features of the target (mask " +
+          std::to_string(target.feature_mask & ~host->feature_mask) + ")";
   if (!why.empty() && reason)
     *reason = "target '" + target.name + "' does not run on this machine: " + why;
   return why.empty();
