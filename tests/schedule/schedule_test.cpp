@@ -41,6 +41,13 @@ void check(Case c, uint64_t seed, const std::string &what) {
     }
   };
   compare_all(c, inputs);
+  { // a thread for each row
+    schedule::Scheduled s = schedule::schedule_naive(c.dispatch, TargetRecord::vulkan_baseline());
+    INFO("simt: " << s.description);
+    Buffers out = inputs;
+    CHECK(testing::interpret(c, s, out) == "");
+    CHECK(testing::compare(c, out, reference) == "");
+  }
   Case packed = c;
   Buffers packed_inputs = inputs;
   REQUIRE(prepack(packed, packed_inputs) == "");
