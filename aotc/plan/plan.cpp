@@ -158,6 +158,12 @@ class Planner {
 
   // Most bytes that a result of data-dependent size can take, over input dims alone.
   Expr capacity(const Expr &bytes) const {
+    // Axes and conditions have small ranges, and a size need not grow with them: the interval's bound holds for all.
+    bool small = true;
+    for (const Symbol &s : bytes.symbols())
+      small = small && s.kind() == SymbolKind::kHost && s.min() > -64 && s.max() < 64 && !trips_.count(s) && !bounds_.count(s);
+    if (small && bytes.upper() < (int64_t{1} << 31))
+      return bytes.upper();
     Expr e = bytes;
     for (int round = 0; round < 8 && host_dependent(e); ++round) {
       std::map<Symbol, Expr> values;
