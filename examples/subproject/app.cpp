@@ -1,4 +1,5 @@
-// Embeds Ingot: prepares the model once, then runs it from two threads that share the session.   app MODEL.ingot
+// Embeds Ingot: prepares the model once, then runs it from two threads that share the session.   app
+// MODEL.ingot
 #include <cstdio>
 #include <thread>
 

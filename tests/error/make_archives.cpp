@@ -1,5 +1,5 @@
-// Writes the hand-made archives of tests/archive into a folder, with a few more that no machine here can run, so that
-// command-line tests, the fuzzers' seeds and the docs' examples have archives without a compiler:
+// Writes the hand-made archives of tests/archive into a folder, with a few more that no machine here can run,
+// so that command-line tests, the fuzzers' seeds and the docs' examples have archives without a compiler:
 //   make_archives FOLDER
 #include <cstdio>
 #include <fstream>
@@ -11,7 +11,8 @@ namespace {
 using namespace hand_made;
 
 // y = x, f32[4], with a kernel that is never dispatched: what the machine must have is up to the caller.
-template <class Change> std::vector<uint8_t> unrunnable(Change change) {
+template <class Change>
+std::vector<uint8_t> unrunnable(Change change) {
   Builder b;
   b.kernel("empty", {}, 0);
   Function &f = b.function();
@@ -50,7 +51,8 @@ int main(int argc, char **argv) {
   save("reciprocal", reciprocal());
   save("foreign_arch", unrunnable([](Builder &b) { b.variant().arch = "pdp11"; }));
   save("foreign_target", unrunnable([](Builder &b) { b.variant().target = "abacus"; }));
-  save("foreign_features", unrunnable([](Builder &b) { b.variant().kernels[0].versions[0].feature_mask = uint64_t(1) << 40; }));
+  save("foreign_features",
+       unrunnable([](Builder &b) { b.variant().kernels[0].versions[0].feature_mask = uint64_t(1) << 40; }));
   save("future_features", unrunnable([](Builder &b) { b.model.required_features = uint64_t(1) << 50; }));
   // Two variants: the first runs nowhere, the second here.
   save("second_variant", unrunnable([](Builder &b) {

@@ -1,5 +1,5 @@
-// libFuzzer target: any bytes through everything that reads an archive. The custom mutator is structure-aware and
-// repairs the checksums, without which nearly every input would end at the first of them.
+// libFuzzer target: any bytes through everything that reads an archive. The custom mutator is structure-aware
+// and repairs the checksums, without which nearly every input would end at the first of them.
 #include <cstring>
 #include <fstream>
 #include <string>
@@ -34,15 +34,20 @@ extern "C" size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t max
   fuzz::Bytes bytes(data, data + size);
   if (size < 128) return LLVMFuzzerMutate(data, size, max_size);
   switch (random.below(8)) {
-  case 0: {
-    bytes.resize(max_size);
-    bytes.resize(LLVMFuzzerMutate(bytes.data(), size, max_size));
-    fuzz::repair(bytes);
-    break;
-  }
-  case 1: bytes = fuzz::scrambled(bytes, random); break;
-  case 2: bytes = fuzz::recoded(bytes, random); break;
-  default: bytes = fuzz::reshaped(bytes, random);
+    case 0: {
+      bytes.resize(max_size);
+      bytes.resize(LLVMFuzzerMutate(bytes.data(), size, max_size));
+      fuzz::repair(bytes);
+      break;
+    }
+    case 1:
+      bytes = fuzz::scrambled(bytes, random);
+      break;
+    case 2:
+      bytes = fuzz::recoded(bytes, random);
+      break;
+    default:
+      bytes = fuzz::reshaped(bytes, random);
   }
   if (bytes.size() > max_size) bytes.resize(max_size);
   std::memcpy(data, bytes.data(), bytes.size());

@@ -26,7 +26,8 @@ struct LimitedAllocator {
     if (size == 0) die("allocator", "zero bytes asked for");
     if (size > kMemoryLimit || a.held > kMemoryLimit - size) return nullptr;
     void *memory = nullptr; // exact bytes, so that AddressSanitizer sees the first one past the end
-    if (posix_memalign(&memory, alignment < sizeof(void *) ? sizeof(void *) : alignment, size) != 0) return nullptr;
+    if (posix_memalign(&memory, alignment < sizeof(void *) ? sizeof(void *) : alignment, size) != 0)
+      return nullptr;
     std::memset(memory, 0xa5, size);
     a.held += size;
     return memory;
@@ -58,12 +59,14 @@ void read_text(const char *text) {
 
 void introspect_function(const ingot_archive_t *archive, uint32_t v, uint32_t f) {
   ingot_function_info_t info;
-  if (ingot_archive_function(archive, v, f, &info) != INGOT_OK) die("introspection", "a function that is not there");
+  if (ingot_archive_function(archive, v, f, &info) != INGOT_OK)
+    die("introspection", "a function that is not there");
   read_text(info.name);
   std::vector<int64_t> low, high;
   for (uint32_t s = 0; s < info.symbol_count; ++s) {
     ingot_symbol_info_t symbol;
-    if (ingot_archive_symbol(archive, v, f, s, &symbol) != INGOT_OK) die("introspection", "a symbol that is not there");
+    if (ingot_archive_symbol(archive, v, f, s, &symbol) != INGOT_OK)
+      die("introspection", "a symbol that is not there");
     read_text(symbol.name);
     low.push_back(symbol.min);
     high.push_back(symbol.max);
@@ -75,23 +78,28 @@ void introspect_function(const ingot_archive_t *archive, uint32_t v, uint32_t f)
     int64_t value;
     ingot_error_t error;
     for (const auto &symbols : {low, high})
-      check_error(ingot_archive_evaluate(archive, v, f, e, symbols.data(), info.symbol_count, &value, &error), error, "evaluate");
+      check_error(ingot_archive_evaluate(archive, v, f, e, symbols.data(), info.symbol_count, &value, &error),
+                  error, "evaluate");
   }
-  for (uint32_t a = 0; a < info.arena_count; ++a) ingot_archive_expr_text(archive, v, f, ingot_archive_arena(archive, v, f, a), text, sizeof text);
+  for (uint32_t a = 0; a < info.arena_count; ++a)
+    ingot_archive_expr_text(archive, v, f, ingot_archive_arena(archive, v, f, a), text, sizeof text);
   for (uint32_t s = 0; s < info.slot_count; ++s) {
     ingot_slot_info_t slot;
-    if (ingot_archive_slot(archive, v, f, s, &slot) != INGOT_OK) die("introspection", "a slot that is not there");
+    if (ingot_archive_slot(archive, v, f, s, &slot) != INGOT_OK)
+      die("introspection", "a slot that is not there");
     read_text(slot.name);
     read_text(slot.kind);
     ingot_archive_expr_text(archive, v, f, slot.offset, text, sizeof text);
   }
   for (uint32_t s = 0; s < info.site_count; ++s) {
     ingot_site_info_t site;
-    if (ingot_archive_site(archive, v, f, s, &site) != INGOT_OK) die("introspection", "a site that is not there");
+    if (ingot_archive_site(archive, v, f, s, &site) != INGOT_OK)
+      die("introspection", "a site that is not there");
     for (uint32_t n = 0; n < site.node_count; ++n) read_text(ingot_archive_site_node(archive, v, f, s, n));
   }
   uint32_t cursor = 0, depth = 0;
-  for (int n = 0; n < 64 && ingot_archive_command_text(archive, v, f, &cursor, &depth, text, sizeof text); ++n) {
+  for (int n = 0; n < 64 && ingot_archive_command_text(archive, v, f, &cursor, &depth, text, sizeof text);
+       ++n) {
     read_text(text);
     if (depth > 64) die("introspection", "nested deeper than may be");
   }
@@ -105,23 +113,27 @@ void introspect(const ingot_archive_t *archive) {
   read_text(info.source_name);
   for (uint32_t s = 0; s < info.segment_count; ++s) {
     ingot_segment_info_t segment;
-    if (ingot_archive_segment(archive, s, &segment) != INGOT_OK) die("introspection", "a segment that is not there");
+    if (ingot_archive_segment(archive, s, &segment) != INGOT_OK)
+      die("introspection", "a segment that is not there");
     read_text(segment.name);
     const uint8_t *bytes = static_cast<const uint8_t *>(segment.data);
     if (segment.size) g_sink = g_sink + bytes[0] + bytes[segment.size - 1];
   }
   for (uint32_t v = 0; v < info.variant_count; ++v) {
     ingot_variant_info_t variant;
-    if (ingot_archive_variant(archive, v, &variant) != INGOT_OK) die("introspection", "a variant that is not there");
+    if (ingot_archive_variant(archive, v, &variant) != INGOT_OK)
+      die("introspection", "a variant that is not there");
     read_text(variant.target);
     read_text(variant.arch);
     for (uint32_t k = 0; k < variant.kernel_count; ++k) {
       ingot_kernel_info_t kernel;
-      if (ingot_archive_kernel(archive, v, k, &kernel) != INGOT_OK) die("introspection", "a kernel that is not there");
+      if (ingot_archive_kernel(archive, v, k, &kernel) != INGOT_OK)
+        die("introspection", "a kernel that is not there");
       read_text(kernel.name);
       for (uint32_t n = 0; n < kernel.version_count; ++n) {
         ingot_version_info_t version;
-        if (ingot_archive_kernel_version(archive, v, k, n, &version) != INGOT_OK) die("introspection", "a version that is not there");
+        if (ingot_archive_kernel_version(archive, v, k, n, &version) != INGOT_OK)
+          die("introspection", "a version that is not there");
         read_text(version.entry);
         read_text(version.schedule);
         read_text(version.format);
@@ -140,8 +152,10 @@ struct Exact {
   size_t size;
 };
 
-// Runs one function on inputs whose symbols are at their smallest (or largest) values. True where the run succeeded.
-bool run_function(const ingot_archive_t *archive, ingot_session_t *session, ingot_context_t *context, uint32_t f, bool largest) {
+// Runs one function on inputs whose symbols are at their smallest (or largest) values. True where the run
+// succeeded.
+bool run_function(const ingot_archive_t *archive, ingot_session_t *session, ingot_context_t *context,
+                  uint32_t f, bool largest) {
   const uint32_t v = ingot_session_variant(session);
   ingot_function_info_t info;
   if (ingot_archive_function(archive, 0, f, &info) != INGOT_OK) die("run", "a function that is not there");
@@ -168,20 +182,26 @@ bool run_function(const ingot_archive_t *archive, ingot_session_t *session, ingo
     tensor.rank = signature.rank;
     uint64_t bits = ingot_element_type_bits(signature.type);
     for (uint32_t d = 0; d < signature.rank; ++d) {
-      if (ingot_archive_evaluate(archive, 0, f, signature.dims[d], symbols.data(), info.symbol_count, &tensor.dims[d], nullptr) != INGOT_OK)
+      if (ingot_archive_evaluate(archive, 0, f, signature.dims[d], symbols.data(), info.symbol_count,
+                                 &tensor.dims[d], nullptr) != INGOT_OK)
         tensor.dims[d] = 1;
-      if (tensor.dims[d] < 0 || __builtin_mul_overflow(bits, uint64_t(tensor.dims[d]), &bits) || bits > 8u << 22) bits = 8;
+      if (tensor.dims[d] < 0 || __builtin_mul_overflow(bits, uint64_t(tensor.dims[d]), &bits) ||
+          bits > 8u << 22)
+        bits = 8;
     }
     memory.push_back(new Exact((bits + 7) / 8));
-    const size_t step = ingot_element_type_bits(signature.type) >= 8 ? ingot_element_type_bits(signature.type) / 8 : 1;
-    for (size_t b = 0; b < memory.back()->size; ++b) memory.back()->data[b] = b % step == 0 ? uint8_t(3 + i) : 0; // small integers
+    const size_t step =
+        ingot_element_type_bits(signature.type) >= 8 ? ingot_element_type_bits(signature.type) / 8 : 1;
+    for (size_t b = 0; b < memory.back()->size; ++b)
+      memory.back()->data[b] = b % step == 0 ? uint8_t(3 + i) : 0; // small integers
     tensor.data = memory.back()->data;
     tensor.size = memory.back()->size;
     inputs.push_back(tensor);
   }
   (void)v;
   ingot_error_t error;
-  ingot_code_t code = ingot_session_infer(session, f, inputs.data(), inputs.size(), outputs.data(), outputs.size(), &error);
+  ingot_code_t code =
+      ingot_session_infer(session, f, inputs.data(), inputs.size(), outputs.data(), outputs.size(), &error);
   check_error(code, error, "infer");
   if (code != INGOT_OK) return false;
   for (ingot_tensor_t &output : outputs) {
@@ -193,7 +213,8 @@ bool run_function(const ingot_archive_t *archive, ingot_session_t *session, ingo
   ingot_run_options_t options{};
   options.struct_size = sizeof options;
   options.timeout_ns = 20'000'000;
-  code = ingot_context_run(context, f, inputs.data(), inputs.size(), outputs.data(), outputs.size(), &options, &error);
+  code = ingot_context_run(context, f, inputs.data(), inputs.size(), outputs.data(), outputs.size(), &options,
+                           &error);
   check_error(code, error, "run");
   return code == INGOT_OK;
 }
@@ -268,7 +289,8 @@ Report exercise(const uint8_t *data, size_t size) {
     run_on(instance, archive, "local-sync", !has_native_code(archive), &report);
     run_on(instance, archive, "null", true, &report);
   } else {
-    if (code != INGOT_CORRUPT && code != INGOT_INCOMPATIBLE && code != INGOT_OUT_OF_MEMORY) die("open archive", ingot_code_name(code));
+    if (code != INGOT_CORRUPT && code != INGOT_INCOMPATIBLE && code != INGOT_OUT_OF_MEMORY)
+      die("open archive", ingot_code_name(code));
     std::snprintf(report.message, sizeof report.message, "%s", error.message);
   }
   ingot_archive_release(archive);

@@ -37,7 +37,7 @@ struct Number {
 };
 
 class Numbers {
-public:
+ public:
   explicit Numbers(Bytes &archive) {
     Header header;
     const schema::Archive *root = metadata(archive, &header);
@@ -56,26 +56,33 @@ public:
   }
   std::vector<Number> list;
 
-private:
-  template <class T, class F> static void each(const flatbuffers::Vector<flatbuffers::Offset<T>> *v, F f) {
+ private:
+  template <class T, class F>
+  static void each(const flatbuffers::Vector<flatbuffers::Offset<T>> *v, F f) {
     if (v)
       for (const T *item : *v) f(item);
   }
-  void add(const void *at, uint32_t bytes) { list.push_back({const_cast<uint8_t *>(static_cast<const uint8_t *>(at)), bytes}); }
-  template <class T> void elements(const flatbuffers::Vector<T> *v) {
+  void add(const void *at, uint32_t bytes) {
+    list.push_back({const_cast<uint8_t *>(static_cast<const uint8_t *>(at)), bytes});
+  }
+  template <class T>
+  void elements(const flatbuffers::Vector<T> *v) {
     if (v)
       for (uint32_t i = 0; i < v->size(); ++i) add(v->Data() + i * sizeof(T), sizeof(T));
   }
-  // Every inline field of a table: scalars, and offsets too (a changed offset is caught by the structure's verifier, or
-  // not at all where it happens to be well-formed).
-  template <class T> void all_fields(const T *item) {
+  // Every inline field of a table: scalars, and offsets too (a changed offset is caught by the structure's
+  // verifier, or not at all where it happens to be well-formed).
+  template <class T>
+  void all_fields(const T *item) {
     const uint8_t *table = reinterpret_cast<const uint8_t *>(item);
     const uint8_t *vtable = table - flatbuffers::ReadScalar<flatbuffers::soffset_t>(table);
-    const uint16_t size = flatbuffers::ReadScalar<uint16_t>(vtable), end = flatbuffers::ReadScalar<uint16_t>(vtable + 2);
+    const uint16_t size = flatbuffers::ReadScalar<uint16_t>(vtable),
+                   end = flatbuffers::ReadScalar<uint16_t>(vtable + 2);
     for (uint16_t slot = 4; slot < size; slot = uint16_t(slot + 2)) {
       const uint16_t offset = flatbuffers::ReadScalar<uint16_t>(vtable + slot);
       if (offset == 0) continue;
-      uint16_t next = end; // the width of a field is the distance to the next one, as far as a power of two goes
+      uint16_t next =
+          end; // the width of a field is the distance to the next one, as far as a power of two goes
       for (uint16_t other = 4; other < size; other = uint16_t(other + 2)) {
         const uint16_t o = flatbuffers::ReadScalar<uint16_t>(vtable + other);
         if (o > offset && o < next) next = o;
@@ -116,21 +123,29 @@ void set(const Number &n, uint64_t value) { std::memcpy(n.at, &value, n.bytes); 
 uint64_t hurtful(const Number &n, const Numbers &numbers, Random &random) {
   const uint64_t old = get(n);
   switch (random.below(9)) {
-  case 0: return 0;
-  case 1: return ~uint64_t(0);
-  case 2: return uint64_t(1) << (n.bytes * 8 - 1);     // the most negative
-  case 3: return (uint64_t(1) << (n.bytes * 8 - 1)) - 1; // the largest
-  case 4: return old + 1;
-  case 5: return old - 1;
-  case 6: return old ^ uint64_t(1) << random.below(n.bytes * 8);
-  case 7: return random.below(40);
-  default: {
-    for (int tries = 0; tries < 8; ++tries) {
-      const Number &other = numbers.list[random.below(numbers.list.size())];
-      if (other.bytes == n.bytes) return get(other);
+    case 0:
+      return 0;
+    case 1:
+      return ~uint64_t(0);
+    case 2:
+      return uint64_t(1) << (n.bytes * 8 - 1); // the most negative
+    case 3:
+      return (uint64_t(1) << (n.bytes * 8 - 1)) - 1; // the largest
+    case 4:
+      return old + 1;
+    case 5:
+      return old - 1;
+    case 6:
+      return old ^ uint64_t(1) << random.below(n.bytes * 8);
+    case 7:
+      return random.below(40);
+    default: {
+      for (int tries = 0; tries < 8; ++tries) {
+        const Number &other = numbers.list[random.below(numbers.list.size())];
+        if (other.bytes == n.bytes) return get(other);
+      }
+      return random.next();
     }
-    return random.next();
-  }
   }
 }
 
@@ -143,7 +158,9 @@ uint64_t Random::next() {
   return z ^ z >> 31;
 }
 
-Bytes truncated(const Bytes &seed, Random &random) { return Bytes(seed.begin(), seed.begin() + long(random.below(seed.size()))); }
+Bytes truncated(const Bytes &seed, Random &random) {
+  return Bytes(seed.begin(), seed.begin() + long(random.below(seed.size())));
+}
 
 Bytes bit_flipped(const Bytes &seed, Random &random) {
   Bytes out = seed;
@@ -171,9 +188,10 @@ void repair(Bytes &archive) {
     if (const schema::Archive *root = metadata(archive, &same); root && root->segments())
       for (const schema::Segment *s : *root->segments()) {
         const uint64_t at = header.data_offset + s->offset(), size = s->size();
-        const uint8_t *field = reinterpret_cast<const flatbuffers::Table *>(s)->GetAddressOf(schema::Segment::VT_XXH3);
-        if (!field || s->offset() > archive.size() || header.data_offset > archive.size() || at > archive.size() ||
-            size > archive.size() - at)
+        const uint8_t *field =
+            reinterpret_cast<const flatbuffers::Table *>(s)->GetAddressOf(schema::Segment::VT_XXH3);
+        if (!field || s->offset() > archive.size() || header.data_offset > archive.size() ||
+            at > archive.size() || size > archive.size() - at)
           continue;
         hashes.emplace_back(const_cast<uint8_t *>(field), XXH3_64bits(archive.data() + at, size));
       }
@@ -194,18 +212,23 @@ Bytes scrambled(const Bytes &seed, Random &random) {
     const uint64_t begin = meta ? kHeaderSize : 8, length = meta ? header.metadata_size : out.size() - 8;
     const uint64_t at = begin + random.below(length);
     switch (random.below(4)) {
-    case 0: out[at] ^= uint8_t(1u << random.below(8)); break;
-    case 1: out[at] = uint8_t(random.next()); break;
-    case 2: {
-      static constexpr uint32_t kWords[] = {0, 1, 0x7fffffff, 0x80000000, 0xffffffff, 0xfffffffe, 64, 4096};
-      const uint64_t aligned = at & ~uint64_t(3);
-      if (aligned + 4 <= out.size()) std::memcpy(out.data() + aligned, &kWords[random.below(8)], 4);
-      break;
-    }
-    default: {
-      const uint64_t bytes = 1 + random.below(32), from = begin + random.below(length);
-      if (at + bytes <= out.size() && from + bytes <= out.size()) std::memmove(out.data() + at, out.data() + from, bytes);
-    }
+      case 0:
+        out[at] ^= uint8_t(1u << random.below(8));
+        break;
+      case 1:
+        out[at] = uint8_t(random.next());
+        break;
+      case 2: {
+        static constexpr uint32_t kWords[] = {0, 1, 0x7fffffff, 0x80000000, 0xffffffff, 0xfffffffe, 64, 4096};
+        const uint64_t aligned = at & ~uint64_t(3);
+        if (aligned + 4 <= out.size()) std::memcpy(out.data() + aligned, &kWords[random.below(8)], 4);
+        break;
+      }
+      default: {
+        const uint64_t bytes = 1 + random.below(32), from = begin + random.below(length);
+        if (at + bytes <= out.size() && from + bytes <= out.size())
+          std::memmove(out.data() + at, out.data() + from, bytes);
+      }
     }
   }
   if (random.below(16) == 0) out.resize(out.size() - random.below(out.size() / 4));
@@ -231,8 +254,10 @@ Bytes recoded(const Bytes &seed, Random &random) {
   const schema::Archive *root = metadata(out, &header);
   if (!root || !root->segments() || root->segments()->size() == 0) return scrambled(seed, random);
   const schema::Segment *s = root->segments()->Get(uint32_t(random.below(root->segments()->size())));
-  const uint64_t begin = header.data_offset + s->offset(), length = s->size(); // once: bytes of the table may change
-  if (header.data_offset > out.size() || s->offset() > out.size() || begin >= out.size() || length == 0 || length > out.size() - begin)
+  const uint64_t begin = header.data_offset + s->offset(),
+                 length = s->size(); // once: bytes of the table may change
+  if (header.data_offset > out.size() || s->offset() > out.size() || begin >= out.size() || length == 0 ||
+      length > out.size() - begin)
     return scrambled(seed, random);
   for (uint64_t n = 1 + random.below(6); n > 0; --n) {
     // The ELF header and program headers stand first; that is what the loader reads.

@@ -1,5 +1,5 @@
-// Mutations of archives: blind ones on bytes, and structure-aware ones that change a number of the metadata and then
-// repair every checksum, so that the damage reaches the verifier and the executor.
+// Mutations of archives: blind ones on bytes, and structure-aware ones that change a number of the metadata and
+// then repair every checksum, so that the damage reaches the verifier and the executor.
 #pragma once
 
 #include <cstdint>
@@ -11,12 +11,12 @@ using Bytes = std::vector<uint8_t>;
 
 // splitmix64: the same sequence everywhere.
 class Random {
-public:
+ public:
   explicit Random(uint64_t seed) : state_(seed) {}
   uint64_t next();
   uint64_t below(uint64_t n) { return n ? next() % n : 0; }
 
-private:
+ private:
   uint64_t state_;
 };
 
@@ -28,8 +28,8 @@ Bytes random_bytes(Random &random);
 // Bit flips, overwritten words, moved blocks in metadata or segments; checksums repaired.
 Bytes scrambled(const Bytes &seed, Random &random);
 
-// One to four numbers of the program (command words, expressions, slots, dims, kernels, segments, ...) set to values
-// that hurt; checksums repaired.
+// One to four numbers of the program (command words, expressions, slots, dims, kernels, segments, ...) set to
+// values that hurt; checksums repaired.
 Bytes reshaped(const Bytes &seed, Random &random);
 
 // Bytes of a code segment changed; checksums repaired.

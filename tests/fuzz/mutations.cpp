@@ -1,5 +1,6 @@
-// Seeded mutations of archives against everything that reads them, built with the address and undefined-behaviour
-// sanitizers. Prints a result line per kind of mutation; a crash ends it, with the number of the mutant on stderr.
+// Seeded mutations of archives against everything that reads them, built with the address and
+// undefined-behaviour sanitizers. Prints a result line per kind of mutation; a crash ends it, with the number
+// of the mutant on stderr.
 //   mutations [--count=N] [--seed=N] [--only=KIND:SEED:NUMBER] [ARCHIVE.ingot...]
 #include <chrono>
 #include <csignal>
@@ -41,7 +42,9 @@ void result(const char *name, bool ok, const std::string &text) {
 
 std::string describe(const Tally &t) {
   char text[256];
-  std::snprintf(text, sizeof text, "%ld archives: %ld refused, %ld loaded only, %ld run (%ld runs succeeded, %ld failed cleanly), slowest %.0f ms",
+  std::snprintf(text, sizeof text,
+                "%ld archives: %ld refused, %ld loaded only, %ld run (%ld runs succeeded, %ld failed cleanly), "
+                "slowest %.0f ms",
                 t.total, t.refused, t.loaded, t.ran, t.runs_ok, t.runs_failed, t.slowest * 1e3);
   return text;
 }
@@ -68,10 +71,14 @@ int main(int argc, char **argv) {
   std::string only;
   std::vector<Seed> seeds = hand_made_seeds();
   for (int i = 1; i < argc; ++i) {
-    if (std::strncmp(argv[i], "--count=", 8) == 0) count = std::atol(argv[i] + 8);
-    else if (std::strncmp(argv[i], "--seed=", 7) == 0) base = std::strtoull(argv[i] + 7, nullptr, 10);
-    else if (std::strncmp(argv[i], "--only=", 7) == 0) only = argv[i] + 7;
-    else seeds.push_back(file_seed(argv[i]));
+    if (std::strncmp(argv[i], "--count=", 8) == 0)
+      count = std::atol(argv[i] + 8);
+    else if (std::strncmp(argv[i], "--seed=", 7) == 0)
+      base = std::strtoull(argv[i] + 7, nullptr, 10);
+    else if (std::strncmp(argv[i], "--only=", 7) == 0)
+      only = argv[i] + 7;
+    else
+      seeds.push_back(file_seed(argv[i]));
   }
   __sanitizer_set_death_callback(on_death);
   std::signal(SIGABRT, [](int) { on_death(); });
@@ -80,10 +87,14 @@ int main(int argc, char **argv) {
   for (const Seed &seed : seeds) {
     std::snprintf(g_current, sizeof g_current, "\nfuzz: in the seed %s\n", seed.name.c_str());
     const Report report = observe(seed.bytes, &whole);
-    if (std::getenv("FUZZ_VERBOSE")) std::printf("# %s: outcome %d, %d ok, %d failed\n", seed.name.c_str(), int(report.outcome), report.runs_ok, report.runs_failed);
+    if (std::getenv("FUZZ_VERBOSE"))
+      std::printf("# %s: outcome %d, %d ok, %d failed\n", seed.name.c_str(), int(report.outcome),
+                  report.runs_ok, report.runs_failed);
     // Programs with kernels may fail on the null driver, where nobody computes the scalars that they decide by.
-    if (report.outcome != Outcome::ran || !report.hashes_ok || (seed.name.compare(0, 6, "plain_") == 0 && report.runs_failed != 0))
-      result(("seed-" + seed.name).c_str(), false, report.message[0] ? report.message : "the seed itself does not run");
+    if (report.outcome != Outcome::ran || !report.hashes_ok ||
+        (seed.name.compare(0, 6, "plain_") == 0 && report.runs_failed != 0))
+      result(("seed-" + seed.name).c_str(), false,
+             report.message[0] ? report.message : "the seed itself does not run");
   }
   result("seeds", whole.ran == long(seeds.size()), describe(whole));
 
@@ -95,9 +106,10 @@ int main(int argc, char **argv) {
     bool must_run;    // some must get as far as running, or the mutations are too coarse to show anything
   };
   static constexpr auto kRandom = [](const Bytes &, Random &random) { return random_bytes(random); };
-  const Kind kinds[] = {{"truncated", truncated, 10, true, false},   {"bit-flipped", bit_flipped, 15, true, false},
-                        {"random-bytes", kRandom, 5, true, false},   {"scrambled-repaired", scrambled, 20, false, true},
-                        {"reshaped-repaired", reshaped, 40, false, true}, {"recoded-repaired", recoded, 10, false, true}};
+  const Kind kinds[] = {
+      {"truncated", truncated, 10, true, false},        {"bit-flipped", bit_flipped, 15, true, false},
+      {"random-bytes", kRandom, 5, true, false},        {"scrambled-repaired", scrambled, 20, false, true},
+      {"reshaped-repaired", reshaped, 40, false, true}, {"recoded-repaired", recoded, 10, false, true}};
   for (const Kind &kind : kinds) {
     Tally tally;
     long accepted_damage = 0;
@@ -107,7 +119,8 @@ int main(int argc, char **argv) {
       for (long n = 0; n < mutants; ++n) {
         char name[200];
         std::snprintf(name, sizeof name, "%s:%s:%ld", kind.name, seed.name.c_str(), n);
-        std::snprintf(g_current, sizeof g_current, "\nfuzz: in mutant --seed=%llu --only=%s\n", (unsigned long long)base, name);
+        std::snprintf(g_current, sizeof g_current, "\nfuzz: in mutant --seed=%llu --only=%s\n",
+                      (unsigned long long)base, name);
         if (!only.empty() && only != name) continue;
         uint64_t own = base;
         for (const char *c = name; *c; ++c) own = own * 1099511628211u + uint8_t(*c);
@@ -115,14 +128,19 @@ int main(int argc, char **argv) {
         const Bytes mutant = kind.mutate(seed.bytes, random);
         const Report report = observe(mutant, &tally);
         if (!only.empty()) std::printf("# outcome %d: %s\n", int(report.outcome), report.message);
-        if (kind.must_refuse && report.outcome != Outcome::refused && report.hashes_ok && mutant != seed.bytes) {
+        if (kind.must_refuse && report.outcome != Outcome::refused && report.hashes_ok &&
+            mutant != seed.bytes) {
           if (accepted_damage++ == 0) first = name;
         }
       }
     if (!only.empty() && tally.total == 0) continue;
-    if (accepted_damage) result(kind.name, false, std::to_string(accepted_damage) + " damaged archives were accepted, first " + first);
-    else if (kind.must_run && only.empty() && (tally.ran == 0 || tally.refused == 0)) result(kind.name, false, "shows nothing: " + describe(tally));
-    else result(kind.name, tally.slowest < 5, describe(tally));
+    if (accepted_damage)
+      result(kind.name, false,
+             std::to_string(accepted_damage) + " damaged archives were accepted, first " + first);
+    else if (kind.must_run && only.empty() && (tally.ran == 0 || tally.refused == 0))
+      result(kind.name, false, "shows nothing: " + describe(tally));
+    else
+      result(kind.name, tally.slowest < 5, describe(tally));
   }
   return failures ? 1 : 0;
 }

@@ -25,10 +25,12 @@ Bytes plain_program() {
   v.target = "llvm-cpu";
   v.arch = "x86_64";
   Function f;
-  f.symbols = {{"B", 1, 64, ingot::program::SymbolKind::input}, {"W", 0, 4096, ingot::program::SymbolKind::input}};
+  f.symbols = {{"B", 1, 64, ingot::program::SymbolKind::input},
+               {"W", 0, 4096, ingot::program::SymbolKind::input}};
   ExprBuilder e(f);
   const uint32_t b = e.symbol(0), w = e.symbol(1), zero = e.constant(0), four = e.constant(4);
-  const uint32_t bytes = e.mul(e.mul(b, w), four), constant = e.constant(128), row = e.mul(w, four), splat = e.constant(64);
+  const uint32_t bytes = e.mul(e.mul(b, w), four), constant = e.constant(128), row = e.mul(w, four),
+                 splat = e.constant(64);
   const uint32_t arena = e.add(e.align_up(bytes, 64), e.constant(256));
   f.arenas = {arena};
   f.inputs.push_back({"x", INGOT_ELEMENT_TYPE_F32, {b, w}, {"batch", "width"}, kNone});
@@ -66,15 +68,18 @@ Bytes plain_control() {
   v.target = "llvm-cpu";
   v.arch = "x86_64";
   Function f;
-  f.symbols = {{"n", -5, 1000, ingot::program::SymbolKind::host}, {"i", 0, 1000, ingot::program::SymbolKind::host},
+  f.symbols = {{"n", -5, 1000, ingot::program::SymbolKind::host},
+               {"i", 0, 1000, ingot::program::SymbolKind::host},
                {"go", 0, 100, ingot::program::SymbolKind::host}};
   ExprBuilder e(f);
-  const uint32_t n = e.symbol(0), i = e.symbol(1), zero = e.constant(0), eight = e.constant(8), one = e.constant(1);
+  const uint32_t n = e.symbol(0), i = e.symbol(1), zero = e.constant(0), eight = e.constant(8),
+                 one = e.constant(1);
   f.arenas = {e.constant(64)};
   f.inputs.push_back({"x", INGOT_ELEMENT_TYPE_I64, {}, {}, kNone});
   f.outputs.push_back({"y", INGOT_ELEMENT_TYPE_I64, {}, {}, kNone});
   f.outputs.push_back({"found", INGOT_ELEMENT_TYPE_I64, {n}, {}, e.constant(8000)}); // its size depends on data
-  const uint32_t in = input_slot(f, 0, eight), y = output_slot(f, 0, eight), found = output_slot(f, 1, e.mul(n, eight));
+  const uint32_t in = input_slot(f, 0, eight), y = output_slot(f, 0, eight),
+                 found = output_slot(f, 1, e.mul(n, eight));
   const uint32_t t = transient_slot(f, 0, zero, eight);
   f.messages = {"x must not be negative"};
   CommandBuilder words(f.commands);
@@ -98,7 +103,8 @@ Bytes plain_control() {
   words.copy(y, zero, t, zero, eight);
   words.fill(found, zero, e.mul(n, eight), 9, 8);
   f.subroutines.resize(1);
-  CommandBuilder(f.subroutines[0]).fill(t, zero, e.select(e.binary(ExprOp::lt, i, one), eight, e.constant(4)), 3, 4);
+  CommandBuilder(f.subroutines[0])
+      .fill(t, zero, e.select(e.binary(ExprOp::lt, i, one), eight, e.constant(4)), 3, 4);
   v.functions.push_back(f);
   f.name = "again";
   v.functions.push_back(f);
@@ -109,16 +115,23 @@ Bytes plain_control() {
 } // namespace
 
 std::vector<Seed> hand_made_seeds() {
-  return {{"plain_program", plain_program()}, {"plain_control", plain_control()}, {"add_scale", add_scale(8)},
-          {"free_add", free_add()},           {"nonzero", nonzero()},             {"control_flow", control_flow()},
-          {"gather", gather()},               {"versions", versions(1, 2)},       {"counter", counter()},
+  return {{"plain_program", plain_program()},
+          {"plain_control", plain_control()},
+          {"add_scale", add_scale(8)},
+          {"free_add", free_add()},
+          {"nonzero", nonzero()},
+          {"control_flow", control_flow()},
+          {"gather", gather()},
+          {"versions", versions(1, 2)},
+          {"counter", counter()},
           {"reciprocal", reciprocal()}};
 }
 
 Seed file_seed(const std::string &path) {
   std::ifstream file(path, std::ios::binary);
   if (!file) throw std::runtime_error(path + " cannot be opened");
-  return {path.substr(path.rfind('/') + 1), {std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()}};
+  return {path.substr(path.rfind('/') + 1),
+          {std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()}};
 }
 
 } // namespace fuzz

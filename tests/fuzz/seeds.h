@@ -1,4 +1,5 @@
-// Archives that mutations start from: hand-made ones with and without native code, and files named by the caller.
+// Archives that mutations start from: hand-made ones with and without native code, and files named by the
+// caller.
 #pragma once
 
 #include <string>

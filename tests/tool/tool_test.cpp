@@ -23,7 +23,8 @@ std::vector<ElementType> all_types() {
 }
 
 // What a call complains of; "" where it does not.
-template <class F> std::string complaint(F f) {
+template <class F>
+std::string complaint(F f) {
   try {
     f();
     return "";
@@ -74,7 +75,8 @@ TEST_CASE("every code of a small float survives decoding and encoding") {
       const double value = element(t, 1);
       if (std::isnan(value)) continue; // NaN has many codes
       REQUIRE(set_element(t, 1, value));
-      if (element_bits(t, 1) != code) FAIL(ingot_element_type_name(type) << " code " << code << " became " << element_bits(t, 1));
+      if (element_bits(t, 1) != code)
+        FAIL(ingot_element_type_name(type) << " code " << code << " became " << element_bits(t, 1));
     }
   }
 }
@@ -117,7 +119,8 @@ TEST_CASE("types print and parse back") {
       CHECK(parsed == TensorType{type, dims});
     }
   TensorType parsed;
-  for (const char *bad : {"", "x", "2x", "2xf31", "f32x2", "-1xf32", "2 x3xf32", "99999999999999999999xf32", "2x3", "2x?xf32"})
+  for (const char *bad :
+       {"", "x", "2x", "2xf31", "f32x2", "-1xf32", "2 x3xf32", "99999999999999999999xf32", "2x3", "2x?xf32"})
     CHECK_FALSE(parse_type(bad, &parsed));
 }
 
@@ -154,20 +157,25 @@ TEST_CASE("hostile .npy files are refused or read, never more") {
     }
     const std::vector<uint8_t> exact(bad.begin(), bad.end());
     const std::string why = complaint([&] {
-      const HostTensor out = to_tensor(parse_npy(exact.data(), exact.size(), "x.npy"), INGOT_ELEMENT_TYPE_F32, "x.npy");
+      const HostTensor out =
+          to_tensor(parse_npy(exact.data(), exact.size(), "x.npy"), INGOT_ELEMENT_TYPE_F32, "x.npy");
       if (byte_size(out.type) > out.bytes.size()) FAIL("dims beyond the data");
     });
     ++(why.empty() ? read : refused);
-    if (!why.empty() && why.find("x.npy") == std::string::npos) FAIL("a message without the file's name: " << why);
+    if (!why.empty() && why.find("x.npy") == std::string::npos)
+      FAIL("a message without the file's name: " << why);
   }
   CHECK(refused > 1000);
   CHECK(read > 1000);
 }
 
 TEST_CASE("specs name inputs whose names hold colons, slashes and equals signs") {
-  const std::vector<Signature> inputs = {{"input:0", {INGOT_ELEMENT_TYPE_F32, {2}}}, {"a=b", {INGOT_ELEMENT_TYPE_F32, {2}}},
-                                         {"a", {INGOT_ELEMENT_TYPE_F32, {2}}}, {"2xf32", {INGOT_ELEMENT_TYPE_F32, {2}}}};
-  const auto specs = resolve_names({"a=b=2xf32=1", "input:0=@x.npy", "a=random:3", "2xf32=2xf32=4"}, inputs, "input");
+  const std::vector<Signature> inputs = {{"input:0", {INGOT_ELEMENT_TYPE_F32, {2}}},
+                                         {"a=b", {INGOT_ELEMENT_TYPE_F32, {2}}},
+                                         {"a", {INGOT_ELEMENT_TYPE_F32, {2}}},
+                                         {"2xf32", {INGOT_ELEMENT_TYPE_F32, {2}}}};
+  const auto specs =
+      resolve_names({"a=b=2xf32=1", "input:0=@x.npy", "a=random:3", "2xf32=2xf32=4"}, inputs, "input");
   REQUIRE(specs.size() == 4);
   CHECK(specs[0].index == 1);
   CHECK(specs[1].index == 0);
@@ -196,10 +204,10 @@ TEST_CASE("agreement follows the documented rule") {
     return disagreement(parse_tensor(a, any), parse_tensor(r, any), t);
   };
   CHECK(differ("3xf32=1,2,3", "3xf32=1,2,3").empty());
-  CHECK(differ("3xf32=1.0012,2,3", "3xf32=1,2,3").empty());        // 1e-3 * 1 + 1e-4 * 3
+  CHECK(differ("3xf32=1.0012,2,3", "3xf32=1,2,3").empty()); // 1e-3 * 1 + 1e-4 * 3
   CHECK_FALSE(differ("3xf32=1.0014,2,3", "3xf32=1,2,3").empty());
   CHECK_FALSE(differ("3xf32=nan,2,3", "3xf32=1,2,3").empty());
-  CHECK_FALSE(differ("3xf32=0,0,0", "3xf32=0,0,0").empty());       // proves nothing
+  CHECK_FALSE(differ("3xf32=0,0,0", "3xf32=0,0,0").empty()); // proves nothing
   CHECK_FALSE(differ("3xf32=7,7,7", "3xf32=7,7,7").empty());
   CHECK_FALSE(differ("2xf32=inf,1", "2xf32=inf,1").empty());
   CHECK(differ("2xf32=inf,nan", "2xf32=inf,nan", {0.0, 0.0}).empty());

@@ -1,5 +1,6 @@
-// `ingot bench`: what a model costs here. Load, prepare and the first run are timed once, as they happen; then runs are
-// repeated. With --kernels further runs follow, in which the driver times each dispatch.
+// `ingot bench`: what a model costs here. Load, prepare and the first run are timed once, as they happen; then
+// runs are repeated. With --kernels further runs follow, in which the driver times each dispatch.
+#include <sys/resource.h>
 #include <algorithm>
 #include <atomic>
 #include <chrono>
@@ -9,7 +10,6 @@
 #include <map>
 #include <nlohmann/json.hpp>
 #include <optional>
-#include <sys/resource.h>
 
 #include "tools/ingot/commands.h"
 #include "tools/ingot/machine.h"
@@ -34,7 +34,8 @@ struct Meter {
     void *memory = nullptr;
     if (posix_memalign(&memory, std::max(alignment, sizeof(void *)), size) != 0) return nullptr;
     const uint64_t now = meter.held += size;
-    for (uint64_t peak = meter.peak; now > peak && !meter.peak.compare_exchange_weak(peak, now);) {}
+    for (uint64_t peak = meter.peak; now > peak && !meter.peak.compare_exchange_weak(peak, now);) {
+    }
     ++meter.calls;
     return memory;
   }
@@ -92,7 +93,8 @@ std::string device_threads(const Device &device) {
   return threads;
 }
 
-ordered_json kernels_json(const Profile &profile, const Archive &archive, uint32_t variant, const MachinePeak &peak) {
+ordered_json kernels_json(const Profile &profile, const Archive &archive, uint32_t variant,
+                          const MachinePeak &peak) {
   ordered_json out = ordered_json::array();
   for (const auto &[index, cost] : profile.kernels) {
     std::vector<double> ns = cost.ns;
@@ -129,11 +131,13 @@ ordered_json kernels_json(const Profile &profile, const Archive &archive, uint32
 
 void print_kernels(const ordered_json &report) {
   const ordered_json &peak = report["peak"];
-  std::printf("\none core's peak: %.1f GFLOP/s FMA (%s), copy %.1f GB/s in memory, %.1f GB/s in cache (read + written)\n",
-              peak["fma_gflops"].get<double>(), peak["vector"].get<std::string>().c_str(), peak["copy_gbps"].get<double>(),
-              peak["cache_copy_gbps"].get<double>());
-  std::printf("%10s %6s %5s %9s %6s %10s %8s %6s  %s\n", "us a run", "share", "calls", "GFLOP/s", "% FMA", "bytes", "GB/s",
-              "% copy", "kernel");
+  std::printf(
+      "\none core's peak: %.1f GFLOP/s FMA (%s), copy %.1f GB/s in memory, %.1f GB/s in cache (read + "
+      "written)\n",
+      peak["fma_gflops"].get<double>(), peak["vector"].get<std::string>().c_str(),
+      peak["copy_gbps"].get<double>(), peak["cache_copy_gbps"].get<double>());
+  std::printf("%10s %6s %5s %9s %6s %10s %8s %6s  %s\n", "us a run", "share", "calls", "GFLOP/s", "% FMA",
+              "bytes", "GB/s", "% copy", "kernel");
   double total = 0;
   for (const ordered_json &k : report["kernels"]) total += k["time_us"].get<double>();
   const auto cell = [](const ordered_json &k, const char *key, double scale, int width, int digits) {
@@ -141,12 +145,14 @@ void print_kernels(const ordered_json &report) {
     return format("%*.*f", width, digits, k[key].get<double>() * scale);
   };
   for (const ordered_json &k : report["kernels"])
-    std::printf("%s %5.1f%% %5u %s %s %s %s %s  %s\n", cell(k, "time_us", 1, 10, 1).c_str(),
-                total > 0 ? 100 * k["time_us"].get<double>() / total : 0.0, k["dispatches"].get<unsigned>(),
-                cell(k, "gflops", 1, 9, 1).c_str(), cell(k, "share_of_fma_peak", 100, 6, 1).c_str(),
-                cell(k, "bytes", 1, 10, 0).c_str(), cell(k, "gbps", 1, 8, 1).c_str(),
-                cell(k, "share_of_copy_peak", 100, 6, 1).c_str(),
-                (k.value("name", "?") + (k.contains("version") ? " [" + k["version"].get<std::string>() + "]" : "")).c_str());
+    std::printf(
+        "%s %5.1f%% %5u %s %s %s %s %s  %s\n", cell(k, "time_us", 1, 10, 1).c_str(),
+        total > 0 ? 100 * k["time_us"].get<double>() / total : 0.0, k["dispatches"].get<unsigned>(),
+        cell(k, "gflops", 1, 9, 1).c_str(), cell(k, "share_of_fma_peak", 100, 6, 1).c_str(),
+        cell(k, "bytes", 1, 10, 0).c_str(), cell(k, "gbps", 1, 8, 1).c_str(),
+        cell(k, "share_of_copy_peak", 100, 6, 1).c_str(),
+        (k.value("name", "?") + (k.contains("version") ? " [" + k["version"].get<std::string>() + "]" : ""))
+            .c_str());
   std::printf("%10.1f us in kernels\n", total);
 }
 
@@ -170,7 +176,8 @@ int bench_command(const BenchOptions &options) {
   const Device device = open_device(instance, archive, options.device);
   const std::string threads = device_threads(device);
   if (options.threads != 1 && threads != std::to_string(options.threads))
-    fail(format("--threads=%u: %s runs on %s thread(s)", options.threads, device.uri(), threads.empty() ? "its own number of" : threads.c_str()));
+    fail(format("--threads=%u: %s runs on %s thread(s)", options.threads, device.uri(),
+                threads.empty() ? "its own number of" : threads.c_str()));
 
   start = Clock::now();
   auto session = device.prepare(archive);
@@ -183,7 +190,8 @@ int bench_command(const BenchOptions &options) {
   const std::vector<Tensor> fresh = outputs.views; // data-dependent dims are free again before each run
   const auto run = [&](const ingot_run_options_t *run_options = nullptr) {
     outputs.views = fresh;
-    const Status status = context->run({views.data(), views.size()}, {outputs.views.data(), outputs.views.size()}, run_options, function);
+    const Status status = context->run({views.data(), views.size()},
+                                       {outputs.views.data(), outputs.views.size()}, run_options, function);
     check(status);
   };
   start = Clock::now();
@@ -195,7 +203,8 @@ int bench_command(const BenchOptions &options) {
   std::vector<double> times;
   const auto begin = Clock::now();
   const size_t wanted = options.runs ? options.runs : 10;
-  while (times.size() < wanted || (!options.runs && ms_since(begin) < options.seconds * 1e3 && times.size() < 10'000'000)) {
+  while (times.size() < wanted ||
+         (!options.runs && ms_since(begin) < options.seconds * 1e3 && times.size() < 10'000'000)) {
     start = Clock::now();
     run();
     times.push_back(ms_since(start));
@@ -223,7 +232,7 @@ int bench_command(const BenchOptions &options) {
   report["state_bytes"] = memory.state_bytes;
   report["recording_bytes"] = memory.recording_bytes;
   report["peak_bytes"] = peak_bytes;
-  struct rusage usage {};
+  struct rusage usage{};
   getrusage(RUSAGE_SELF, &usage);
   report["process_peak_bytes"] = uint64_t(usage.ru_maxrss) * 1024;
 
@@ -240,7 +249,9 @@ int bench_command(const BenchOptions &options) {
       run(&run_options);
       profile.end_run();
     }
-    report["peak"] = {{"fma_gflops", peak.fma_gflops}, {"vector", peak.vector}, {"copy_gbps", peak.copy_gbps},
+    report["peak"] = {{"fma_gflops", peak.fma_gflops},
+                      {"vector", peak.vector},
+                      {"copy_gbps", peak.copy_gbps},
                       {"cache_copy_gbps", peak.cache_copy_gbps}};
     report["kernels"] = kernels_json(profile, archive, ingot_session_variant(session->get()), peak);
   }
@@ -249,13 +260,16 @@ int bench_command(const BenchOptions &options) {
     return 0;
   }
   std::printf("%s on %s, %u thread(s)\n", options.archive.c_str(), device.uri(), options.threads);
-  std::printf("load + verify %10.4g ms\nprepare       %10.4g ms\nfirst run     %10.4g ms\n", load_ms, prepare_ms, first_ms);
-  std::printf("run           %10.4g ms median, %.4g p10, %.4g p90 of %zu\n", quantile(times, 0.5), quantile(times, 0.1),
-              quantile(times, 0.9), times.size());
-  std::printf("memory        %llu bytes of arena, %llu of state, %llu of recordings; %llu at peak, %g allocations a run\n",
-              (unsigned long long)memory.arena_bytes, (unsigned long long)memory.state_bytes,
-              (unsigned long long)memory.recording_bytes, (unsigned long long)peak_bytes,
-              double(allocations) / double(times.size()));
+  std::printf("load + verify %10.4g ms\nprepare       %10.4g ms\nfirst run     %10.4g ms\n", load_ms,
+              prepare_ms, first_ms);
+  std::printf("run           %10.4g ms median, %.4g p10, %.4g p90 of %zu\n", quantile(times, 0.5),
+              quantile(times, 0.1), quantile(times, 0.9), times.size());
+  std::printf(
+      "memory        %llu bytes of arena, %llu of state, %llu of recordings; %llu at peak, %g allocations a "
+      "run\n",
+      (unsigned long long)memory.arena_bytes, (unsigned long long)memory.state_bytes,
+      (unsigned long long)memory.recording_bytes, (unsigned long long)peak_bytes,
+      double(allocations) / double(times.size()));
   if (options.kernels) print_kernels(report);
   return 0;
 }

@@ -20,7 +20,8 @@ std::string position(const TensorType &type, int64_t index) {
 } // namespace
 
 std::string disagreement(const HostTensor &actual, const HostTensor &reference, const Tolerance &tolerance) {
-  if (!(actual.type == reference.type)) return "it is " + to_text(actual.type) + ", expected " + to_text(reference.type);
+  if (!(actual.type == reference.type))
+    return "it is " + to_text(actual.type) + ", expected " + to_text(reference.type);
   const int64_t count = element_count(reference.type);
   const bool exact = !is_float(reference.type.type) && !is_complex(reference.type.type);
   int64_t wrong = 0, first = 0;
@@ -41,15 +42,22 @@ std::string disagreement(const HostTensor &actual, const HostTensor &reference, 
       if (i == 0) std::copy(part, part + 2, first_part);
       if (part[0] != first_part[0] || part[1] != first_part[1]) constant = false;
       for (double p : part) {
-        if (std::isfinite(p)) peak = std::max(peak, std::fabs(p));
-        else finite = false;
+        if (std::isfinite(p))
+          peak = std::max(peak, std::fabs(p));
+        else
+          finite = false;
       }
     }
     const bool given = tolerance.relative || tolerance.absolute;
     if (!given) {
-      if (!finite) return "the reference is not finite, so it proves nothing; give --rtol and --atol to compare all the same";
-      if (count && peak == 0) return "the reference is zero, so it proves nothing; give --rtol and --atol to compare all the same";
-      if (constant) return "the reference is constant, so it proves nothing; give --rtol and --atol to compare all the same";
+      if (!finite)
+        return "the reference is not finite, so it proves nothing; give --rtol and --atol to compare all the "
+               "same";
+      if (count && peak == 0)
+        return "the reference is zero, so it proves nothing; give --rtol and --atol to compare all the same";
+      if (constant)
+        return "the reference is constant, so it proves nothing; give --rtol and --atol to compare all the "
+               "same";
     }
     const double relative = given ? tolerance.relative.value_or(0) : 1e-3;
     const double absolute = given ? tolerance.absolute.value_or(0) : 1e-4 * peak;
@@ -60,7 +68,8 @@ std::string disagreement(const HostTensor &actual, const HostTensor &reference, 
       for (int part = 0; part < 2; ++part) {
         const bool same = a[part] == r[part] || (std::isnan(a[part]) && std::isnan(r[part]));
         const double difference = std::fabs(a[part] - r[part]);
-        if (same || (std::isfinite(r[part]) && difference <= absolute + relative * std::fabs(r[part]))) continue;
+        if (same || (std::isfinite(r[part]) && difference <= absolute + relative * std::fabs(r[part])))
+          continue;
         if (std::isfinite(difference)) worst = std::max(worst, difference);
         differs(i);
         break;
@@ -68,9 +77,9 @@ std::string disagreement(const HostTensor &actual, const HostTensor &reference, 
     }
   }
   if (wrong == 0) return "";
-  std::string out = format("%lld of %lld elements differ, first at %s: %s, expected %s", (long long)wrong, (long long)count,
-                           position(reference.type, first).c_str(), element_text(actual, first).c_str(),
-                           element_text(reference, first).c_str());
+  std::string out = format("%lld of %lld elements differ, first at %s: %s, expected %s", (long long)wrong,
+                           (long long)count, position(reference.type, first).c_str(),
+                           element_text(actual, first).c_str(), element_text(reference, first).c_str());
   if (!exact) out += format("; worst difference %.3g", worst);
   return out;
 }

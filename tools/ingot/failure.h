@@ -1,4 +1,5 @@
-// How the tool reports trouble: an exception that carries the exit status of interface and message. main() prints it.
+// How the tool reports trouble: an exception that carries the exit status of interface and message. main()
+// prints it.
 #pragma once
 
 #include <cstdarg>
@@ -13,7 +14,7 @@ namespace ingot::tool {
 constexpr int kFailed = 1, kWrongUsage = 2, kInternal = 3;
 
 class Failure : public std::runtime_error {
-public:
+ public:
   Failure(int status, const std::string &message) : std::runtime_error(message), status(status) {}
   const int status;
 };
@@ -43,6 +44,8 @@ inline void check(ingot_code_t code, const ingot_error_t &error, const std::stri
                 (where.empty() ? "" : where + ": ") + error.message + " [" + ingot_code_name(code) + "]");
 }
 
-inline void check(const Status &status, const std::string &where = "") { check(status.code(), status.error(), where); }
+inline void check(const Status &status, const std::string &where = "") {
+  check(status.code(), status.error(), where);
+}
 
 } // namespace ingot::tool

@@ -1,4 +1,5 @@
-// `ingot inspect`: everything that an archive says of itself, collected once as JSON; the text form prints from that.
+// `ingot inspect`: everything that an archive says of itself, collected once as JSON; the text form prints from
+// that.
 #include <cstdio>
 #include <nlohmann/json.hpp>
 
@@ -15,9 +16,11 @@ std::string hex64(uint64_t value) { return format("%016llx", (unsigned long long
 
 // One function of one variant.
 class FunctionReader {
-public:
-  FunctionReader(const Archive &archive, uint32_t variant, uint32_t function) : archive_(archive.get()), v_(variant), f_(function) {
-    if (ingot_archive_function(archive_, v_, f_, &info_) != INGOT_OK) throw Failure(kInternal, "a function cannot be read");
+ public:
+  FunctionReader(const Archive &archive, uint32_t variant, uint32_t function)
+      : archive_(archive.get()), v_(variant), f_(function) {
+    if (ingot_archive_function(archive_, v_, f_, &info_) != INGOT_OK)
+      throw Failure(kInternal, "a function cannot be read");
   }
 
   ordered_json read(bool commands) {
@@ -32,7 +35,7 @@ public:
     return out;
   }
 
-private:
+ private:
   std::string expr(uint32_t e) const {
     if (e == INGOT_NONE) return "";
     std::string text(ingot_archive_expr_text(archive_, v_, f_, e, nullptr, 0), '\0');
@@ -49,11 +52,14 @@ private:
       symbols.push_back(largest ? symbol.max : symbol.min);
     }
     int64_t out;
-    if (ingot_archive_evaluate(archive_, v_, f_, e, symbols.data(), info_.symbol_count, &out, nullptr) != INGOT_OK) return nullptr;
+    if (ingot_archive_evaluate(archive_, v_, f_, e, symbols.data(), info_.symbol_count, &out, nullptr) !=
+        INGOT_OK)
+      return nullptr;
     return out;
   }
 
-  template <class Get> ordered_json tensors(uint32_t count, Get get) const {
+  template <class Get>
+  ordered_json tensors(uint32_t count, Get get) const {
     ordered_json out = ordered_json::array();
     for (uint32_t i = 0; i < count; ++i) {
       ingot_signature_tensor_t info;
@@ -61,8 +67,11 @@ private:
       ordered_json item = {{"name", info.name}, {"type", ingot_element_type_name(info.type)}};
       item["dims"] = ordered_json::array();
       for (uint32_t d = 0; d < info.rank; ++d) {
-        if (info.fixed_dims[d] >= 0) item["dims"].push_back(info.fixed_dims[d]);
-        else item["dims"].push_back(v_ == 0 ? expr(info.dims[d]) : std::string("?")); // expressions are those of variant 0
+        if (info.fixed_dims[d] >= 0)
+          item["dims"].push_back(info.fixed_dims[d]);
+        else
+          item["dims"].push_back(v_ == 0 ? expr(info.dims[d])
+                                         : std::string("?")); // expressions are those of variant 0
       }
       item["dim_names"] = ordered_json::array();
       for (uint32_t d = 0; d < info.rank; ++d) item["dim_names"].push_back(info.dim_names[d]);
@@ -76,18 +85,25 @@ private:
     for (uint32_t s = 0; s < info_.symbol_count; ++s) {
       ingot_symbol_info_t symbol;
       if (ingot_archive_symbol(archive_, v_, f_, s, &symbol) != INGOT_OK) continue;
-      out.push_back({{"name", symbol.name}, {"min", symbol.min}, {"max", symbol.max}, {"bound_by", symbol.host ? "the run" : "an input dim"}});
+      out.push_back({{"name", symbol.name},
+                     {"min", symbol.min},
+                     {"max", symbol.max},
+                     {"bound_by", symbol.host ? "the run" : "an input dim"}});
     }
     return out;
   }
 
   ordered_json memory() const {
-    ordered_json out, arenas = ordered_json::array(), kinds = ordered_json::object(), state = 0, low = 0, high = 0;
+    ordered_json out, arenas = ordered_json::array(), kinds = ordered_json::object(), state = 0, low = 0,
+                      high = 0;
     std::string peak;
     const auto add = [](ordered_json &sum, const ordered_json &value) {
       int64_t total;
-      if (sum.is_null() || value.is_null() || __builtin_add_overflow(sum.get<int64_t>(), value.get<int64_t>(), &total)) sum = nullptr;
-      else sum = total;
+      if (sum.is_null() || value.is_null() ||
+          __builtin_add_overflow(sum.get<int64_t>(), value.get<int64_t>(), &total))
+        sum = nullptr;
+      else
+        sum = total;
     };
     for (uint32_t a = 0; a < info_.arena_count; ++a) {
       const uint32_t e = ingot_archive_arena(archive_, v_, f_, a);
@@ -116,7 +132,8 @@ private:
 
   // Submissions: straight lines of work between the points where the host waits or decides, each counted once.
   ordered_json counts() const {
-    uint32_t cursor = 0, depth = 0, submissions = 0, before = 0, copies = 0, fills = 0, crossings = 0, checks = 0;
+    uint32_t cursor = 0, depth = 0, submissions = 0, before = 0, copies = 0, fills = 0, crossings = 0,
+             checks = 0;
     bool open = false;
     char text[64];
     while (ingot_archive_command_text(archive_, v_, f_, &cursor, &depth, text, sizeof text)) {
@@ -128,10 +145,13 @@ private:
       crossings += is("read ");
       if (depth != before || is("(else)")) open = false;
       before = depth;
-      const bool work = is("dispatch ") || is("copy ") || is("fill ") || is("(else) dispatch ") || is("(else) copy ") || is("(else) fill ");
+      const bool work = is("dispatch ") || is("copy ") || is("fill ") || is("(else) dispatch ") ||
+                        is("(else) copy ") || is("(else) fill ");
       if (work && !open) ++submissions;
-      if (work) open = true;
-      else if (!is("barrier") && !is("check ")) open = false;
+      if (work)
+        open = true;
+      else if (!is("barrier") && !is("check "))
+        open = false;
     }
     return {{"dispatches", info_.dispatch_count},
             {"copies", copies},
@@ -167,15 +187,20 @@ ordered_json read_kernels(const Archive &archive, uint32_t variant, uint32_t cou
     ordered_json item = {{"name", kernel.name}, {"params", kernel.param_count}};
     item["bindings"] = ordered_json::array();
     static constexpr const char *kAccess[] = {"?", "read", "write", "read_write"};
-    for (uint32_t b = 0; b < kernel.binding_count; ++b) item["bindings"].push_back(kAccess[kernel.binding_access[b] & 3]);
+    for (uint32_t b = 0; b < kernel.binding_count; ++b)
+      item["bindings"].push_back(kAccess[kernel.binding_access[b] & 3]);
     item["versions"] = ordered_json::array();
     for (uint32_t n = 0; n < kernel.version_count; ++n) {
       ingot_version_info_t version;
       if (ingot_archive_kernel_version(archive.get(), variant, k, n, &version) != INGOT_OK) continue;
-      item["versions"].push_back({{"entry", version.entry}, {"format", version.format}, {"rank", version.rank},
+      item["versions"].push_back({{"entry", version.entry},
+                                  {"format", version.format},
+                                  {"rank", version.rank},
                                   {"feature_mask", format("0x%llx", (unsigned long long)version.feature_mask)},
-                                  {"code_bytes", version.code_size}, {"stack_bytes", version.stack_bytes},
-                                  {"scratch_bytes", version.scratch_bytes}, {"schedule", version.schedule}});
+                                  {"code_bytes", version.code_size},
+                                  {"stack_bytes", version.stack_bytes},
+                                  {"scratch_bytes", version.scratch_bytes},
+                                  {"schedule", version.schedule}});
     }
     out.push_back(std::move(item));
   }
@@ -194,13 +219,18 @@ ordered_json read_archive(const std::string &path, const Archive &archive, bool 
   out["required_features"] = info.required_features;
   std::string sha;
   for (uint8_t byte : info.source_sha256) sha += format("%02x", byte);
-  out["provenance"] = {{"compiler", info.compiler}, {"flags", info.flags}, {"source", info.source_name}, {"source_sha256", sha}};
+  out["provenance"] = {
+      {"compiler", info.compiler}, {"flags", info.flags}, {"source", info.source_name}, {"source_sha256", sha}};
   out["segments"] = ordered_json::array();
   for (uint32_t s = 0; s < info.segment_count; ++s) {
     ingot_segment_info_t segment;
     if (ingot_archive_segment(archive.get(), s, &segment) != INGOT_OK) continue;
-    out["segments"].push_back({{"name", segment.name}, {"kind", segment.kind}, {"offset", segment.offset},
-                               {"bytes", segment.size}, {"alignment", segment.alignment}, {"xxh3", hex64(segment.xxh3)}});
+    out["segments"].push_back({{"name", segment.name},
+                               {"kind", segment.kind},
+                               {"offset", segment.offset},
+                               {"bytes", segment.size},
+                               {"alignment", segment.alignment},
+                               {"xxh3", hex64(segment.xxh3)}});
   }
   uint32_t first_count = 0;
   out["variants"] = ordered_json::array();
@@ -208,10 +238,14 @@ ordered_json read_archive(const std::string &path, const Archive &archive, bool 
     ingot_variant_info_t variant;
     if (ingot_archive_variant(archive.get(), v, &variant) != INGOT_OK) continue;
     if (v == 0) first_count = variant.kernel_count;
-    ordered_json item = {{"target", variant.target}, {"arch", variant.arch}, {"io_alignment", variant.io_alignment},
-                         {"executables", variant.executable_count}, {"kernel_count", variant.kernel_count}};
+    ordered_json item = {{"target", variant.target},
+                         {"arch", variant.arch},
+                         {"io_alignment", variant.io_alignment},
+                         {"executables", variant.executable_count},
+                         {"kernel_count", variant.kernel_count}};
     item["functions"] = ordered_json::array();
-    for (uint32_t f = 0; f < variant.function_count; ++f) item["functions"].push_back(FunctionReader(archive, v, f).read(commands));
+    for (uint32_t f = 0; f < variant.function_count; ++f)
+      item["functions"].push_back(FunctionReader(archive, v, f).read(commands));
     item["kernels"] = read_kernels(archive, v, variant.kernel_count);
     out["variants"].push_back(std::move(item));
   }
@@ -233,50 +267,59 @@ void print_function(const ordered_json &f) {
         if (!n.get<std::string>().empty()) names += (names.empty() ? "  (" : ", ") + n.get<std::string>();
       if (!names.empty()) names += ")";
       std::printf("    %-7s %s: %s%s%s\n", std::string(kind).substr(0, std::string(kind).size() - 1).c_str(),
-                  t["name"].get<std::string>().c_str(), dims.c_str(), t["type"].get<std::string>().c_str(), names.c_str());
+                  t["name"].get<std::string>().c_str(), dims.c_str(), t["type"].get<std::string>().c_str(),
+                  names.c_str());
     }
   for (const ordered_json &s : f["symbols"])
-    std::printf("    dim     %s: %s .. %s, bound by %s\n", s["name"].get<std::string>().c_str(), text_of(s["min"]).c_str(),
-                text_of(s["max"]).c_str(), s["bound_by"].get<std::string>().c_str());
+    std::printf("    dim     %s: %s .. %s, bound by %s\n", s["name"].get<std::string>().c_str(),
+                text_of(s["min"]).c_str(), text_of(s["max"]).c_str(), s["bound_by"].get<std::string>().c_str());
   const ordered_json &m = f["memory"], &c = f["counts"];
   std::printf("    memory  peak of transients = %s bytes", m["peak"].get<std::string>().c_str());
   if (!f["symbols"].empty())
-    std::printf(": %s at minimum dims, %s at maximum", text_of(m["peak_at_minimum"]).c_str(), text_of(m["peak_at_maximum"]).c_str());
+    std::printf(": %s at minimum dims, %s at maximum", text_of(m["peak_at_minimum"]).c_str(),
+                text_of(m["peak_at_maximum"]).c_str());
   std::printf("\n");
   for (const auto &[kind, slots] : m["slots"].items())
     std::printf("            %s %s slots: %s bytes%s\n", text_of(slots["slots"]).c_str(), kind.c_str(),
                 text_of(slots["bytes_at_minimum"]).c_str(),
-                slots["bytes_at_minimum"] == slots["bytes_at_maximum"] ? "" : (" to " + text_of(slots["bytes_at_maximum"])).c_str());
-  std::printf("    counts  %s dispatches, %s copies, %s fills, %s checks in %s submissions; %s host decisions, "
-              "%s device-to-host crossings\n",
-              text_of(c["dispatches"]).c_str(), text_of(c["copies"]).c_str(), text_of(c["fills"]).c_str(),
-              text_of(c["checks"]).c_str(), text_of(c["submissions"]).c_str(), text_of(c["host_decisions"]).c_str(),
-              text_of(c["device_to_host_crossings"]).c_str());
+                slots["bytes_at_minimum"] == slots["bytes_at_maximum"]
+                    ? ""
+                    : (" to " + text_of(slots["bytes_at_maximum"])).c_str());
+  std::printf(
+      "    counts  %s dispatches, %s copies, %s fills, %s checks in %s submissions; %s host decisions, "
+      "%s device-to-host crossings\n",
+      text_of(c["dispatches"]).c_str(), text_of(c["copies"]).c_str(), text_of(c["fills"]).c_str(),
+      text_of(c["checks"]).c_str(), text_of(c["submissions"]).c_str(), text_of(c["host_decisions"]).c_str(),
+      text_of(c["device_to_host_crossings"]).c_str());
   if (f.contains("commands"))
     for (const ordered_json &line : f["commands"]) std::printf("      %s\n", line.get<std::string>().c_str());
 }
 
 void print(const ordered_json &r) {
   std::printf("%s: %s bytes, format %s, metadata %s bytes (xxh3 %s)\n", text_of(r["archive"]).c_str(),
-              text_of(r["file_bytes"]).c_str(), text_of(r["format_version"]).c_str(), text_of(r["metadata_bytes"]).c_str(),
-              text_of(r["metadata_xxh3"]).c_str());
+              text_of(r["file_bytes"]).c_str(), text_of(r["format_version"]).c_str(),
+              text_of(r["metadata_bytes"]).c_str(), text_of(r["metadata_xxh3"]).c_str());
   const ordered_json &p = r["provenance"];
-  std::printf("made by %s from %s (sha256 %s), flags: %s\n", text_of(p["compiler"]).c_str(), text_of(p["source"]).c_str(),
-              text_of(p["source_sha256"]).c_str(), text_of(p["flags"]).c_str());
+  std::printf("made by %s from %s (sha256 %s), flags: %s\n", text_of(p["compiler"]).c_str(),
+              text_of(p["source"]).c_str(), text_of(p["source_sha256"]).c_str(), text_of(p["flags"]).c_str());
   for (const ordered_json &s : r["segments"])
-    std::printf("segment %s: %s, %s bytes at %s, aligned to %s, xxh3 %s\n", text_of(s["name"]).c_str(), text_of(s["kind"]).c_str(),
-                text_of(s["bytes"]).c_str(), text_of(s["offset"]).c_str(), text_of(s["alignment"]).c_str(), text_of(s["xxh3"]).c_str());
+    std::printf("segment %s: %s, %s bytes at %s, aligned to %s, xxh3 %s\n", text_of(s["name"]).c_str(),
+                text_of(s["kind"]).c_str(), text_of(s["bytes"]).c_str(), text_of(s["offset"]).c_str(),
+                text_of(s["alignment"]).c_str(), text_of(s["xxh3"]).c_str());
   for (const ordered_json &v : r["variants"]) {
     std::printf("variant %s%s: %s kernels in %s executables, I/O aligned to %s\n", text_of(v["target"]).c_str(),
-                v["arch"].get<std::string>().empty() ? "" : (" " + text_of(v["arch"])).c_str(), text_of(v["kernel_count"]).c_str(),
-                text_of(v["executables"]).c_str(), text_of(v["io_alignment"]).c_str());
+                v["arch"].get<std::string>().empty() ? "" : (" " + text_of(v["arch"])).c_str(),
+                text_of(v["kernel_count"]).c_str(), text_of(v["executables"]).c_str(),
+                text_of(v["io_alignment"]).c_str());
     for (const ordered_json &f : v["functions"]) print_function(f);
     for (const ordered_json &k : v["kernels"]) {
-      std::printf("  kernel %s: %zu bindings, %s params\n", text_of(k["name"]).c_str(), k["bindings"].size(), text_of(k["params"]).c_str());
+      std::printf("  kernel %s: %zu bindings, %s params\n", text_of(k["name"]).c_str(), k["bindings"].size(),
+                  text_of(k["params"]).c_str());
       for (const ordered_json &n : k["versions"])
-        std::printf("    %s: %s, rank %s, features %s, %s bytes of code, %s of stack, %s of scratch %s\n", text_of(n["entry"]).c_str(),
-                    text_of(n["format"]).c_str(), text_of(n["rank"]).c_str(), text_of(n["feature_mask"]).c_str(),
-                    text_of(n["code_bytes"]).c_str(), text_of(n["stack_bytes"]).c_str(), text_of(n["scratch_bytes"]).c_str(),
+        std::printf("    %s: %s, rank %s, features %s, %s bytes of code, %s of stack, %s of scratch %s\n",
+                    text_of(n["entry"]).c_str(), text_of(n["format"]).c_str(), text_of(n["rank"]).c_str(),
+                    text_of(n["feature_mask"]).c_str(), text_of(n["code_bytes"]).c_str(),
+                    text_of(n["stack_bytes"]).c_str(), text_of(n["scratch_bytes"]).c_str(),
                     text_of(n["schedule"]).c_str());
     }
   }
@@ -287,8 +330,10 @@ void print(const ordered_json &r) {
 int inspect_command(const std::string &path, bool json, bool commands) {
   const Archive archive = open_archive(path);
   const ordered_json report = read_archive(path, archive, commands);
-  if (json) std::printf("%s\n", report.dump(2, ' ', false, ordered_json::error_handler_t::replace).c_str());
-  else print(report);
+  if (json)
+    std::printf("%s\n", report.dump(2, ' ', false, ordered_json::error_handler_t::replace).c_str());
+  else
+    print(report);
   return 0;
 }
 

@@ -38,7 +38,8 @@ struct DeviceName {
 };
 
 // Devices of one driver. An unavailable driver has none: *reason says why.
-std::vector<DeviceName> devices_of(const Instance &instance, const ingot_driver_info_t &driver, std::string *reason) {
+std::vector<DeviceName> devices_of(const Instance &instance, const ingot_driver_info_t &driver,
+                                   std::string *reason) {
   std::vector<DeviceName> out;
   if (driver.available != INGOT_OK) {
     *reason = driver.reason.message;
@@ -51,8 +52,10 @@ std::vector<DeviceName> devices_of(const Instance &instance, const ingot_driver_
         static_cast<std::vector<DeviceName> *>(user)->push_back({uri, name});
       },
       &out, &error);
-  if (code != INGOT_OK) *reason = error.message;
-  else if (out.empty()) *reason = "no device";
+  if (code != INGOT_OK)
+    *reason = error.message;
+  else if (out.empty())
+    *reason = "no device";
   return out;
 }
 
@@ -74,7 +77,8 @@ int list_devices_command(const std::string &driver) {
   for (const ingot_driver_info_t &info : drivers_of(instance)) {
     if (!driver.empty() && driver != info.name) continue;
     std::string reason;
-    for (const DeviceName &device : devices_of(instance, info, &reason)) std::printf("%s\n", device.uri.c_str());
+    for (const DeviceName &device : devices_of(instance, info, &reason))
+      std::printf("%s\n", device.uri.c_str());
     if (!reason.empty()) std::fprintf(stderr, "%s: unavailable: %s\n", info.name, reason.c_str());
   }
   return 0;
@@ -95,7 +99,8 @@ int dump_devices_command(const std::string &driver) {
       }
       ingot_error_t error;
       const ingot_code_t code = ingot_device_describe(
-          device->get(), [](void *, const char *key, const char *value) { std::printf("  %s: %s\n", key, value); }, nullptr,
+          device->get(),
+          [](void *, const char *key, const char *value) { std::printf("  %s: %s\n", key, value); }, nullptr,
           &error);
       if (code != INGOT_OK) std::printf("  %s\n", error.message);
     }
@@ -113,7 +118,8 @@ int verify_command(const std::string &path, bool hash) {
   ingot_archive_info_t info;
   ingot_archive_info(archive.get(), &info);
   std::printf("%s: sound: header, metadata and code%s verified (%llu bytes, format %u)\n", path.c_str(),
-              hash ? ", and every segment's checksum" : "", (unsigned long long)info.file_size, info.format_version);
+              hash ? ", and every segment's checksum" : "", (unsigned long long)info.file_size,
+              info.format_version);
   return 0;
 }
 
@@ -146,8 +152,10 @@ int explain_command(const std::string &path, const std::string &uri) {
       }
       ingot_error_t error;
       const ingot_code_t code = ingot_archive_explain(archive.get(), v, device->get(), &error);
-      if (code == INGOT_OK) std::printf("  %s: accepted\n", name.uri.c_str());
-      else std::printf("  %s: refused: %s\n", name.uri.c_str(), error.message);
+      if (code == INGOT_OK)
+        std::printf("  %s: accepted\n", name.uri.c_str());
+      else
+        std::printf("  %s: refused: %s\n", name.uri.c_str(), error.message);
     }
   }
   for (const std::string &line : absent) std::printf("%s\n", line.c_str());

@@ -1,6 +1,6 @@
-// The FMA loop is written once over a vector type and compiled for each instruction set through target attributes;
-// twelve independent accumulators hide the latency. The best of many short rounds counts: what the machine can do, not
-// what it does on average.
+// The FMA loop is written once over a vector type and compiled for each instruction set through target
+// attributes; twelve independent accumulators hide the latency. The best of many short rounds counts: what the
+// machine can do, not what it does on average.
 #include "tools/ingot/machine.h"
 
 #include <algorithm>
@@ -15,17 +15,21 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
+double seconds_since(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
 
 constexpr int kAccumulators = 12;
 constexpr long kIterations = 100'000;
 constexpr int kRounds = 40;
 
-template <int kLanes> struct Vector {
+template <int kLanes>
+struct Vector {
   typedef float Type __attribute__((vector_size(kLanes * sizeof(float))));
 };
 
-template <int kLanes> __attribute__((always_inline)) inline float multiply_add(long iterations) {
+template <int kLanes>
+__attribute__((always_inline)) inline float multiply_add(long iterations) {
   using V = typename Vector<kLanes>::Type;
   V sums[kAccumulators];
   for (int i = 0; i < kAccumulators; ++i) sums[i] = V{} + float(i) * 0.01f;

@@ -1,4 +1,5 @@
-// The `ingot` command line. Exit status: 0 done, 1 failed (the reason is printed), 2 wrong usage, 3 an internal error.
+// The `ingot` command line. Exit status: 0 done, 1 failed (the reason is printed), 2 wrong usage, 3 an internal
+// error.
 #include <CLI/CLI.hpp>
 #include <cstdio>
 #include <exception>
@@ -32,7 +33,8 @@ int run(int argc, char **argv) {
   run->add_option("--device", run_options.device, "driver, driver:ordinal, driver://id?options or auto");
   run->add_option("--function", run_options.function, "entry point");
   add_list(run, "--input", run_options.inputs, kSpecs);
-  add_list(run, "--output", run_options.outputs, "[NAME=]- to print, or [NAME=]@FILE.npy; all are printed by default");
+  add_list(run, "--output", run_options.outputs,
+           "[NAME=]- to print, or [NAME=]@FILE.npy; all are printed by default");
   add_list(run, "--expect", run_options.expected, "[NAME=]@FILE.npy: what an output must agree with");
   CLI::Option *rtol_option = run->add_option("--rtol", rtol, "relative tolerance of --expect");
   CLI::Option *atol_option = run->add_option("--atol", atol, "absolute tolerance of --expect");
@@ -44,9 +46,11 @@ int run(int argc, char **argv) {
 
   std::string list;
   CLI::App *run_many = app.add_subcommand("run-many", "run what the lines of a file describe, in one process");
-  run_many->add_option("list", list,
-                       "JSON lines {\"archive\", \"inputs\", \"outputs\", \"expect\", \"rtol\", \"atol\", \"function\", "
-                       "\"device\"}; - reads standard input. Prints {\"index\", \"status\", \"error\"} for each")
+  run_many
+      ->add_option(
+          "list", list,
+          "JSON lines {\"archive\", \"inputs\", \"outputs\", \"expect\", \"rtol\", \"atol\", \"function\", "
+          "\"device\"}; - reads standard input. Prints {\"index\", \"status\", \"error\"} for each")
       ->required();
   run_many->callback([&] { status = run_many_command(list); });
 
@@ -55,11 +59,13 @@ int run(int argc, char **argv) {
   bench->add_option("archive", bench_options.archive, "the archive")->required();
   bench->add_option("--device", bench_options.device, "as for run");
   bench->add_option("--function", bench_options.function, "entry point");
-  add_list(bench, "--input", bench_options.inputs, "as for run; inputs not given are random:0, and 1x3x48x320xf32 alone gives a shape");
+  add_list(bench, "--input", bench_options.inputs,
+           "as for run; inputs not given are random:0, and 1x3x48x320xf32 alone gives a shape");
   bench->add_option("--threads", bench_options.threads, "threads of the device");
   bench->add_option("--seconds", bench_options.seconds, "time for the repeated runs (at least 10 are made)");
   bench->add_option("--runs", bench_options.runs, "number of repeated runs instead");
-  bench->add_flag("--kernels", bench_options.kernels, "time, GFLOP/s, bytes and share of this machine's peak per kernel");
+  bench->add_flag("--kernels", bench_options.kernels,
+                  "time, GFLOP/s, bytes and share of this machine's peak per kernel");
   bench->add_flag("--json", bench_options.json, "machine-readable");
   bench->callback([&] { status = bench_command(bench_options); });
 
@@ -95,9 +101,12 @@ int run(int argc, char **argv) {
   } catch (const CLI::ParseError &error) {
     if (error.get_exit_code() == 0) return app.exit(error); // --help, --version
     bool command = argc > 1 && argv[1][0] == '-';
-    for (const CLI::App *known : app.get_subcommands({})) command = command || (argc > 1 && known->get_name() == argv[1]);
-    if (argc > 1 && !command) std::fprintf(stderr, "ingot: no command '%s'; `ingot --help` tells what there is\n", argv[1]);
-    else std::fprintf(stderr, "ingot: %s; `ingot --help` tells what there is\n", error.what());
+    for (const CLI::App *known : app.get_subcommands({}))
+      command = command || (argc > 1 && known->get_name() == argv[1]);
+    if (argc > 1 && !command)
+      std::fprintf(stderr, "ingot: no command '%s'; `ingot --help` tells what there is\n", argv[1]);
+    else
+      std::fprintf(stderr, "ingot: %s; `ingot --help` tells what there is\n", error.what());
     return kWrongUsage;
   }
   if (std::fflush(stdout) != 0 || std::ferror(stdout)) fail("standard output cannot be written");

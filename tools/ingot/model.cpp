@@ -23,7 +23,8 @@ uint32_t find_function(const Archive &archive, const std::string &path, const st
 
 namespace {
 
-template <class Get> std::vector<Signature> signature_of(uint32_t count, Get get) {
+template <class Get>
+std::vector<Signature> signature_of(uint32_t count, Get get) {
   std::vector<Signature> out;
   for (uint32_t i = 0; i < count; ++i) {
     ingot_signature_tensor_t info;
@@ -43,15 +44,17 @@ ingot_function_info_t function_info(const Archive &archive, uint32_t function) {
 } // namespace
 
 std::vector<Signature> inputs_of(const Archive &archive, uint32_t function) {
-  return signature_of(function_info(archive, function).input_count, [&](uint32_t i, ingot_signature_tensor_t *out) {
-    return ingot_archive_input(archive.get(), function, i, out);
-  });
+  return signature_of(function_info(archive, function).input_count,
+                      [&](uint32_t i, ingot_signature_tensor_t *out) {
+                        return ingot_archive_input(archive.get(), function, i, out);
+                      });
 }
 
 std::vector<Signature> outputs_of(const Archive &archive, uint32_t function) {
-  return signature_of(function_info(archive, function).output_count, [&](uint32_t i, ingot_signature_tensor_t *out) {
-    return ingot_archive_output(archive.get(), function, i, out);
-  });
+  return signature_of(function_info(archive, function).output_count,
+                      [&](uint32_t i, ingot_signature_tensor_t *out) {
+                        return ingot_archive_output(archive.get(), function, i, out);
+                      });
 }
 
 Device open_device(const Instance &instance, const Archive &archive, const std::string &uri) {
@@ -61,7 +64,8 @@ Device open_device(const Instance &instance, const Archive &archive, const std::
   return std::move(*device);
 }
 
-std::vector<HostTensor> make_inputs(const std::vector<std::string> &specs, const std::vector<Signature> &signature, bool fill) {
+std::vector<HostTensor> make_inputs(const std::vector<std::string> &specs,
+                                    const std::vector<Signature> &signature, bool fill) {
   std::vector<HostTensor> out(signature.size());
   std::vector<bool> given(signature.size(), false);
   for (const NamedSpec &spec : resolve_names(specs, signature, "input")) {
@@ -71,8 +75,10 @@ std::vector<HostTensor> make_inputs(const std::vector<std::string> &specs, const
   std::string missing;
   for (size_t i = 0; i < signature.size(); ++i) {
     if (given[i]) continue;
-    if (fill) out[i] = parse_tensor("random:0", signature[i]);
-    else missing += (missing.empty() ? "'" : ", '") + signature[i].name + "' (" + to_text(signature[i].type) + ")";
+    if (fill)
+      out[i] = parse_tensor("random:0", signature[i]);
+    else
+      missing += (missing.empty() ? "'" : ", '") + signature[i].name + "' (" + to_text(signature[i].type) + ")";
   }
   if (!missing.empty()) misuse("no --input for " + missing);
   return out;
@@ -86,13 +92,15 @@ std::vector<Tensor> views_of(const std::vector<HostTensor> &tensors) {
 
 std::string to_text(const std::vector<Signature> &signature, const std::vector<HostTensor> &tensors) {
   std::string out;
-  for (size_t i = 0; i < signature.size(); ++i) out += (i ? ", " : "") + signature[i].name + ": " + to_text(tensors[i].type);
+  for (size_t i = 0; i < signature.size(); ++i)
+    out += (i ? ", " : "") + signature[i].name + ": " + to_text(tensors[i].type);
   return out;
 }
 
 std::string to_text(const std::vector<Signature> &signature) {
   std::string out;
-  for (size_t i = 0; i < signature.size(); ++i) out += (i ? ", " : "") + signature[i].name + ": " + to_text(signature[i].type);
+  for (size_t i = 0; i < signature.size(); ++i)
+    out += (i ? ", " : "") + signature[i].name + ": " + to_text(signature[i].type);
   return out;
 }
 
@@ -117,7 +125,8 @@ Outputs make_outputs(const Session &session, uint32_t function, const std::vecto
 }
 
 void Outputs::take_dims() {
-  for (size_t i = 0; i < views.size(); ++i) tensors[i].type.dims.assign(views[i].dims, views[i].dims + views[i].rank);
+  for (size_t i = 0; i < views.size(); ++i)
+    tensors[i].type.dims.assign(views[i].dims, views[i].dims + views[i].rank);
 }
 
 } // namespace ingot::tool

@@ -19,15 +19,16 @@ std::vector<Signature> outputs_of(const Archive &archive, uint32_t function);
 Device open_device(const Instance &instance, const Archive &archive, const std::string &uri);
 
 // All inputs in order. Those without a spec: random:0 where `fill`, else a Failure that lists them.
-std::vector<HostTensor> make_inputs(const std::vector<std::string> &specs, const std::vector<Signature> &signature, bool fill);
+std::vector<HostTensor> make_inputs(const std::vector<std::string> &specs,
+                                    const std::vector<Signature> &signature, bool fill);
 std::vector<Tensor> views_of(const std::vector<HostTensor> &tensors);
 
 // "x: 2x3xf32, y: f32", for messages.
 std::string to_text(const std::vector<Signature> &signature, const std::vector<HostTensor> &tensors);
 std::string to_text(const std::vector<Signature> &signature);
 
-// Outputs with memory, sized by ingot_session_infer; after a run, `take_dims` gives those with data-dependent dims
-// their true ones.
+// Outputs with memory, sized by ingot_session_infer; after a run, `take_dims` gives those with data-dependent
+// dims their true ones.
 struct Outputs {
   std::vector<HostTensor> tensors;
   std::vector<Tensor> views;

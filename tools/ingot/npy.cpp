@@ -1,13 +1,13 @@
-// .npy: magic "\x93NUMPY", version, header length (2 or 4 bytes), a Python dict literal with 'descr', 'fortran_order'
-// and 'shape', then the elements.
+// .npy: magic "\x93NUMPY", version, header length (2 or 4 bytes), a Python dict literal with 'descr',
+// 'fortran_order' and 'shape', then the elements.
 #include "tools/ingot/npy.h"
 
-#include <cerrno>
-#include <cstdio>
-#include <cstring>
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
 
 #include "tools/ingot/failure.h"
 
@@ -36,7 +36,8 @@ Bytes read_file(const std::string &path, uint64_t limit) {
   if (fstat(file.handle, &info) != 0) fail(path + ": " + reason());
   if (!S_ISREG(info.st_mode)) fail(path + ": is not a regular file");
   if (uint64_t(info.st_size) > limit)
-    fail(format("%s: %lld bytes, more than the %llu accepted", path.c_str(), (long long)info.st_size, (unsigned long long)limit));
+    fail(format("%s: %lld bytes, more than the %llu accepted", path.c_str(), (long long)info.st_size,
+                (unsigned long long)limit));
   Bytes bytes(static_cast<size_t>(info.st_size));
   for (size_t done = 0; done < bytes.size();) {
     const ssize_t n = read(file.handle, bytes.data() + done, bytes.size() - done);
@@ -61,7 +62,8 @@ void write_file(const std::string &path, const void *const *parts, const size_t 
   };
   for (size_t part = 0; part < count; ++part)
     for (size_t done = 0; done < sizes[part];) {
-      const ssize_t n = write(file.handle, static_cast<const uint8_t *>(parts[part]) + done, sizes[part] - done);
+      const ssize_t n =
+          write(file.handle, static_cast<const uint8_t *>(parts[part]) + done, sizes[part] - done);
       if (n < 0 && errno == EINTR) continue;
       if (n < 0) give_up(reason());
       done += static_cast<size_t>(n);
@@ -76,8 +78,9 @@ namespace {
 
 // Reads the dict literal of a header: strings, True/False, tuples of integers. Anything else is refused.
 class HeaderParser {
-public:
-  HeaderParser(const char *text, size_t size, const std::string &path) : at_(text), end_(text + size), path_(path) {}
+ public:
+  HeaderParser(const char *text, size_t size, const std::string &path)
+      : at_(text), end_(text + size), path_(path) {}
 
   void parse(std::string *descr, bool *fortran, std::vector<int64_t> *shape) {
     bool have_descr = false, have_order = false, have_shape = false;
@@ -110,7 +113,7 @@ public:
     if (!have_descr || !have_order || !have_shape) bad("no 'descr', 'fortran_order' or 'shape'");
   }
 
-private:
+ private:
   [[noreturn]] void bad(const std::string &what) { fail(path_ + ": malformed .npy header: " + what); }
   void skip() {
     while (at_ != end_ && (*at_ == ' ' || *at_ == '\n' || *at_ == '\t' || *at_ == '\r')) ++at_;
@@ -173,7 +176,8 @@ void parse_descr(NpyArray &array, const std::string &path) {
   const std::string &d = array.descr;
   const auto refuse = [&](const std::string &why) { fail(path + ": type '" + d.substr(0, 40) + "' " + why); };
   if (d.size() < 3 || d.size() > 5) refuse("is not supported");
-  if (d[0] == '>') refuse("is big-endian; save it in little-endian order (array.astype('<" + d.substr(1) + "'))");
+  if (d[0] == '>')
+    refuse("is big-endian; save it in little-endian order (array.astype('<" + d.substr(1) + "'))");
   if (d[0] != '<' && d[0] != '|' && d[0] != '=') refuse("is not supported");
   array.kind = d[1];
   uint32_t bytes = 0;
@@ -189,15 +193,29 @@ void parse_descr(NpyArray &array, const std::string &path) {
   };
   bool known = false;
   switch (array.kind) {
-  case 'b': known = bytes == 1; break;
-  case 'i':
-  case 'u': known = one_of({1, 2, 4, 8}); break;
-  case 'f': known = one_of({2, 4, 8}); break;
-  case 'c': known = one_of({8, 16}); break;
-  case 'V': known = one_of({1, 2}); break;
-  case 'O': refuse("holds Python objects"); break;
-  case 'U':
-  case 'S': refuse("holds text"); break;
+    case 'b':
+      known = bytes == 1;
+      break;
+    case 'i':
+    case 'u':
+      known = one_of({1, 2, 4, 8});
+      break;
+    case 'f':
+      known = one_of({2, 4, 8});
+      break;
+    case 'c':
+      known = one_of({8, 16});
+      break;
+    case 'V':
+      known = one_of({1, 2});
+      break;
+    case 'O':
+      refuse("holds Python objects");
+      break;
+    case 'U':
+    case 'S':
+      refuse("holds text");
+      break;
   }
   if (!known) refuse("is not supported");
 }
@@ -220,8 +238,9 @@ Bytes transposed(const NpyArray &array, size_t count) {
 
 NpyArray parse_npy(const uint8_t *data, size_t size, const std::string &path) {
   if (size < 10 || std::memcmp(data, kMagic, 6) != 0)
-    fail(path + ": not a .npy file (it does not start with \\x93NUMPY); raw bytes need a type in front, "
-                "as in 2x3xf32=@FILE.bin");
+    fail(path +
+         ": not a .npy file (it does not start with \\x93NUMPY); raw bytes need a type in front, "
+         "as in 2x3xf32=@FILE.bin");
   const unsigned major = data[6], minor = data[7];
   if (major < 1 || major > 3 || minor != 0)
     fail(format("%s: .npy version %u.%u; 1.0, 2.0 and 3.0 are known", path.c_str(), major, minor));
@@ -230,10 +249,12 @@ NpyArray parse_npy(const uint8_t *data, size_t size, const std::string &path) {
   size_t length = data[8] | size_t(data[9]) << 8;
   if (major > 1) length |= size_t(data[10]) << 16 | size_t(data[11]) << 24;
   if (length > size - prefix || length > kMaxHeader)
-    fail(format("%s: a header of %zu bytes in a file of %zu: truncated or damaged", path.c_str(), length, size));
+    fail(
+        format("%s: a header of %zu bytes in a file of %zu: truncated or damaged", path.c_str(), length, size));
   NpyArray array;
   bool fortran = false;
-  HeaderParser(reinterpret_cast<const char *>(data) + prefix, length, path).parse(&array.descr, &fortran, &array.dims);
+  HeaderParser(reinterpret_cast<const char *>(data) + prefix, length, path)
+      .parse(&array.descr, &fortran, &array.dims);
   parse_descr(array, path);
   size_t count = 1;
   for (int64_t dim : array.dims)
@@ -262,13 +283,21 @@ HostTensor to_tensor(NpyArray array, ElementType wanted, const std::string &path
   ElementType found = INGOT_ELEMENT_TYPE_NONE;
   const uint32_t log = array.item_bytes == 1 ? 0 : array.item_bytes == 2 ? 1 : array.item_bytes == 4 ? 2 : 3;
   switch (array.kind) {
-  case 'b': found = INGOT_ELEMENT_TYPE_BOOL; break;
-  case 'i': found = INGOT_ELEMENT_TYPE_I8 + ElementType(log); break;
-  case 'u': found = INGOT_ELEMENT_TYPE_U8 + ElementType(log); break;
-  case 'f':
-    found = log == 1 ? INGOT_ELEMENT_TYPE_F16 : log == 2 ? INGOT_ELEMENT_TYPE_F32 : INGOT_ELEMENT_TYPE_F64;
-    break;
-  case 'c': found = array.item_bytes == 8 ? INGOT_ELEMENT_TYPE_COMPLEX64 : INGOT_ELEMENT_TYPE_COMPLEX128; break;
+    case 'b':
+      found = INGOT_ELEMENT_TYPE_BOOL;
+      break;
+    case 'i':
+      found = INGOT_ELEMENT_TYPE_I8 + ElementType(log);
+      break;
+    case 'u':
+      found = INGOT_ELEMENT_TYPE_U8 + ElementType(log);
+      break;
+    case 'f':
+      found = log == 1 ? INGOT_ELEMENT_TYPE_F16 : log == 2 ? INGOT_ELEMENT_TYPE_F32 : INGOT_ELEMENT_TYPE_F64;
+      break;
+    case 'c':
+      found = array.item_bytes == 8 ? INGOT_ELEMENT_TYPE_COMPLEX64 : INGOT_ELEMENT_TYPE_COMPLEX128;
+      break;
   }
   const uint32_t wanted_bits = ingot_element_type_bits(wanted);
   const bool extended = wanted == INGOT_ELEMENT_TYPE_BF16 ||
@@ -282,17 +311,20 @@ HostTensor to_tensor(NpyArray array, ElementType wanted, const std::string &path
     for (int64_t i = 0; i < count; ++i) {
       const uint8_t byte = array.bytes.data()[i];
       const uint8_t mask = uint8_t((1u << wanted_bits) - 1);
-      const bool fits = (byte & ~mask) == 0 || (is_signed(wanted) && (byte | mask) == 0xff && (byte >> (wanted_bits - 1) & 1));
+      const bool fits = (byte & ~mask) == 0 ||
+                        (is_signed(wanted) && (byte | mask) == 0xff && (byte >> (wanted_bits - 1) & 1));
       if (!fits)
-        fail(format("%s: element %lld (0x%02x) does not fit %s", path.c_str(), (long long)i, byte, ingot_element_type_name(wanted)));
+        fail(format("%s: element %lld (0x%02x) does not fit %s", path.c_str(), (long long)i, byte,
+                    ingot_element_type_name(wanted)));
       set_element_bits(packed, i, byte & mask);
     }
     return packed;
   }
   if (found == INGOT_ELEMENT_TYPE_NONE)
     fail(path + ": type '" + array.descr + "' is plain bytes" +
-         (wanted == INGOT_ELEMENT_TYPE_NONE ? std::string(", and nothing says which element type they are")
-                                            : std::string(", which do not make ") + ingot_element_type_name(wanted)));
+         (wanted == INGOT_ELEMENT_TYPE_NONE
+              ? std::string(", and nothing says which element type they are")
+              : std::string(", which do not make ") + ingot_element_type_name(wanted)));
   HostTensor out{{found, std::move(array.dims)}, std::move(array.bytes)};
   if (found == INGOT_ELEMENT_TYPE_BOOL) // any byte that is not 0 counts as true
     for (size_t i = 0; i < out.bytes.size(); ++i) out.bytes.data()[i] = out.bytes.data()[i] != 0;
@@ -304,14 +336,19 @@ std::string npy_header(const TensorType &type) {
   const std::string bytes = std::to_string(bits < 8 ? 1 : bits / 8);
   std::string descr;
   const ElementType t = type.type;
-  if (t == INGOT_ELEMENT_TYPE_BOOL) descr = "|b1";
-  else if (t == INGOT_ELEMENT_TYPE_F16 || t == INGOT_ELEMENT_TYPE_F32 || t == INGOT_ELEMENT_TYPE_F64) descr = "<f" + bytes;
-  else if (is_complex(t)) descr = "<c" + bytes;
+  if (t == INGOT_ELEMENT_TYPE_BOOL)
+    descr = "|b1";
+  else if (t == INGOT_ELEMENT_TYPE_F16 || t == INGOT_ELEMENT_TYPE_F32 || t == INGOT_ELEMENT_TYPE_F64)
+    descr = "<f" + bytes;
+  else if (is_complex(t))
+    descr = "<c" + bytes;
   else if (t >= INGOT_ELEMENT_TYPE_I8 && t <= INGOT_ELEMENT_TYPE_U64)
     descr = (bits == 8 ? "|" : "<") + std::string(is_signed(t) ? "i" : "u") + bytes;
-  else descr = "|V" + bytes; // what NumPy writes for the types that extend it
+  else
+    descr = "|V" + bytes; // what NumPy writes for the types that extend it
   std::string text = "{'descr': '" + descr + "', 'fortran_order': False, 'shape': (";
-  for (size_t d = 0; d < type.dims.size(); ++d) text += std::to_string(type.dims[d]) + (type.dims.size() == 1 ? "," : d + 1 < type.dims.size() ? ", " : "");
+  for (size_t d = 0; d < type.dims.size(); ++d)
+    text += std::to_string(type.dims[d]) + (type.dims.size() == 1 ? "," : d + 1 < type.dims.size() ? ", " : "");
   text += "), }";
   const size_t total = (10 + text.size() + 1 + 63) / 64 * 64; // the data begins at a multiple of 64
   text += std::string(total - 10 - text.size() - 1, ' ') + "\n";

@@ -1,5 +1,5 @@
-// `ingot run`: one run, outputs printed or written, compared with references where asked for. `ingot run-many`: many
-// such runs in one process, described by JSON lines, for test runners.
+// `ingot run`: one run, outputs printed or written, compared with references where asked for. `ingot run-many`:
+// many such runs in one process, described by JSON lines, for test runners.
 #include <algorithm>
 #include <cstdio>
 #include <fstream>
@@ -50,21 +50,25 @@ int run_command(const RunOptions &options) {
   if (!session) check(session.status(), options.archive);
   const std::vector<Tensor> views = views_of(inputs);
   Outputs outputs = make_outputs(*session, function, in, inputs, out.size());
-  const Status status = session->run({views.data(), views.size()}, {outputs.views.data(), outputs.views.size()}, function);
+  const Status status =
+      session->run({views.data(), views.size()}, {outputs.views.data(), outputs.views.size()}, function);
   check(status);
   outputs.take_dims();
 
   for (const NamedSpec &target : targets) {
     const HostTensor &tensor = outputs.tensors[target.index];
-    if (target.body == "-") print_output(out[target.index], tensor);
-    else write_npy(target.body.substr(1), tensor);
+    if (target.body == "-")
+      print_output(out[target.index], tensor);
+    else
+      write_npy(target.body.substr(1), tensor);
   }
   std::string wrong;
   for (const NamedSpec &reference : references) {
     const HostTensor &actual = outputs.tensors[reference.index];
     Signature concrete = {out[reference.index].name, actual.type};
     const std::string why = disagreement(actual, parse_tensor(reference.body, concrete), options.tolerance);
-    if (!why.empty()) wrong += (wrong.empty() ? "" : "\n") + std::string("output '") + concrete.name + "': " + why;
+    if (!why.empty())
+      wrong += (wrong.empty() ? "" : "\n") + std::string("output '") + concrete.name + "': " + why;
   }
   if (!wrong.empty()) fail(wrong);
   return 0;
@@ -81,7 +85,8 @@ RunOptions parse_line(const std::string &text) {
   try {
     const nlohmann::json line = nlohmann::json::parse(text);
     for (const auto &[key, value] : line.items()) {
-      static constexpr const char *kKeys[] = {"archive", "device", "function", "inputs", "outputs", "expect", "rtol", "atol"};
+      static constexpr const char *kKeys[] = {"archive", "device", "function", "inputs",
+                                              "outputs", "expect", "rtol",     "atol"};
       if (std::none_of(std::begin(kKeys), std::end(kKeys), [&](const char *k) { return key == k; }))
         misuse("unknown key '" + key + "'");
     }

@@ -18,7 +18,9 @@ std::string names_of(const std::vector<Signature> &signature) {
   return out;
 }
 
-bool starts_with(const std::string &text, const std::string &head) { return text.compare(0, head.size(), head) == 0; }
+bool starts_with(const std::string &text, const std::string &head) {
+  return text.compare(0, head.size(), head) == 0;
+}
 
 // Could this be a spec without a name?
 bool is_body(const std::string &text) {
@@ -30,20 +32,23 @@ bool is_body(const std::string &text) {
 // "A spec may not be that": shows it, cut short, with the forms that exist.
 [[noreturn]] void no_spec(const std::string &body, const std::string &why) {
   misuse("'" + body.substr(0, 80) + "' " + why +
-         "; write TYPE=VALUE,... as in 2x3xf32=1,2,3,4,5,6, TYPE=random:SEED, TYPE=@FILE.bin, @FILE.npy or random:SEED");
+         "; write TYPE=VALUE,... as in 2x3xf32=1,2,3,4,5,6, TYPE=random:SEED, TYPE=@FILE.bin, @FILE.npy or "
+         "random:SEED");
 }
 
 uint64_t parse_seed(const std::string &text, const std::string &body) {
   uint64_t seed = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), seed);
-  if (text.empty() || error != std::errc() || end != text.data() + text.size()) no_spec(body, "has no number as its seed");
+  if (text.empty() || error != std::errc() || end != text.data() + text.size())
+    no_spec(body, "has no number as its seed");
   return seed;
 }
 
 bool set_from_text(HostTensor &tensor, int64_t index, const std::string &text) {
   const ElementType type = tensor.type.type;
   const char *begin = text.data(), *end = begin + text.size();
-  if (type == INGOT_ELEMENT_TYPE_BOOL && (text == "true" || text == "false")) return set_element(tensor, index, text == "true");
+  if (type == INGOT_ELEMENT_TYPE_BOOL && (text == "true" || text == "false"))
+    return set_element(tensor, index, text == "true");
   if (is_integer(type) || type == INGOT_ELEMENT_TYPE_BOOL) {
     int64_t value = 0;
     auto result = std::from_chars(begin, end, value);
@@ -76,27 +81,30 @@ HostTensor from_values(const std::string &body, TensorType type, const std::stri
       to = &probe;
     }
     if (!set_from_text(*to, given >= count ? 0 : given, text))
-      misuse("'" + body.substr(0, 80) + "': value " + std::to_string(given) + ", '" + text.substr(0, 40) + "', is no " +
-             ingot_element_type_name(tensor.type.type));
+      misuse("'" + body.substr(0, 80) + "': value " + std::to_string(given) + ", '" + text.substr(0, 40) +
+             "', is no " + ingot_element_type_name(tensor.type.type));
     ++given;
     at = comma + 1;
   }
   if (given == 1 && count > 1) {
     for (int64_t i = 1; i < count; ++i) {
-      if (is_complex(tensor.type.type)) set_element(tensor, i, element(tensor, 0));
-      else set_element_bits(tensor, i, element_bits(tensor, 0));
+      if (is_complex(tensor.type.type))
+        set_element(tensor, i, element(tensor, 0));
+      else
+        set_element_bits(tensor, i, element_bits(tensor, 0));
     }
   } else if (given != count) {
     misuse(format("'%s': %lld values for the %lld elements of %s; give one for all, or one each",
-                  body.substr(0, 80).c_str(), (long long)given, (long long)count, to_text(tensor.type).c_str()));
+                  body.substr(0, 80).c_str(), (long long)given, (long long)count,
+                  to_text(tensor.type).c_str()));
   }
   return tensor;
 }
 
 } // namespace
 
-std::vector<NamedSpec> resolve_names(const std::vector<std::string> &specs, const std::vector<Signature> &signature,
-                                     const char *kind) {
+std::vector<NamedSpec> resolve_names(const std::vector<std::string> &specs,
+                                     const std::vector<Signature> &signature, const char *kind) {
   std::vector<NamedSpec> out;
   std::vector<bool> taken(signature.size(), false);
   uint32_t position = 0;
@@ -119,10 +127,12 @@ std::vector<NamedSpec> resolve_names(const std::vector<std::string> &specs, cons
         misuse(format("more --%ss than the function has: it has %zu", kind, signature.size()));
     } else {
       for (const Signature &s : signature)
-        if (starts_with(spec, s.name + "=")) no_spec(spec.substr(s.name.size() + 1), std::string("is no value for ") + kind + " '" + s.name + "'");
+        if (starts_with(spec, s.name + "="))
+          no_spec(spec.substr(s.name.size() + 1), std::string("is no value for ") + kind + " '" + s.name + "'");
       const size_t equals = spec.find('=');
       if (equals != std::string::npos && is_body(spec.substr(equals + 1)))
-        misuse(std::string("no ") + kind + " is called '" + spec.substr(0, equals) + "': " + names_of(signature));
+        misuse(std::string("no ") + kind + " is called '" + spec.substr(0, equals) +
+               "': " + names_of(signature));
       no_spec(spec, std::string("describes no ") + kind);
     }
     if (taken[index]) misuse(std::string(kind) + " '" + signature[index].name + "' is given twice");
@@ -142,8 +152,8 @@ HostTensor parse_tensor(const std::string &body, const Signature &signature) {
   if (starts_with(body, "random:")) {
     for (int64_t dim : signature.type.dims)
       if (dim < 0)
-        misuse("'" + signature.name + "' is " + to_text(signature.type) + ": say which shape, as in " + signature.name +
-               "=1x3x48x320xf32=" + body);
+        misuse("'" + signature.name + "' is " + to_text(signature.type) + ": say which shape, as in " +
+               signature.name + "=1x3x48x320xf32=" + body);
     HostTensor tensor = make_tensor(signature.type);
     fill_random(tensor, parse_seed(body.substr(7), body));
     return tensor;
@@ -168,7 +178,8 @@ HostTensor parse_tensor(const std::string &body, const Signature &signature) {
     }
     Bytes bytes = read_file(path);
     if (bytes.size() != byte_size(type))
-      fail(format("%s: %zu bytes, but %s takes %zu", path.c_str(), bytes.size(), to_text(type).c_str(), byte_size(type)));
+      fail(format("%s: %zu bytes, but %s takes %zu", path.c_str(), bytes.size(), to_text(type).c_str(),
+                  byte_size(type)));
     return {type, std::move(bytes)};
   }
   return from_values(body, type, rest);

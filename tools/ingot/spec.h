@@ -22,16 +22,16 @@ struct NamedSpec {
   std::string body; // what follows NAME=
 };
 
-// Gives each spec its input or output: NAME= is taken where NAME is one of them, the rest goes by position. Throws
-// where a name is unknown or one is named twice. `kind` is "input" or "output", for messages.
-std::vector<NamedSpec> resolve_names(const std::vector<std::string> &specs, const std::vector<Signature> &signature,
-                                     const char *kind);
+// Gives each spec its input or output: NAME= is taken where NAME is one of them, the rest goes by position.
+// Throws where a name is unknown or one is named twice. `kind` is "input" or "output", for messages.
+std::vector<NamedSpec> resolve_names(const std::vector<std::string> &specs,
+                                     const std::vector<Signature> &signature, const char *kind);
 
 // The tensor that a spec without its name describes, for an input or output with this signature.
 HostTensor parse_tensor(const std::string &body, const Signature &signature);
 
-// Deterministic values: floats uniform in [-1, 1), integers 0 .. 9, u8 0 .. 255, bool either. Drawn from splitmix64,
-// one draw an element, so that other programs can make the same.
+// Deterministic values: floats uniform in [-1, 1), integers 0 .. 9, u8 0 .. 255, bool either. Drawn from
+// splitmix64, one draw an element, so that other programs can make the same.
 void fill_random(HostTensor &tensor, uint64_t seed);
 
 } // namespace ingot::tool

@@ -1,5 +1,6 @@
-// Element types: names, sizes, and conversion of each to and from double. Small float formats are described by a table
-// (exponent bits, mantissa bits, bias, how infinity and NaN are written) and share one decoder and one encoder.
+// Element types: names, sizes, and conversion of each to and from double. Small float formats are described by
+// a table (exponent bits, mantissa bits, bias, how infinity and NaN are written) and share one decoder and one
+// encoder.
 #include "tools/ingot/tensor.h"
 
 #include <charconv>
@@ -18,26 +19,42 @@ namespace {
 // A binary float format of at most 32 bits.
 struct FloatFormat {
   int exponent_bits, mantissa_bits, bias;
-  bool infinity;   // the largest exponent means infinity (mantissa 0) and NaN
+  bool infinity;             // the largest exponent means infinity (mantissa 0) and NaN
   bool negative_zero_is_nan; // "UZ": 0x80 is the only NaN, there is no -0
   bool all_ones_is_nan;      // "FN": all bits but the sign set
 };
 
 bool small_float(ElementType type, FloatFormat *out) {
   switch (type) {
-  case INGOT_ELEMENT_TYPE_F16: *out = {5, 10, 15, true, false, false}; return true;
-  case INGOT_ELEMENT_TYPE_BF16: *out = {8, 7, 127, true, false, false}; return true;
-  case INGOT_ELEMENT_TYPE_F8E4M3FN: *out = {4, 3, 7, false, false, true}; return true;
-  case INGOT_ELEMENT_TYPE_F8E4M3FNUZ: *out = {4, 3, 8, false, true, false}; return true;
-  case INGOT_ELEMENT_TYPE_F8E5M2: *out = {5, 2, 15, true, false, false}; return true;
-  case INGOT_ELEMENT_TYPE_F8E5M2FNUZ: *out = {5, 2, 16, false, true, false}; return true;
-  case INGOT_ELEMENT_TYPE_F4E2M1: *out = {2, 1, 1, false, false, false}; return true;
-  default: return false;
+    case INGOT_ELEMENT_TYPE_F16:
+      *out = {5, 10, 15, true, false, false};
+      return true;
+    case INGOT_ELEMENT_TYPE_BF16:
+      *out = {8, 7, 127, true, false, false};
+      return true;
+    case INGOT_ELEMENT_TYPE_F8E4M3FN:
+      *out = {4, 3, 7, false, false, true};
+      return true;
+    case INGOT_ELEMENT_TYPE_F8E4M3FNUZ:
+      *out = {4, 3, 8, false, true, false};
+      return true;
+    case INGOT_ELEMENT_TYPE_F8E5M2:
+      *out = {5, 2, 15, true, false, false};
+      return true;
+    case INGOT_ELEMENT_TYPE_F8E5M2FNUZ:
+      *out = {5, 2, 16, false, true, false};
+      return true;
+    case INGOT_ELEMENT_TYPE_F4E2M1:
+      *out = {2, 1, 1, false, false, false};
+      return true;
+    default:
+      return false;
   }
 }
 
 double decode(const FloatFormat &f, uint64_t bits) {
-  const uint64_t mantissa_mask = (uint64_t(1) << f.mantissa_bits) - 1, exponent_mask = (uint64_t(1) << f.exponent_bits) - 1;
+  const uint64_t mantissa_mask = (uint64_t(1) << f.mantissa_bits) - 1,
+                 exponent_mask = (uint64_t(1) << f.exponent_bits) - 1;
   const uint64_t mantissa = bits & mantissa_mask, exponent = bits >> f.mantissa_bits & exponent_mask;
   const bool negative = bits >> (f.mantissa_bits + f.exponent_bits) & 1;
   constexpr double nan = std::numeric_limits<double>::quiet_NaN();
@@ -47,9 +64,9 @@ double decode(const FloatFormat &f, uint64_t bits) {
   }
   if (f.all_ones_is_nan && exponent == exponent_mask && mantissa == mantissa_mask) return nan;
   if (f.negative_zero_is_nan && negative && exponent == 0 && mantissa == 0) return nan;
-  const double value = exponent == 0
-                           ? std::ldexp(double(mantissa), 1 - f.bias - f.mantissa_bits)
-                           : std::ldexp(double(mantissa | (mantissa_mask + 1)), int(exponent) - f.bias - f.mantissa_bits);
+  const double value = exponent == 0 ? std::ldexp(double(mantissa), 1 - f.bias - f.mantissa_bits)
+                                     : std::ldexp(double(mantissa | (mantissa_mask + 1)),
+                                                  int(exponent) - f.bias - f.mantissa_bits);
   return negative ? -value : value;
 }
 
@@ -57,11 +74,14 @@ double decode(const FloatFormat &f, uint64_t bits) {
 uint64_t encode(const FloatFormat &f, double value) {
   const int sign_shift = f.mantissa_bits + f.exponent_bits;
   const uint64_t sign = uint64_t(std::signbit(value)) << sign_shift;
-  const uint64_t mantissa_mask = (uint64_t(1) << f.mantissa_bits) - 1, exponent_mask = (uint64_t(1) << f.exponent_bits) - 1;
+  const uint64_t mantissa_mask = (uint64_t(1) << f.mantissa_bits) - 1,
+                 exponent_mask = (uint64_t(1) << f.exponent_bits) - 1;
   const uint64_t infinity = exponent_mask << f.mantissa_bits;
   uint64_t largest = infinity | mantissa_mask;
-  if (f.infinity) largest = infinity - 1;
-  else if (f.all_ones_is_nan) largest -= 1;
+  if (f.infinity)
+    largest = infinity - 1;
+  else if (f.all_ones_is_nan)
+    largest -= 1;
   if (std::isnan(value)) {
     if (f.infinity) return sign | infinity | (uint64_t(1) << (f.mantissa_bits - 1));
     if (f.negative_zero_is_nan) return uint64_t(1) << sign_shift;
@@ -75,7 +95,8 @@ uint64_t encode(const FloatFormat &f, double value) {
   int biased = exponent - 1 + f.bias;
   if (biased < 1) biased = 1; // subnormal: the step of the smallest normal numbers
   const double scaled = std::nearbyint(std::ldexp(magnitude, -(biased - f.bias - f.mantissa_bits)));
-  // `scaled` counts steps; a carry into the next exponent comes out right, as the codes of a format are in order.
+  // `scaled` counts steps; a carry into the next exponent comes out right, as the codes of a format are in
+  // order.
   const double code = scaled + std::ldexp(double(biased - 1), f.mantissa_bits);
   if (code > double(largest)) return sign | (f.infinity ? infinity : largest);
   const uint64_t bits = uint64_t(code);
@@ -118,7 +139,8 @@ bool parse_type(const std::string &text, TensorType *out) {
 
 int64_t element_count(const TensorType &type) {
   if (type.dims.size() > INGOT_MAX_RANK)
-    fail(format("%s has rank %zu; at most %d is supported", to_text(type).c_str(), type.dims.size(), INGOT_MAX_RANK));
+    fail(format("%s has rank %zu; at most %d is supported", to_text(type).c_str(), type.dims.size(),
+                INGOT_MAX_RANK));
   int64_t count = 1;
   bool empty = false;
   for (int64_t dim : type.dims) {
@@ -240,7 +262,8 @@ bool set_integer(HostTensor &tensor, int64_t index, int64_t value) {
   if (!is_integer(type)) return set_element(tensor, index, double(value));
   const uint32_t width = ingot_element_type_bits(type);
   if (is_signed(type)) {
-    if (width < 64 && (value < -(int64_t(1) << (width - 1)) || value >= int64_t(1) << (width - 1))) return false;
+    if (width < 64 && (value < -(int64_t(1) << (width - 1)) || value >= int64_t(1) << (width - 1)))
+      return false;
   } else if (value < 0 || (width < 64 && value >= int64_t(1) << width)) {
     return false;
   }
@@ -250,7 +273,8 @@ bool set_integer(HostTensor &tensor, int64_t index, int64_t value) {
 
 bool set_unsigned(HostTensor &tensor, int64_t index, uint64_t value) {
   if (value <= uint64_t(INT64_MAX)) return set_integer(tensor, index, int64_t(value));
-  if (tensor.type.type != INGOT_ELEMENT_TYPE_U64) return !is_integer(tensor.type.type) && set_element(tensor, index, double(value));
+  if (tensor.type.type != INGOT_ELEMENT_TYPE_U64)
+    return !is_integer(tensor.type.type) && set_element(tensor, index, double(value));
   set_element_bits(tensor, index, value);
   return true;
 }
@@ -312,13 +336,15 @@ std::string element_text(const HostTensor &tensor, int64_t index) {
   if (type == INGOT_ELEMENT_TYPE_BOOL) return element_bits(tensor, index) ? "true" : "false";
   if (is_integer(type)) {
     const uint64_t bits = element_bits(tensor, index);
-    return is_signed(type) ? std::to_string(sign_extend(bits, ingot_element_type_bits(type))) : std::to_string(bits);
+    return is_signed(type) ? std::to_string(sign_extend(bits, ingot_element_type_bits(type)))
+                           : std::to_string(bits);
   }
   double imaginary;
   const double value = element(tensor, index, &imaginary);
   const bool narrow = type != INGOT_ELEMENT_TYPE_F64 && type != INGOT_ELEMENT_TYPE_COMPLEX128;
   if (!is_complex(type)) return number_text(value, narrow);
-  return number_text(value, narrow) + (std::signbit(imaginary) ? "-" : "+") + number_text(std::fabs(imaginary), narrow) + "i";
+  return number_text(value, narrow) + (std::signbit(imaginary) ? "-" : "+") +
+         number_text(std::fabs(imaginary), narrow) + "i";
 }
 
 std::string values_text(const HostTensor &tensor, int64_t limit) {
@@ -328,7 +354,8 @@ std::string values_text(const HostTensor &tensor, int64_t limit) {
   std::string out;
   const int64_t shown = count < limit ? count : limit;
   for (int64_t i = 0; i < shown; ++i) {
-    // Brackets open where the index is a multiple of the product of the trailing dims, and close before such a one.
+    // Brackets open where the index is a multiple of the product of the trailing dims, and close before such a
+    // one.
     int64_t block = 1;
     size_t opening = 0;
     for (size_t d = dims.size(); d-- > 0;) {

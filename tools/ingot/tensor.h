@@ -1,4 +1,5 @@
-// Tensors in the tool's own memory, and what their element types mean: names, sizes, conversion from and to numbers.
+// Tensors in the tool's own memory, and what their element types mean: names, sizes, conversion from and to
+// numbers.
 #pragma once
 
 #include <cstdint>
@@ -30,17 +31,17 @@ size_t byte_size(const TensorType &type);
 bool is_float(ElementType type);   // f16 .. f64, bf16, fp8 and f4
 bool is_integer(ElementType type); // i2 .. i64, u2 .. u64; bool is neither
 bool is_complex(ElementType type);
-bool is_signed(ElementType type);  // of integers
+bool is_signed(ElementType type); // of integers
 
 // Bytes aligned to 64, as the runtime likes them best; never null.
 class Bytes {
-public:
+ public:
   Bytes() : Bytes(0) {}
   explicit Bytes(size_t size); // zero-filled
   uint8_t *data() const { return data_.get(); }
   size_t size() const { return size_; }
 
-private:
+ private:
   struct Free {
     void operator()(uint8_t *p) const;
   };
@@ -56,8 +57,8 @@ struct HostTensor {
 HostTensor make_tensor(TensorType type);
 Tensor view_of(const HostTensor &tensor);
 
-// Reads element `index` as a number (complex: its real part; `imaginary`, where given, gets the other one). Integers
-// above 2^53 lose digits: compare those as bytes.
+// Reads element `index` as a number (complex: its real part; `imaginary`, where given, gets the other one).
+// Integers above 2^53 lose digits: compare those as bytes.
 double element(const HostTensor &tensor, int64_t index, double *imaginary = nullptr);
 // Writes a number, rounded to nearest even; integers must be in range (false otherwise).
 bool set_element(HostTensor &tensor, int64_t index, double value);
