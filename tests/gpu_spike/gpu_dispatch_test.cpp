@@ -1,0 +1,204 @@
+// The naive simt schedule on GPUs: dispatches of every form that fusion produces (tests/schedule/dispatch_maker.h),
+// scheduled for each target's record, against the naive CPU schedule in the interpreter. Together with the four hand-
+// scheduled kernels this says that any dispatch can reach SPIR-V, WGSL and PTX.
+#include <catch2/catch.hpp>
+
+#include <cmath>
+#include <cstdlib>
+#include <cstring>
+#include <filesystem>
+
+#include "aotc/emit/ptx/ptx.h"
+#include "aotc/emit/spirv/spirv.h"
+#include "aotc/emit/text/text.h"
+#include "aotc/kernel/legalise.h"
+#include "aotc/kernel/text.h"
+#include "tests/gpu_spike/case_files.h"
+#include "tests/gpu_spike/tools.h"
+#include "tests/gpu_spike/vulkan_host.h"
+#include "tests/schedule/run.h"
+
+using namespace ingot::aotc;
+using namespace ingot::aotc::gpu_spike;
+namespace made = ingot::aotc::testing;
+
+namespace {
+
+struct Work {
+  std::string name;
+  made::Case c;
+  made::Buffers inputs, reference;
+};
+
+std::vector<Work> all_work() {
+  std::vector<Work> out;
+  auto add = [&](const std::string &name, made::Case c) {
+    Work work{name, std::move(c), {}, {}};
+    work.inputs = made::make_buffers(work.c, out.size() + 1);
+    work.reference = work.inputs;
+    INFO(name);
+    REQUIRE(made::interpret(work.c, schedule::schedule_naive(work.c.dispatch, TargetRecord::x86_64_v2()), work.reference) == "");
+    out.push_back(std::move(work));
+  };
+  for (int kind = 0; kind < 4; ++kind)
+    add("elementwise_" + std::to_string(kind), made::elementwise({3, 5, 17}, kind, kind));
+  add("elementwise_one", made::elementwise({1}, 0, 0));
+  Symbol rows = Symbol::dim("rows", 1, 1000), columns = Symbol::dim("columns", 1, 1000);
+  add("softmax", made::softmax(Expr(7), Expr(131)));
+  add("softmax_symbolic", made::softmax(Expr(rows), Expr(columns), {{rows, 5}, {columns, 67}}));
+  add("layer_norm", made::layer_norm(Expr(13), Expr(64)));
+  add("matmul", made::matmul(1, 17, 31, 23, false, true, 1, false));
+  add("matmul_batched", made::matmul(3, 5, 7, 11, true, false, 0, true));
+  made::ConvShape plain;
+  add("conv", made::conv(plain));
+  made::ConvShape grouped;
+  grouped.groups = 3, grouped.in = 2, grouped.out = 2, grouped.stride = {2, 1}, grouped.dilation = {1, 2}, grouped.activation = 2;
+  add("conv_grouped", made::conv(grouped));
+  add("pool_max", made::pool(3, {9, 7}, {3, 2}, {2, 2}, {1, 0}, true));
+  add("pool_average", made::pool(2, {5, 6}, {2, 3}, {1, 2}, {0, 1}, false));
+  using made::ReduceKind;
+  for (auto [kind, name] : {std::pair{ReduceKind::kAdd, "add"}, {ReduceKind::kMax, "max"}, {ReduceKind::kMul, "mul"},
+                            {ReduceKind::kArgMax, "argmax"}, {ReduceKind::kArgMinLast, "argminlast"}})
+    add(std::string("reduce_") + name, made::reduce(kind, {4, 19, 3}, {1}));
+  add("transpose", made::transpose({3, 7, 5}, {2, 0, 1}));
+  add("concat", made::concat({3, 4, 5}));
+  add("gather_rows", made::gather_rows(6, 11, 9));
+  return out;
+}
+
+struct Launch {
+  kernel::Kernel kernel;
+  std::array<uint32_t, 3> grid = {1, 1, 1};
+  std::vector<int64_t> params;
+  std::vector<std::vector<uint32_t>> buffers;
+};
+
+Launch launch_for(const Work &work, const TargetRecord &record) {
+  INFO(work.name << " for " << record.name << "\n" << dispatch::print(work.c.dispatch));
+  schedule::Scheduled scheduled = schedule::schedule_naive(work.c.dispatch, record);
+  made::Buffers simt = work.inputs;
+  REQUIRE(made::interpret(work.c, scheduled, simt) == "");
+  REQUIRE(made::compare(work.c, simt, work.reference) == "");
+  Launch launch;
+  launch.kernel = scheduled.kernel;
+  REQUIRE(kernel::legalise(launch.kernel, record) == "");
+  for (size_t i = 0; i < 3; ++i)
+    launch.grid[i] = static_cast<uint32_t>(made::value_of(scheduled.grid[i], work.c));
+  for (const Symbol &symbol : work.c.dispatch.free_symbols())
+    launch.params.push_back(made::value_of(symbol, work.c));
+  for (const std::vector<uint8_t> &bytes : work.inputs.bytes) {
+    std::vector<uint32_t> words(std::max<size_t>(1, (bytes.size() + 3) / 4));
+    std::memcpy(words.data(), bytes.data(), bytes.size());
+    words.resize(words.size() + kGuardWords, kCanary);
+    launch.buffers.push_back(std::move(words));
+  }
+  return launch;
+}
+
+std::string judge(const Work &work, const std::vector<std::vector<uint32_t>> &results) {
+  made::Buffers got = work.inputs;
+  for (size_t i = 0; i < results.size(); ++i) {
+    std::memcpy(got.bytes[i].data(), results[i].data(), got.bytes[i].size());
+    if (results[i].back() != kCanary || results[i][results[i].size() - kGuardWords] != kCanary)
+      return "wrote past the end of buffer " + std::to_string(i);
+  }
+  return made::compare(work.c, got, work.reference);
+}
+
+DeviceCase device_case(const Work &work, const Launch &launch, std::string text, std::string entry, std::string extension) {
+  DeviceCase d{work.name, std::move(text), std::move(entry), std::move(extension), launch.kernel.local_size, launch.grid,
+               param_words(launch.kernel, launch.params), launch.buffers, {}};
+  for (size_t i = 0; i < work.c.dispatch.operands.size(); ++i) {
+    const dispatch::Operand &operand = work.c.dispatch.operands[i];
+    if (!operand.output)
+      continue;
+    const std::vector<uint8_t> &bytes = work.reference.bytes[i];
+    if (operand.type != ElementType::kF32) {
+      d.expectations.push_back({i, std::string(name(to_scalar(operand.type))), bytes});
+      continue;
+    }
+    std::vector<float> values(bytes.size() / 4);
+    std::memcpy(values.data(), bytes.data(), bytes.size());
+    float largest = 0;
+    for (float value : values)
+      largest = std::max(largest, std::fabs(value));
+    std::vector<double> pairs;
+    for (float value : values)
+      pairs.insert(pairs.end(), {value, 1e-4 * std::fabs(value) + 1e-5 * largest});
+    const auto *first = reinterpret_cast<const uint8_t *>(pairs.data());
+    d.expectations.push_back({i, "bound", {first, first + pairs.size() * sizeof(double)}});
+  }
+  return d;
+}
+
+} // namespace
+
+TEST_CASE("naive schedules on Vulkan") {
+  std::string why;
+  std::unique_ptr<VulkanHost> host = VulkanHost::open(why);
+  if (!host)
+    return print_skip("naive schedules on Vulkan", why);
+  TargetRecord record = TargetRecord::vulkan_baseline();
+  for (const Work &work : all_work()) {
+    Launch launch = launch_for(work, record);
+    INFO(work.name << "\n" << kernel::print(launch.kernel));
+    CHECK(host->run(emit::emit_spirv(launch.kernel, record), launch.kernel.name, launch.buffers,
+                    params_block(launch.kernel, launch.params), launch.grid) == "");
+    CHECK(judge(work, launch.buffers) == "");
+  }
+}
+
+TEST_CASE("naive schedules on Dawn") {
+  Dawn dawn;
+  if (!dawn.missing.empty())
+    return print_skip("naive schedules on Dawn", dawn.missing);
+  TargetRecord record = TargetRecord::webgpu_baseline();
+  std::vector<Work> works = all_work();
+  std::vector<DeviceCase> cases;
+  for (const Work &work : works) {
+    Launch launch = launch_for(work, record);
+    cases.push_back(device_case(work, launch, emit::emit_wgsl(launch.kernel, record), emit::text_entry(launch.kernel), ".wgsl"));
+  }
+  std::string folder = make_folder("ingot-wgsl-naive");
+  REQUIRE(write_case_files(folder, cases) == "");
+  for (size_t first = 0; first < cases.size(); first += Dawn::kBatch) {
+    Run run = dawn.run(folder, first);
+    INFO(run.output);
+    REQUIRE(run.output.find("adapter ") != std::string::npos);
+    CHECK(run.status == 0);
+  }
+  for (size_t i = 0; i < cases.size(); ++i) {
+    INFO(works[i].name << "\n" << cases[i].text);
+    std::vector<std::vector<uint32_t>> results = cases[i].buffers;
+    for (const DeviceCase::Expectation &expectation : cases[i].expectations) {
+      std::vector<uint32_t> words = read_result(folder, i, expectation.buffer);
+      REQUIRE(words.size() == results[expectation.buffer].size());
+      results[expectation.buffer] = std::move(words);
+    }
+    CHECK(judge(works[i], results) == "");
+  }
+  std::filesystem::remove_all(folder);
+}
+
+// With INGOT_GPU_CASES the case files are kept for run_cuda.
+TEST_CASE("naive schedules as PTX") {
+  std::string tool = find_tool("INGOT_PTXAS", "ptxas");
+  if (tool.empty())
+    return print_skip("naive schedules as PTX", "no ptxas (PyPI's nvidia-cuda-nvcc; INGOT_PTXAS)");
+  TargetRecord record = TargetRecord::cuda_sm80();
+  const char *kept = std::getenv("INGOT_GPU_CASES");
+  std::string folder = kept ? std::string(kept) + "/naive" : make_folder("ingot-ptx-naive");
+  std::vector<DeviceCase> cases;
+  for (const Work &work : all_work()) {
+    Launch launch = launch_for(work, record);
+    cases.push_back(device_case(work, launch, emit::emit_ptx({&launch.kernel}, record), launch.kernel.name, ".ptx"));
+  }
+  REQUIRE(write_case_files(folder, cases) == "");
+  for (size_t i = 0; i < cases.size(); ++i) {
+    Run run = run_command(tool + " -O1 -arch=sm_80 -o " + folder + "/out.cubin " + folder + "/" + std::to_string(i) + ".ptx");
+    INFO(cases[i].name << ": " << run.output);
+    CHECK(run.status == 0);
+  }
+  if (!kept)
+    std::filesystem::remove_all(folder);
+}
