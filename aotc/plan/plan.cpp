@@ -158,12 +158,14 @@ class Planner {
 
   // Most bytes that a result of data-dependent size can take, over input dims alone.
   Expr capacity(const Expr &bytes) const {
-    // Axes and conditions have small ranges, and a size need not grow with them: the interval's bound holds for all.
-    bool small = true;
+    // A tensor stays below 2^31 elements. A size need not grow with a host value, so where nothing ties the values to
+    // input dims the interval's bound is taken.
+    constexpr int64_t kMost = (int64_t{1} << 31) * 8;
+    bool free = true;
     for (const Symbol &s : bytes.symbols())
-      small = small && s.kind() == SymbolKind::kHost && s.min() > -64 && s.max() < 64 && !trips_.count(s) && !bounds_.count(s);
-    if (small && bytes.upper() < (int64_t{1} << 31))
-      return bytes.upper();
+      free = free && s.kind() == SymbolKind::kHost && !trips_.count(s) && !bounds_.count(s);
+    if (free)
+      return std::clamp<int64_t>(bytes.upper(), 0, kMost);
     Expr e = bytes;
     for (int round = 0; round < 8 && host_dependent(e); ++round) {
       std::map<Symbol, Expr> values;
@@ -176,6 +178,8 @@ class Planner {
       }
       e = e.substitute(values);
     }
+    if (auto constant = e.constant())
+      return std::clamp<int64_t>(*constant, 0, kMost);
     return e;
   }
 

@@ -117,6 +117,11 @@ Outputs make_outputs(const Session &session, uint32_t function, const std::vecto
                                       "; the function takes " + to_text(signature));
   }
   for (Tensor &view : out.views) {
+    // A size that only the run knows comes as an upper bound: this much is provided, and the run says if it needs more.
+    constexpr size_t kMostForUnknown = size_t{1} << 30;
+    bool unknown = false;
+    for (uint32_t i = 0; i < view.rank; ++i) unknown = unknown || view.dims[i] < 0;
+    if (unknown && view.size > kMostForUnknown) view.size = kMostForUnknown;
     HostTensor tensor{{view.type, {view.dims, view.dims + view.rank}}, Bytes(view.size)};
     view.data = tensor.bytes.data();
     out.tensors.push_back(std::move(tensor));
