@@ -148,9 +148,7 @@ TEST_CASE("naive schedules on Vulkan") {
   }
 }
 
-// Expected to fail until understood: one of the kernels writes past the end of a buffer there (not on Vulkan, not in the
-// interpreter). The tag is strict: the test fails once this passes.
-TEST_CASE("naive schedules on Dawn", "[!shouldfail]") {
+TEST_CASE("naive schedules on Dawn") {
   Dawn dawn;
   if (!dawn.missing.empty())
     return print_skip("naive schedules on Dawn", dawn.missing);

@@ -132,7 +132,7 @@ def one_test(tools, table, folder, scratch):
     model = onnx.load(model_path)
     missing, types = lacking(model, table), foreign_types(model)
     archive = scratch / "model.ingot"
-    status, out, err = tools.compile(model_path, archive)
+    status, out, err = tools.compile(model_path, archive, timeout=60)
     if missing:
         if status == 1 and any(name.split(".")[-1].split("-")[0] in err for name in missing):
             return harness.refused(", ".join(missing))

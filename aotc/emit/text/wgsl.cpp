@@ -138,6 +138,12 @@ class Wgsl final : public Dialect {
            std::to_string(size[2]) + ")\nfn " + text_entry(kernel) +
            "(@builtin(workgroup_id) group_id: vec3<u32>, @builtin(local_invocation_id) local_id: vec3<u32>, "
            "@builtin(num_workgroups) grid_size: vec3<u32>) {\n";
+    // A derived pipeline layout leaves out bindings that are never mentioned, but the caller binds every buffer.
+    for (const Memory &memory : kernel.memories)
+      if (memory.space == Space::kBuffer)
+        out += "  _ = &" + memory_name(memory) + ";\n";
+    if (!kernel.params.empty())
+      out += "  _ = &params;\n";
     return out;
   }
 
