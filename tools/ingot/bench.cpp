@@ -26,6 +26,13 @@ double ms_since(Clock::time_point start) {
   return std::chrono::duration<double, std::milli>(Clock::now() - start).count();
 }
 
+// Pages that had to be made present so far: what a first run may cost more than a later one.
+uint64_t page_faults() {
+  struct rusage usage{};
+  getrusage(RUSAGE_SELF, &usage);
+  return uint64_t(usage.ru_minflt) + uint64_t(usage.ru_majflt);
+}
+
 // malloc that counts, so that peak memory and allocations a run are facts and not estimates.
 struct Meter {
   std::atomic<uint64_t> held{0}, peak{0}, calls{0};
@@ -194,9 +201,11 @@ int bench_command(const BenchOptions &options) {
                                        {outputs.views.data(), outputs.views.size()}, run_options, function);
     check(status);
   };
+  const uint64_t faults_before = page_faults();
   start = Clock::now();
   run();
   const double first_ms = ms_since(start);
+  const uint64_t first_faults = page_faults() - faults_before;
 
   run();
   const uint64_t calls_before = meter.calls;
@@ -223,6 +232,7 @@ int bench_command(const BenchOptions &options) {
   report["load_ms"] = load_ms;
   report["prepare_ms"] = prepare_ms;
   report["first_run_ms"] = first_ms;
+  report["first_run_page_faults"] = first_faults;
   report["runs"] = times.size();
   report["median_ms"] = quantile(times, 0.5);
   report["p10_ms"] = quantile(times, 0.1);
