@@ -17,6 +17,7 @@
 #include "aotc/import/onnx/import.h"
 #include "aotc/kernel/legalise.h"
 #include "aotc/kernel/text.h"
+#include "aotc/layout/block_channels.h"
 
 #include "llvm/ADT/StringRef.h"
 #include "llvm/Config/llvm-config.h"
@@ -97,7 +98,7 @@ std::string flags_text(const CompileOptions &options) {
 } // namespace
 
 fuse::Program lower_for_cpu(const graph::Function &function) {
-  fuse::Program program = fuse::fuse(function);
+  fuse::Program program = fuse::fuse(layout::block_channels(function));
   plan::fold_constants(program);
   plan::prepack(program);
   return program;

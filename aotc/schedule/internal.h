@@ -13,6 +13,8 @@ std::optional<Scheduled> schedule_lanes(const dispatch::Dispatch &d, const Targe
 std::optional<Scheduled> schedule_rows(const dispatch::Dispatch &d, const TargetRecord &record);
 // Sums of products: matrix products and convolutions.
 std::optional<Scheduled> schedule_contract(const dispatch::Dispatch &d, const TargetRecord &record);
+// Convolutions in blocks of channels (aotc/layout).
+std::optional<Scheduled> schedule_direct(const dispatch::Dispatch &d, const TargetRecord &record);
 // Depthwise convolutions: sums of products over a window with the channel in both factors.
 std::optional<Scheduled> schedule_window(const dispatch::Dispatch &d, const TargetRecord &record);
 

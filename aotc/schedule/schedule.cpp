@@ -9,7 +9,7 @@ namespace {
 
 // In order of preference.
 using Form = std::optional<Scheduled> (*)(const dispatch::Dispatch &, const TargetRecord &);
-constexpr Form kForms[] = {schedule_window, schedule_contract, schedule_rows, schedule_lanes};
+constexpr Form kForms[] = {schedule_direct, schedule_window, schedule_contract, schedule_rows, schedule_lanes};
 
 } // namespace
 
