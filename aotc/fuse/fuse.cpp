@@ -46,9 +46,11 @@ struct Context {
   bool under_reduce = false;
   bool heavy = false;   // it is an operand of a contraction, convolution or pool
   uint64_t reduced = 0; // its axes that a reduction on the way runs over: a reduction inside would be done again and again
+  uint64_t mixed = 0;   // its axes that a reshape on the way merges or splits: what is repeated over one has no row of its own
 
   void merge(const Context &o) {
     reduced |= o.reduced;
+    mixed |= o.mixed;
     many = many || o.many;
     direct = direct && o.direct;
     guarded = guarded || o.guarded;
@@ -194,6 +196,46 @@ class Fuser {
     }
   }
 
+  // How the axes of a reshape's result lie in its operand. Those that agree from the left or from the right end correspond
+  // one to one, axes of 1 aside; what is left between the two ends is merged and split, and counts as one.
+  //
+  //   [1,56,56,96] -> [8,7,8,7,96]: the last axis is the last axis; 56,56 and 8,7,8,7 lie between
+  struct Reshaping {
+    std::vector<std::pair<size_t, size_t>> same; // axis of the operand, axis of the result
+    uint64_t between = 0, result_between = 0;
+
+    uint64_t to_operand(uint64_t axes) const {
+      uint64_t found = axes & result_between ? between : 0;
+      for (auto [inner, outer] : same)
+        found |= (axes >> outer & 1) << inner;
+      return found;
+    }
+  };
+
+  Reshaping reshaping(const Op &op) {
+    const std::vector<Expr> &inner = function_.values[op.operands[0]].type.dims;
+    const std::vector<Expr> &outer = function_.values[op.results[0]].type.dims;
+    auto longer = [](const std::vector<Expr> &dims) {
+      std::vector<size_t> found;
+      for (size_t i = 0; i < dims.size(); ++i)
+        if (!(dims[i] == Expr(1)))
+          found.push_back(i);
+      return found;
+    };
+    std::vector<size_t> from = longer(inner), to = longer(outer);
+    Reshaping r;
+    size_t left = 0;
+    for (; left < from.size() && left < to.size() && inner[from[left]] == outer[to[left]]; ++left)
+      r.same.push_back({from[left], to[left]});
+    for (; from.size() > left && to.size() > left && inner[from.back()] == outer[to.back()]; from.pop_back(), to.pop_back())
+      r.same.push_back({from.back(), to.back()});
+    for (size_t i = left; i < from.size(); ++i)
+      r.between |= uint64_t{1} << from[i];
+    for (size_t i = left; i < to.size(); ++i)
+      r.result_between |= uint64_t{1} << to[i];
+    return r;
+  }
+
   Context through(const Op &op, size_t operand, Context c) {
     switch (op.code) {
     case graph::Opcode::kMap:
@@ -204,55 +246,43 @@ class Fuser {
       const std::vector<Expr> &to = function_.values[op.results[0]].type.dims;
       int last_kept = -1;
       std::vector<bool> kept(to.size(), false);
-      uint64_t reduced = 0;
+      uint64_t reduced = 0, mixed = 0;
       for (size_t i = 0; i < from.size(); ++i)
         if (!(from[i] == Expr(1))) {
           if (c.reduced >> op.axes[i] & 1)
             reduced |= uint64_t{1} << i;
+          if (c.mixed >> op.axes[i] & 1)
+            mixed |= uint64_t{1} << i;
           kept[op.axes[i]] = true;
           last_kept = std::max(last_kept, static_cast<int>(op.axes[i]));
         }
       for (int i = 0; i < last_kept; ++i)
         if (!kept[static_cast<size_t>(i)] && !(to[static_cast<size_t>(i)] == Expr(1)))
           c.many = true; // repeated over an outer axis: not a value per row
+      for (size_t i = 0; i < to.size(); ++i)
+        if (!kept[i] && !(to[i] == Expr(1)) && (c.mixed >> i & 1))
+          c.many = true; // the row is no axis of the root, so each of its elements would compute the value again
       c.reduced = reduced;
+      c.mixed = mixed;
       return c;
     }
     case graph::Opcode::kReshape: {
       // Dropping or adding axes of 1 keeps an elementwise chain direct.
-      auto squeezed = [&](ValueId v) {
-        std::vector<Expr> dims;
-        for (const Expr &d : function_.values[v].type.dims)
-          if (!(d == Expr(1)))
-            dims.push_back(d);
-        return dims;
-      };
-      bool same = squeezed(op.operands[0]) == squeezed(op.results[0]);
-      c.direct = c.direct && same;
-      if (c.reduced) {
-        const std::vector<Expr> &inner = function_.values[op.operands[0]].type.dims;
-        const std::vector<Expr> &outer = function_.values[op.results[0]].type.dims;
-        uint64_t mapped = same ? 0 : ~uint64_t{0};
-        for (size_t i = 0, j = 0; same && i < inner.size(); ++i) {
-          if (inner[i] == Expr(1))
-            continue;
-          while (j < outer.size() && outer[j] == Expr(1))
-            ++j;
-          if (c.reduced >> j & 1)
-            mapped |= uint64_t{1} << i;
-          ++j;
-        }
-        c.reduced = mapped;
-      }
+      const Reshaping r = reshaping(op);
+      c.direct = c.direct && !r.between && !r.result_between;
+      c.reduced = r.to_operand(c.reduced);
+      c.mixed = r.to_operand(c.mixed) | r.between;
       return c;
     }
     case graph::Opcode::kTranspose: {
       c.direct = false;
-      uint64_t reduced = 0;
-      for (size_t i = 0; i < op.axes.size(); ++i)
-        if (c.reduced >> i & 1)
-          reduced |= uint64_t{1} << op.axes[i];
+      uint64_t reduced = 0, mixed = 0;
+      for (size_t i = 0; i < op.axes.size(); ++i) {
+        reduced |= (c.reduced >> i & 1) << op.axes[i];
+        mixed |= (c.mixed >> i & 1) << op.axes[i];
+      }
       c.reduced = reduced;
+      c.mixed = mixed;
       return c;
     }
     case graph::Opcode::kSlice:
@@ -267,7 +297,7 @@ class Fuser {
       c.direct = false;
       c.under_reduce = true;
       {
-        uint64_t axes = 0, reduced = 0;
+        uint64_t axes = 0, reduced = 0, mixed = 0;
         for (uint32_t a : op.axes)
           axes |= uint64_t{1} << a;
         size_t kept = 0;
@@ -275,13 +305,17 @@ class Fuser {
           bool gone = axes >> i & 1;
           if (gone || (c.reduced >> kept & 1))
             reduced |= uint64_t{1} << i;
+          if (!gone && (c.mixed >> kept & 1))
+            mixed |= uint64_t{1} << i;
           kept += !gone;
         }
         c.reduced = reduced;
+        c.mixed = mixed;
       }
       return c;
     case graph::Opcode::kGather:
       c.reduced = c.reduced ? ~uint64_t{0} : 0;
+      c.mixed = c.mixed ? ~uint64_t{0} : 0;
       c.direct = false;
       c.many = c.many || operand == 0;
       return c;

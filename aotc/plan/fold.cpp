@@ -31,7 +31,8 @@ std::vector<uint8_t> expand(const Tensor &tensor) {
   return out;
 }
 
-// Runs a dispatch on constant inputs; one result per output operand.
+// Runs a dispatch on constant inputs; one result per output operand, or none where it met an error (an index out of
+// range), which is then for the run to report.
 std::vector<std::vector<uint8_t>> evaluate(const dispatch::Dispatch &d, std::vector<std::vector<uint8_t>> inputs) {
   TargetRecord record = TargetRecord::x86_64_v2();
   schedule::Scheduled s = schedule::schedule_naive(d, record);
@@ -50,7 +51,14 @@ std::vector<std::vector<uint8_t>> evaluate(const dispatch::Dispatch &d, std::vec
     std::vector<uint8_t> &bytes = o.output ? outputs[out++] : inputs[in++];
     bindings.push_back({bytes.data(), bytes.size()});
   }
+  std::vector<int64_t> params; // of a loop body; any other dispatch with constant dims has none
+  if (d.loop)
+    for (const Expr &param : d.loop->params) {
+      ensure(param.is_constant(), "fold: a param is symbolic");
+      params.push_back(*param.constant());
+    }
   kernel::RunOptions options;
+  options.params = params;
   options.check_races = false;
   bool empty = false;
   for (size_t i = 0; i < 3; ++i) {
@@ -63,6 +71,8 @@ std::vector<std::vector<uint8_t>> evaluate(const dispatch::Dispatch &d, std::vec
     return outputs;
   kernel::RunResult result = kernel::interpret(s.kernel, bindings, options);
   ensure(result.ok, "fold: dispatch " + d.name + ": " + result.message);
+  if (result.error_word != 0)
+    outputs.clear();
   return outputs;
 }
 
@@ -113,6 +123,10 @@ void fold_steps(Program &program, Steps &steps) {
       if (!d.operands[i].output)
         inputs.push_back(expand(program.tensors[step.operands[i]]));
     std::vector<std::vector<uint8_t>> outputs = evaluate(d, std::move(inputs));
+    if (outputs.empty()) {
+      kept.push_back(std::move(step));
+      continue;
+    }
     size_t out = 0;
     for (size_t i = 0; i < d.operands.size(); ++i)
       if (d.operands[i].output)

@@ -317,9 +317,6 @@ ValueId Lowering::load(const Value &value) {
     return constant_of(1);
   // What does not vary over lanes decides for all of them; what does makes a mask.
   ValueId uniform = kNoValue, mask = kNoValue;
-  bool any_varies = varies(value.expr);
-  for (const Guard &g : value.guards)
-    any_varies |= varies(g.value) || varies(g.extent);
   for (const Guard &g : value.guards) {
     if (std::find(assumed_.begin(), assumed_.end(), g) != assumed_.end())
       continue;
@@ -336,7 +333,8 @@ ValueId Lowering::load(const Value &value) {
       into = into == kNoValue ? c : b_.logical_and(into, c);
     }
   }
-  if (!any_varies) {
+  // A guard that varies may still leave no mask: proven, or assumed inside the interior of a padded row.
+  if (!varies(value.expr) && mask == kNoValue) {
     ValueId offset = expr(value.expr);
     return uniform == kNoValue ? b_.load(memory, offset) : b_.load_if(memory, uniform, offset, constant_of(1));
   }

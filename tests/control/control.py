@@ -1,10 +1,11 @@
-"""If, Loop and NonZero through the real program format, compared with ONNX Runtime.
+"""If, Loop, NonZero and folded scatters through the real program format, compared with ONNX Runtime.
 
     .cache/venv/bin/python tests/control/control.py [--build=DIR] [--only=PATTERN]
 
 Small models made here: both branches of an If; a Loop that ends by its trip count, by its condition, and at once; one
 whose carried values swap; scan outputs; results whose size depends on data, none and all of it included. The inputs that
-decide are run-time inputs, so nothing can be folded.
+decide are run-time inputs, so nothing can be folded. The scatters are the reverse: all of their operands are constants,
+so aotc computes them; an index out of range is still for the run to report.
 """
 import pathlib
 import sys
@@ -73,6 +74,25 @@ def nonzero_model():
                   helper.make_node("Cast", ["t"], ["y"], to=T.FLOAT)], [value("x", [3, "w"])], [value("y", ["n", 2])])
 
 
+def scatter_model(seed, at=None):
+    """y = x + Scatter(constants); the kind, shapes and reduction depend on the seed, and indices repeat unless that
+    leaves the result open. `at` replaces the first index."""
+    rng = np.random.default_rng(seed)
+    elements = bool(seed % 2)
+    reduction = ("none", "add", "mul")[seed // 2 % 3]
+    data = rng.standard_normal((int(rng.integers(2, 7)), int(rng.integers(1, 9)))).astype(F)
+    count = int(rng.integers(1, len(data) + 1))
+    rows = rng.permutation(len(data))[:count] if reduction == "none" else rng.integers(0, len(data), count)
+    rows = np.where(rng.random(count) < 0.5, rows, rows - len(data)) if at is None else np.full(count, at)
+    indices = np.repeat(rows[:, None], data.shape[1], 1) if elements else rows[:, None]
+    updates = rng.standard_normal((count, data.shape[1])).astype(F)
+    return model([helper.make_node("ScatterElements" if elements else "ScatterND", ["data", "indices", "updates"], ["s"],
+                                   reduction=reduction, **({"axis": 0} if elements else {})),
+                  helper.make_node("Add", ["x", "s"], ["y"])],
+                 [value("x", data.shape)], [value("y", data.shape)],
+                 [("data", data), ("indices", indices.astype(np.int64)), ("updates", updates)]), data.shape
+
+
 def prepare(tools):
     WORK.mkdir(parents=True, exist_ok=True)
     lock, ready = threading.Lock(), {}
@@ -121,6 +141,24 @@ def prepare(tools):
     for width in (1, 5, 17):
         for name, x in (("some", rng.random((3, width)) > 0.5), ("none", np.zeros((3, width))), ("all", np.ones((3, width)))):
             add(f"nonzero-{name}-{width}", "nonzero", nonzero_model, {"x": np.asarray(x, F)})
+    for seed in range(12):
+        shape = scatter_model(seed)[1]
+        add(f"folded-scatter-{seed}", f"scatter-{seed}", lambda s=seed: scatter_model(s)[0],
+            {"x": rng.standard_normal(shape).astype(F)})
+
+    def out_of_range(scratch):
+        made, shape = scatter_model(1, at=1000)
+        path, archive = scratch / "m.onnx", scratch / "m.ingot"
+        path.write_bytes(made.SerializeToString())
+        status, out, err = tools.compile(path, archive)
+        if status != 0:
+            return harness.fail(f"aotc: exit status {status}: {err}")
+        outputs, status, err = tools.run(archive, {"x": np.zeros(shape, F)}, ["y"], scratch)
+        if outputs is not None or "index" not in err:
+            return harness.fail(f"ingot run: exit status {status}: {err or 'no error'}")
+        return harness.ok(err)
+
+    tests["folded-scatter-out-of-range"] = out_of_range
     return tests, harness.hash_of(pathlib.Path(__file__))
 
 

@@ -84,6 +84,25 @@ TEST_CASE("transpose, concat, gather") {
   check(gather_rows(100, 13, 1), 7, "elements");
 }
 
+TEST_CASE("loads whose guards alone vary over the lanes") {
+  // Two pieces side by side, each scaled by one element: within a piece its guard is assumed and leaves no mask.
+  for (int64_t left : {1, 15, 32, 70})
+    for (int64_t right : {1, 33, 64})
+      for (int64_t rows : {1, 3}) {
+        Maker m("scaled_pieces");
+        const int64_t width = left + right;
+        uint32_t scale = m.input("scale", rows), a = m.input("a", left), b = m.input("b", right);
+        uint32_t y = m.output("y", rows * width);
+        Symbol row = m.axis(rows), i = m.axis(width);
+        const Guard in_left{Expr(i), left}, in_right{Expr(i) - left, right};
+        ValueId first = m.op(Opcode::kMul, {m.load(scale, row, {in_left}), m.load(a, i, {in_left})});
+        ValueId second = m.op(Opcode::kAdd, {m.load(scale, row, {in_right}), m.load(b, Expr(i) - left, {in_right})});
+        ValueId which = m.op(Opcode::kGe, ElementType::kBool, {m.index(i), m.index(left)});
+        m.store(y, Expr(row) * width + i, m.op(Opcode::kSelect, ElementType::kF32, {which, second, first}), {row, i});
+        check({m.d, {}}, static_cast<uint64_t>(left * 100 + right), std::to_string(left) + " and " + std::to_string(right));
+      }
+}
+
 TEST_CASE("reductions") {
   for (ReduceKind kind : {ReduceKind::kAdd, ReduceKind::kMul, ReduceKind::kMin, ReduceKind::kMax}) {
     check(reduce(kind, {5, 37}, {1}), 1, "inner");

@@ -1,6 +1,8 @@
 // `ingot bench`: what a model costs here. Load, prepare and the first run are timed once, as they happen; then
 // runs are repeated. With --kernels further runs follow, in which the driver times each dispatch.
 #include <sys/resource.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <atomic>
 #include <chrono>
@@ -52,6 +54,16 @@ struct Meter {
   }
   ingot_allocator_t allocator() { return {this, allocate, release}; }
 };
+
+// What this process holds in memory, shared pages of mapped files included; 0 where the system does not say.
+uint64_t resident_bytes() {
+  unsigned long long total = 0, resident = 0; // in pages
+  FILE *file = std::fopen("/proc/self/statm", "r");
+  if (!file) return 0;
+  if (std::fscanf(file, "%llu %llu", &total, &resident) != 2) resident = 0;
+  std::fclose(file);
+  return resident * uint64_t(sysconf(_SC_PAGESIZE));
+}
 
 double quantile(const std::vector<double> &sorted, double q) {
   const double at = q * double(sorted.size() - 1);
@@ -172,6 +184,7 @@ int bench_command(const BenchOptions &options) {
   const ingot_allocator_t allocator = meter.allocator();
   const Instance instance(allocator);
   check(instance.status());
+  const uint64_t empty_bytes = resident_bytes();
 
   auto start = Clock::now();
   const Archive archive = open_archive(options.archive, &allocator);
@@ -220,7 +233,7 @@ int bench_command(const BenchOptions &options) {
   }
   const uint64_t allocations = meter.calls - calls_before;
   const ingot_memory_info_t memory = context->memory();
-  const uint64_t peak_bytes = meter.peak;
+  const uint64_t peak_bytes = meter.peak, resident = resident_bytes();
   std::sort(times.begin(), times.end());
 
   ordered_json report;
@@ -245,6 +258,8 @@ int bench_command(const BenchOptions &options) {
   struct rusage usage{};
   getrusage(RUSAGE_SELF, &usage);
   report["process_peak_bytes"] = uint64_t(usage.ru_maxrss) * 1024;
+  report["process_resident_bytes"] = resident; // after the runs
+  report["process_empty_bytes"] = empty_bytes; // before anything was loaded
 
   if (options.kernels) {
     const MachinePeak peak = measure_machine();
