@@ -319,13 +319,13 @@ class Blocker {
   std::set<ValueId> plain_;            // values whose plain form is there
 };
 
-constexpr double kMostly = 0.9;
+constexpr double kWorthwhile = 0.25; // share of the work of all convolutions
 
 } // namespace
 
 graph::Function block_channels(const graph::Function &function) {
   Blocker blocker(function);
-  if (blocker.share(function) < kMostly)
+  if (blocker.share(function) < kWorthwhile)
     return function;
   return blocker.run(function);
 }

@@ -12,7 +12,7 @@
 // operands, so that packs and unpacks remain only where another op needs the plain tensor. Packs and unpacks are ordinary
 // reshapes and transposes.
 //
-// Done for functions whose convolutions mostly have channels in multiples of 16; others stay as they are. Assumes a
+// Done for functions that do a good part of their convolutions on channels in multiples of 16; others stay as they are. Assumes a
 // verified graph; sub-graphs stay plain.
 #pragma once
 
