@@ -50,7 +50,7 @@ class OnnxRuntime:
         self.ort, self.model, self.feeds, self.settings = ort, model, feeds, settings
         self.version = ort.__version__
         self.library_bytes = file_sizes(pathlib.Path(ort.__file__).parent / "capi",
-                                        ["libonnxruntime.so*", "onnxruntime_pybind11_state*.so"])
+                                        ["libonnxruntime.so*"])
         self.model_bytes = pathlib.Path(model).stat().st_size
 
     def load(self):

@@ -26,6 +26,7 @@ SCRIPTS = {
     "cli": ("tests/cli/cli.py", 1),
     "budgets": ("tests/budgets/budgets.py", 1),
     "models": ("tests/models/models.py", 1),
+    "networks": ("tests/models/networks_agree.py", 4),
     "control": ("tests/control/control.py", 1),
     "onnx-node": ("tests/onnx/node_tests.py", 4),
     "onnx-generated": ("tests/onnx/generated.py", 4),

@@ -41,6 +41,33 @@ def channels_last(shape, seed):
     return np.ascontiguousarray(np.tanh(image((n, c, h, w), seed)).transpose(0, 2, 3, 1))
 
 
+def page(shape, seed):
+    """Lines of dark strokes on white, as a text detector takes it: on noise it finds nothing, and its results of about
+    1e-7 show nothing."""
+    rng = np.random.default_rng(seed)
+    height, width = shape[2:]
+    picture = np.ones((height, width), np.float32)
+    top = int(rng.integers(8, 24))
+    while top + 40 < height:
+        size, left, end = (int(rng.integers(*r)) for r in ((14, 34), (8, 60), (width // 2, width - 20)))
+        stroke = max(2, size // 8)
+        while left + size < end:
+            if rng.random() < 0.12:  # between words
+                left += size // 2
+                continue
+            for _ in range(3):
+                if rng.random() < 0.6:
+                    at = left + int(rng.integers(0, size // 2))
+                    picture[top:top + size, at:at + stroke] = -1
+                else:
+                    at = top + int(rng.integers(0, size - stroke))
+                    picture[at:at + stroke, left:left + size // 2] = -1
+            left += size // 2 + stroke + 2
+        top += int(size * rng.uniform(1.5, 2.5))
+    noisy = 1.8 * picture + 0.05 * rng.standard_normal(shape)
+    return np.ascontiguousarray(noisy.astype(np.float32))
+
+
 def text(length, seed):
     """Token ids, a mask whose end is padding, and two sentences' types."""
     rng = np.random.default_rng(seed)
@@ -71,7 +98,7 @@ def unet(seed):
 def _models():
     packaged, exported = harness.MODELS, harness.MODELS / "torch"
     photo = lambda seed: {"image": image((1, 3, 224, 224), seed)}
-    yield Model("det", packaged / "ch_PP-OCRv4_det_infer.onnx", lambda s: {"x": image((1, 3, 640, 640), s)},
+    yield Model("det", packaged / "ch_PP-OCRv4_det_infer.onnx", lambda s: {"x": page((1, 3, 640, 640), s)},
                 ("--input-shape=x=1x3x640x640",), "PP-OCRv4 det 640x640")
     yield Model("rec", packaged / "ch_PP-OCRv4_rec_infer.onnx", lambda s: {"x": np.tanh(image((1, 3, 48, 320), s))},
                 ("--input-shape=x=1x3x48x320",), "PP-OCRv4 rec 48x320")
