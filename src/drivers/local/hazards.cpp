@@ -28,6 +28,7 @@ void Hazards::insert(size_t at, const Interval &interval) {
 uint32_t Hazards::level(const void *data, uint64_t length, bool writes) const {
   const uintptr_t begin = uintptr_t(data), end = begin + uintptr_t(length);
   uint32_t lowest = 0;
+  if (length == 0) return 0;
   for (size_t i = first_after(begin); i < count_ && intervals_[i].begin < end; ++i) {
     const uint32_t allowed = writes ? intervals_[i].writable : intervals_[i].readable;
     if (allowed > lowest) lowest = allowed;

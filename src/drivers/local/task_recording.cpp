@@ -33,6 +33,7 @@ Code TaskRecording::create(const ingot_allocator_t &allocator, ingot_driver_stre
                            TaskRecording **out, Error *error) {
   TaskRecording *r = create_object<TaskRecording>(allocator, "a recording", error);
   if (!r) return INGOT_OUT_OF_MEMORY;
+  r->allocator_ = allocator;
   r->threads_ = threads;
   r->hazards_ = hazards;
   const size_t commands = size_t(size.dispatches) + size.copies + size.fills;
@@ -53,12 +54,8 @@ Code TaskRecording::create(const ingot_allocator_t &allocator, ingot_driver_stre
 }
 
 void TaskRecording::destroy(TaskRecording *r) {
-  HostRecording *const host = r->host_;
-  if (host) {
-    const ingot_allocator_t allocator = host->allocator;
-    destroy_object(allocator, r);
-    host_recording_destroy(host);
-  }
+  host_recording_destroy(r->host_);
+  destroy_object(r->allocator_, r);
 }
 
 void TaskRecording::begin() {

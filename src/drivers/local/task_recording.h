@@ -67,6 +67,7 @@ private:
   void append(HostCommand *command, uint64_t cost_ns, uint32_t level);
   void divide(Wave &wave);
 
+  ingot_allocator_t allocator_ = {};
   HostRecording *host_ = nullptr;
   Hazards *hazards_ = nullptr;
   uint32_t threads_ = 1, count_ = 0, wave_count_ = 0, levels_ = 0;
