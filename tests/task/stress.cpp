@@ -4,7 +4,7 @@
 //
 // Part 1 drives the pool with jobs compiled here, so the sanitizer sees every byte that jobs hand to each other. Parts 2
 // and 3 run archives through the API from 8 threads, each with a context of its own, on a pool and on an application's
-// executor; now and then with a deadline that cannot be kept, and with another thread that cancels at random.
+// executor; now and then with a deadline that cannot be kept, and with another thread that cancels at random. Part 4 fails.
 #include <atomic>
 #include <condition_variable>
 #include <cstdio>
@@ -157,6 +157,32 @@ void archive_runs(const char *part, const ingot_executor_t *executor, long runs)
   if (tally.late == 0 || tally.done < runs / 2) complain("too few runs, or no deadline met");
 }
 
+// Kernels that store error words at the same time: each run reports what local-sync does.
+void failing_runs(long runs) {
+  constexpr int64_t kEach = 200;
+  const std::vector<uint8_t> bytes = task_programs::refusals(kEach, 3);
+  support::Loaded l(bytes, "local-task://0?threads=4"), sync(bytes);
+  if (!l.session.ok() || !sync.session.ok()) return complain("the archive of refusals cannot be prepared");
+  std::vector<std::thread> threads;
+  std::atomic<long> failed{0};
+  for (int t = 0; t < kContexts; ++t)
+    threads.emplace_back([&, t] {
+      auto context = l.session->context(), reference = sync.session->context();
+      mutate::Random random{uint64_t(t)};
+      for (long n = 0; n < runs / kContexts; ++n) {
+        std::vector<float> x(3 * kEach, 1.0f), y(3 * kEach);
+        for (uint32_t bad = random.below(100); bad > 0; --bad) x[random.below(3 * kEach)] = -1;
+        const ingot::Tensor in[] = {support::tensor(x, INGOT_ELEMENT_TYPE_F32, {3 * kEach})};
+        ingot::Tensor out[] = {support::tensor(y, INGOT_ELEMENT_TYPE_F32, {3 * kEach})};
+        const ingot::Status got = context->run(in, out), expected = reference->run(in, out);
+        failed += !got.ok();
+        if (std::strcmp(got.message(), expected.message()) != 0) complain("another error than on local-sync");
+      }
+    });
+  for (std::thread &thread : threads) thread.join();
+  std::printf("errors: %ld runs failed as on local-sync\n", failed.load());
+}
+
 // Threads of an application that work off a queue.
 struct Workers {
   explicit Workers(uint32_t count) : executor{sizeof executor, this, count, start} {
@@ -219,6 +245,7 @@ int main(int argc, char **argv) {
     Workers workers(3);
     archive_runs("threads of an application", &workers.executor, runs / 4);
   }
+  failing_runs(runs / 4);
   std::printf("%ld wrong\n", wrong.load());
   return wrong ? 1 : 0;
 }

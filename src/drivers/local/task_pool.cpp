@@ -10,7 +10,7 @@ constexpr uint32_t kRuns = 8;
 constexpr uint32_t kAwaited = 1u << 31; // in `done`: the submitter sleeps on it
 enum : uint32_t { kAwake, kResting };   // states of a worker
 
-uint64_t span_word(uint32_t epoch, uint32_t next, uint32_t end) { return uint64_t(epoch) << 32 | end << 16 | next; }
+uint32_t span_word(uint32_t next, uint32_t end) { return end << 16 | next; }
 
 inline void pause() {
 #if defined(__x86_64__) || defined(__i386__)
@@ -35,13 +35,12 @@ template <class Changed> bool spin_until(uint64_t (*now_ns)(void), Changed chang
 } // namespace
 
 struct TaskPool::Span {
-  alignas(64) std::atomic<uint64_t> word; // [1]
+  alignas(64) std::atomic<uint32_t> word; // [1]
 };
 
 struct TaskPool::Run {
   alignas(64) const Job *job; // for holders of a chunk
   Span *spans;
-  uint32_t epoch;
   std::atomic<uint32_t> parties; // a stale number costs a look at empty spans
   alignas(64) std::atomic<uint32_t> done;
 };
@@ -166,9 +165,8 @@ void TaskPool::run(Run &run, const Job &job, uint8_t *scratch) {
   run.job = &job;
   run.parties.store(job.parties, std::memory_order_relaxed);
   run.done.store(0, std::memory_order_relaxed);
-  ++run.epoch;
   for (uint32_t i = 0; i < job.parties; ++i) // [2]
-    run.spans[i].word.store(span_word(run.epoch, job.cuts[i], job.cuts[i + 1]), std::memory_order_release);
+    run.spans[i].word.store(span_word(job.cuts[i], job.cuts[i + 1]), std::memory_order_release);
   published_.fetch_add(1, std::memory_order_seq_cst); // [4]
   if (job.rouse && resting_.load(std::memory_order_seq_cst) > 0) rouse(job.parties - 1);
   work(run, 0, job.parties, scratch);
@@ -194,9 +192,9 @@ void TaskPool::await(Run &run, uint32_t units) {
 bool TaskPool::work(Run &run, uint32_t party, uint32_t parties, uint8_t *submitters_scratch) {
   bool took = false;
   for (uint32_t i = 0; i < parties; ++i) {
-    std::atomic<uint64_t> &span = run.spans[(party + i) % parties].word;
-    for (uint64_t word = span.load(std::memory_order_relaxed);;) {
-      const uint32_t next = uint32_t(word) & 0xffff, end = uint32_t(word) >> 16;
+    std::atomic<uint32_t> &span = run.spans[(party + i) % parties].word;
+    for (uint32_t word = span.load(std::memory_order_relaxed);;) {
+      const uint32_t next = word & 0xffff, end = word >> 16;
       if (next >= end) break;
       const uint32_t chunk = (end - next + 3) / 4;
       if (!span.compare_exchange_weak(word, word + chunk, std::memory_order_acquire, std::memory_order_relaxed)) continue; // [2]

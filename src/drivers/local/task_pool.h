@@ -8,12 +8,12 @@
 // lives on the submitting thread's side, and is touched by holders of chunks only.
 //
 // Memory ordering:
-// 1. A span is one 64-bit word: epoch | end | next. To take a chunk is one compare-and-swap of the whole word. The
-//    epoch is different for every job of a run slot, so a worker that read the word before the job ended cannot take
-//    from a later one by mistake (it would have to sleep for exactly 2^32 jobs).
-// 2. The submitter writes job and `done = 0`, then stores the span words (release). Who swaps a span word (acquire; the
-//    swaps of others continue the release sequence) sees the job, and all that earlier jobs wrote: the submitter had
-//    waited for them (3).
+// 1. A span is one word: end | next. To take a chunk is one compare-and-swap of the whole word, and what the chunk means
+//    is read afterwards. So a worker that read the word long ago takes a chunk of the job that is current now, or none:
+//    if the swap finds the value that it expects, that many units are there to be taken, whoever put them there.
+// 2. The submitter writes job and `done = 0`, then stores the span words (release); it alone does so, and only when all
+//    are exhausted. Who swaps a span word (acquire; the swaps of others continue the release sequence) sees the job, and
+//    all that earlier jobs wrote: the submitter had waited for them (3).
 // 3. After a chunk, its units are added to `done` (release). A job has ended when `done` equals its units, which the
 //    submitter reads (acquire): every chunk was run, and what it wrote is seen. Only then does the next job begin or the
 //    run end, so a holder's job pointer cannot dangle: its chunk is missing from `done`. After the addition the holder
