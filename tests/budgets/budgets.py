@@ -58,7 +58,7 @@ class Budgets:
 
     def bench(self, name):
         archive, inputs = self.archive(name)
-        status, out, err = self.tools.call([self.tools.ingot, "bench", archive, "--json", *inputs], 120)
+        status, out, err = self.tools.call([self.tools.ingot, "bench", archive, "--json", "--threads=1", *inputs], 120)
         if status != 0:
             raise RuntimeError(f"ingot bench: exit status {status}: {err}")
         return json.loads(out)

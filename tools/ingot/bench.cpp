@@ -99,6 +99,14 @@ struct Profile {
   }
 };
 
+// The device's URI with a number of threads, where one is wanted and the URI says none itself.
+std::string with_threads(const std::string &uri, std::optional<unsigned> threads) {
+  if (!threads || uri.find("threads=") != std::string::npos) return uri;
+  const size_t query = uri.find('?');
+  std::string base = uri.substr(0, query);
+  return base + "?threads=" + std::to_string(*threads) + (query == std::string::npos ? "" : "&" + uri.substr(query + 1));
+}
+
 std::string device_threads(const Device &device) {
   std::string threads;
   ingot_error_t error;
@@ -178,7 +186,7 @@ void print_kernels(const ordered_json &report) {
 } // namespace
 
 int bench_command(const BenchOptions &options) {
-  if (options.threads == 0) misuse("--threads must be at least 1");
+  if (options.threads && *options.threads == 0) misuse("--threads must be at least 1");
   if (!(options.seconds >= 0 && options.seconds <= 3600)) misuse("--seconds must lie in 0 .. 3600");
   Meter meter;
   const ingot_allocator_t allocator = meter.allocator();
@@ -193,10 +201,10 @@ int bench_command(const BenchOptions &options) {
   const std::vector<Signature> in = inputs_of(archive, function), out = outputs_of(archive, function);
   const std::vector<HostTensor> inputs = make_inputs(options.inputs, in, true);
   const std::vector<Tensor> views = views_of(inputs);
-  const Device device = open_device(instance, archive, options.device);
+  const Device device = open_device(instance, archive, with_threads(options.device, options.threads));
   const std::string threads = device_threads(device);
-  if (options.threads != 1 && threads != std::to_string(options.threads))
-    fail(format("--threads=%u: %s runs on %s thread(s)", options.threads, device.uri(),
+  if (options.threads && threads != std::to_string(*options.threads))
+    fail(format("--threads=%u: %s runs on %s thread(s)", *options.threads, device.uri(),
                 threads.empty() ? "its own number of" : threads.c_str()));
 
   start = Clock::now();
@@ -240,7 +248,7 @@ int bench_command(const BenchOptions &options) {
   report["archive"] = options.archive;
   report["device"] = device.uri();
   report["function"] = options.function;
-  report["threads"] = options.threads;
+  report["threads"] = threads.empty() ? ordered_json(nullptr) : ordered_json(std::stoul(threads));
   for (size_t i = 0; i < inputs.size(); ++i) report["inputs"].push_back(to_text(inputs[i].type));
   report["load_ms"] = load_ms;
   report["prepare_ms"] = prepare_ms;
@@ -284,7 +292,7 @@ int bench_command(const BenchOptions &options) {
     std::printf("%s\n", report.dump(2).c_str());
     return 0;
   }
-  std::printf("%s on %s, %u thread(s)\n", options.archive.c_str(), device.uri(), options.threads);
+  std::printf("%s on %s, %s thread(s)\n", options.archive.c_str(), device.uri(), threads.empty() ? "?" : threads.c_str());
   std::printf("load + verify %10.4g ms\nprepare       %10.4g ms\nfirst run     %10.4g ms\n", load_ms,
               prepare_ms, first_ms);
   std::printf("run           %10.4g ms median, %.4g p10, %.4g p90 of %zu\n", quantile(times, 0.5),

@@ -60,21 +60,23 @@ HostDispatch *host_record_dispatch(HostRecording &r, const ingot_driver_dispatch
   return c;
 }
 
-void host_record_copy(HostRecording &r, const ingot_driver_span_t &target, const ingot_driver_span_t &source) {
+HostCopy *host_record_copy(HostRecording &r, const ingot_driver_span_t &target, const ingot_driver_span_t &source) {
   HostCopy *c = append<HostCopy>(r, HostOp::copy, 0);
-  if (!c) return;
+  if (!c) return nullptr;
   c->target = static_cast<uint8_t *>(target.host) + target.offset;
   c->source = static_cast<const uint8_t *>(source.host) + source.offset;
   c->length = target.length;
+  return c;
 }
 
-void host_record_fill(HostRecording &r, const ingot_driver_span_t &target, uint64_t pattern, uint32_t pattern_bytes) {
+HostFill *host_record_fill(HostRecording &r, const ingot_driver_span_t &target, uint64_t pattern, uint32_t pattern_bytes) {
   HostFill *c = append<HostFill>(r, HostOp::fill, 0);
-  if (!c) return;
+  if (!c) return nullptr;
   c->target = static_cast<uint8_t *>(target.host) + target.offset;
   c->length = target.length;
   c->pattern = pattern;
   c->pattern_bytes = pattern_bytes;
+  return c;
 }
 
 void host_copy(const HostCopy &c) {

@@ -352,8 +352,17 @@ private:
 
   // ---- recording ----
 
+  // What the site's expressions say at the dims bound; -1 where they say nothing.
+  void site_cost(uint32_t site, int64_t *flops, int64_t *bytes) {
+    *flops = *bytes = -1;
+    if (site == kNone) return;
+    const schema::Site *s = f_->sites()->Get(site);
+    if (s->flops() != kNone && s_.states[s->flops()] == ExprState::value) *flops = s_.values[s->flops()];
+    if (s->bytes() != kNone && s_.states[s->bytes()] == ExprState::value) *bytes = s_.values[s->bytes()];
+  }
+
   Code record_dispatch(ingot_driver_recording_t *r, const uint32_t *w) {
-    ingot_driver_dispatch_t d = {w[1], w[2], {}, w[6], w[7], nullptr, nullptr};
+    ingot_driver_dispatch_t d = {w[1], w[2], {}, w[6], w[7], nullptr, nullptr, -1, -1};
     ingot_driver_span_t spans[program::kMaxBindings];
     int64_t params[program::kMaxParams];
     uint64_t groups = 1;
@@ -375,6 +384,7 @@ private:
     if (groups == 0) return INGOT_OK; // nothing to do
     d.bindings = spans;
     d.params = params;
+    site_cost(w[2], &d.flops, &d.bytes);
     driver_.record_dispatch(r, &d);
     return INGOT_OK;
   }
@@ -411,7 +421,7 @@ private:
   // ---- walking ----
 
   Code interrupted() {
-    if (c_.cancelled) return fail(error_, INGOT_CANCELLED, "the run was cancelled");
+    if (raised(&c_.cancelled)) return fail(error_, INGOT_CANCELLED, "the run was cancelled");
     if (submit_.deadline_ns && platform::now_ns() > submit_.deadline_ns)
       return fail(error_, INGOT_DEADLINE_EXCEEDED, "the run exceeded its deadline");
     return INGOT_OK;
@@ -529,11 +539,7 @@ private:
   void timed(const ingot_driver_timing_t &t) {
     ingot_dispatch_event_t event = {t.kernel, t.site, t.version, {t.grid[0], t.grid[1], t.grid[2]},
                                     t.start_ns, t.end_ns, -1, -1};
-    if (t.site != kNone) {
-      const schema::Site *site = f_->sites()->Get(t.site);
-      if (site->flops() != kNone && s_.states[site->flops()] == ExprState::value) event.flops = s_.values[site->flops()];
-      if (site->bytes() != kNone && s_.states[site->bytes()] == ExprState::value) event.bytes = s_.values[site->bytes()];
-    }
+    site_cost(t.site, &event.flops, &event.bytes);
     options_->on_dispatch(options_->user, &event);
   }
 
