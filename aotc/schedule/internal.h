@@ -7,6 +7,10 @@
 
 namespace ingot::aotc::schedule {
 
+// Lanes of a vector of elements of `bytes` along an axis: the record's, for simd. Block kernels take no more than the axis
+// is expected to fill, since lanes past its end cost as much as others.
+uint32_t lanes_along(const TargetRecord &record, uint32_t bytes, const Expr &extent);
+
 // Lanes along the innermost stored axis; reductions over other axes stay loops over vectors.
 std::optional<Scheduled> schedule_lanes(const dispatch::Dispatch &d, const TargetRecord &record);
 // Row reductions over a contiguous axis: softmax, normalisations, sums.

@@ -155,6 +155,7 @@ void record_dispatch(ingot_driver_recording_t *r, const ingot_driver_dispatch_t 
   if (!c) return;
   c->function = kernel.function;
   c->version = kernel.version;
+  if (kernel.bytecode) host_record_kernel(*c, *d, kernel.bytecode);
   c->args.error = uintptr_t(&stream->error);
   c->args.scratch = uintptr_t(stream->scratch);
 }
