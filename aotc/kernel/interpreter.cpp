@@ -688,8 +688,9 @@ template <class T> void Machine::tile_op(const Instruction &in, const Mask &mask
         a_at += i[l] * a_step[l];
         b_at += i[l] * b_step[l];
       }
-      for (size_t v = 0; v < shape.vectors; ++v) {
-        int64_t count = std::clamp<int64_t>(number(shape.count() + v), 0, in.lanes);
+      const int64_t n = in.lanes / static_cast<int64_t>(shape.chunks);
+      for (size_t v = 0; v < shape.vectors * shape.chunks; ++v) {
+        int64_t count = std::clamp<int64_t>(number(shape.count() + v), 0, n);
         if (count == 0)
           continue;
         int64_t first = wrapping_add(number(shape.b() + v), b_at);
@@ -697,7 +698,8 @@ template <class T> void Machine::tile_op(const Instruction &in, const Mask &mask
         for (size_t r = 0; r < shape.rows; ++r) {
           T x;
           std::memcpy(&x, access(in, a, t, wrapping_add(number(shape.a() + r), a_at), 1, false), sizeof x);
-          T *sum = slot<T>(in.tile[operands + r * shape.vectors + v], t, in.lanes);
+          T *sum = slot<T>(in.tile[operands + r * shape.vectors + v / shape.chunks], t, in.lanes) +
+                   static_cast<int64_t>(v % shape.chunks) * n;
           for (int64_t lane = 0; lane < count; ++lane) {
             T value;
             std::memcpy(&value, y + lane, sizeof value);

@@ -84,10 +84,11 @@ bool has_side_effect(Opcode op) {
 
 std::optional<TileShape> tile_shape(const Op &op) {
   TileShape shape;
-  if (op.imm < 1 || op.imm > INT32_MAX || op.results.empty() || op.results.size() % static_cast<size_t>(op.imm) != 0)
+  if (op.imm < 1 || op.imm > INT32_MAX || op.imms.size() != 1 || op.imms[0] < 1 || op.imms[0] > kMaxLanes || op.results.empty() || op.results.size() % static_cast<size_t>(op.imm) != 0)
     return std::nullopt;
   shape.rows = static_cast<size_t>(op.imm);
   shape.vectors = op.results.size() / shape.rows;
+  shape.chunks = static_cast<size_t>(op.imms[0]);
   size_t fixed = shape.loop(0);
   if (op.operands.size() <= fixed || (op.operands.size() - fixed) % 3 != 0)
     return std::nullopt;

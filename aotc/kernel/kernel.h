@@ -88,10 +88,11 @@ enum class Opcode : uint8_t {
   kPrefetch,   // (index): a hint, no effect
 
   // A tile of sums of products over up to four nested loops, for targets whose ops are microkernels:
-  //   (init x R*V, a x R, b x V, count x V, {trips, a_step, b_step} x loops) -> R*V vectors; imm: R; imm2: B's memory
-  //   for i0 < trips0, i1 < trips1 ...: for lane < count[v]:
-  //     sum[r*V + v][lane] = mad(A[a[r] + i . a_step], B[b[v] + i . b_step + lane], sum[r*V + v][lane])
-  // A is `memory`. Everything but the sums is of type index; counts are clamped to [0, lanes]. The kMad rules hold.
+  //   (init x R*V, a x R, b x V*C, count x V*C, {trips, a_step, b_step} x loops) -> R*V vectors of C chunks of n lanes
+  //   for i0 < trips0, i1 < trips1 ...: for c < C: for lane < count[v*C + c]:
+  //     sum[r*V + v][c*n + lane] = mad(A[a[r] + i . a_step], B[b[v*C + c] + i . b_step + lane], sum[r*V + v][c*n + lane])
+  // A is `memory`, B is imm2; R is imm, C imms[0]. Everything but the sums is of type index; counts are clamped to [0, n].
+  // The kMad rules hold.
   kTile,
 
   // Control. Regions end in kYield whose operands match the results.
@@ -128,11 +129,11 @@ std::string_view name(Space space);   // "workgroup"
 
 // The parts of a kTile's operands.
 struct TileShape {
-  size_t rows = 0, vectors = 0, loops = 0;
+  size_t rows = 0, vectors = 0, chunks = 1, loops = 0;
   size_t a() const { return rows * vectors; }         // first operand of each part
   size_t b() const { return a() + rows; }
-  size_t count() const { return b() + vectors; }
-  size_t loop(size_t i) const { return count() + vectors + 3 * i; }
+  size_t count() const { return b() + vectors * chunks; }
+  size_t loop(size_t i) const { return count() + vectors * chunks + 3 * i; }
 };
 
 struct Memory {

@@ -78,7 +78,7 @@ class Printer {
       constant(op);
       break;
     case Opcode::kTile:
-      text_ += " " + std::to_string(op.imm) + ", @" + memory_name(op.memory) + ", @" + memory_name(op.imm2) + ", ";
+      text_ += " " + std::to_string(op.imm) + ", " + std::to_string(op.imms.empty() ? 0 : op.imms[0]) + ", @" + memory_name(op.memory) + ", @" + memory_name(op.imm2) + ", ";
       list(op.operands);
       break;
     case Opcode::kError:
@@ -552,6 +552,8 @@ class Parser {
     }
     case Opcode::kTile:
       op.imm = integer(1, INT32_MAX);
+      expect(",");
+      op.imms = {integer(1, kMaxLanes)};
       expect(",");
       op.memory = memory();
       expect(",");

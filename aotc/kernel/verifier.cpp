@@ -497,6 +497,7 @@ class Checker {
     Type sum = result();
     need(sum.scalar == Scalar::kF32 || sum.scalar == Scalar::kF64 || sum.scalar == Scalar::kI32 || sum.scalar == Scalar::kI64,
          "it takes f32, f64, i32 and i64");
+    need(sum.lanes % shape->chunks == 0, "its lanes are no multiple of its chunks");
     need(a.type == sum.scalar && b.type == sum.scalar, "a memory is not of the sums' type");
     need(a.access != Access::kWrite && b.access != Access::kWrite, "it reads a buffer that may only be written");
     for (size_t i = 0; i < o.operands.size(); ++i)

@@ -17,6 +17,8 @@ std::optional<Scheduled> schedule_lanes(const dispatch::Dispatch &d, const Targe
 std::optional<Scheduled> schedule_rows(const dispatch::Dispatch &d, const TargetRecord &record);
 // Sums of products: matrix products and convolutions.
 std::optional<Scheduled> schedule_contract(const dispatch::Dispatch &d, const TargetRecord &record);
+// The same for bytecode, by tile ops.
+std::optional<Scheduled> schedule_block_contract(const dispatch::Dispatch &d, const TargetRecord &record);
 // Depthwise convolutions: sums of products over a window with the channel in both factors.
 std::optional<Scheduled> schedule_window(const dispatch::Dispatch &d, const TargetRecord &record);
 

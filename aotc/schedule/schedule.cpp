@@ -2,6 +2,7 @@
 #include "aotc/schedule/schedule.h"
 
 #include <algorithm>
+#include <span>
 
 #include "aotc/schedule/internal.h"
 #include "aotc/schedule/sinks.h"
@@ -31,6 +32,13 @@ namespace {
 // In order of preference.
 using Form = std::optional<Scheduled> (*)(const dispatch::Dispatch &, const TargetRecord &);
 constexpr Form kForms[] = {schedule_window, schedule_contract, schedule_rows, schedule_lanes};
+constexpr Form kBlockForms[] = {schedule_window, schedule_block_contract, schedule_rows, schedule_lanes};
+
+std::span<const Form> forms_of(const TargetRecord &record) {
+  if (record.kernel_class == kernel::Class::kBlock)
+    return kBlockForms;
+  return kForms;
+}
 
 Scheduled of_class(Scheduled s, const TargetRecord &record) {
   s.kernel.kind = record.kernel_class;
@@ -42,7 +50,7 @@ Scheduled of_class(Scheduled s, const TargetRecord &record) {
 Scheduled schedule(const dispatch::Dispatch &d, const TargetRecord &record) {
   if (d.loop || record.kernel_class == kernel::Class::kSimt)
     return of_class(schedule_naive(d, record), record);
-  for (auto form : kForms)
+  for (Form form : forms_of(record))
     if (auto s = form(d, record))
       return of_class(*std::move(s), record);
   return of_class(schedule_naive(d, record), record);
@@ -53,7 +61,7 @@ std::vector<Scheduled> all_schedules(const dispatch::Dispatch &d, const TargetRe
   all.push_back(of_class(schedule_naive(d, record), record));
   if (d.loop || record.kernel_class == kernel::Class::kSimt)
     return all;
-  for (auto form : kForms)
+  for (Form form : forms_of(record))
     if (auto s = form(d, record))
       all.push_back(of_class(*std::move(s), record));
   return all;

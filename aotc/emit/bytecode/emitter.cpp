@@ -623,29 +623,43 @@ class Emitter {
     code_.emit(std::move(l));
   }
 
+  // The variable that holds the tile's initial sums as it wants them, if nothing else wants them any more.
+  Var sums_of(const kernel::Op &o) {
+    auto it = tile_of_.find(o.operands[0]);
+    if (it == tile_of_.end() || it->second.first->results.size() != o.results.size())
+      return kNoVar;
+    for (size_t i = 0; i < o.results.size(); ++i)
+      if (o.operands[i] != it->second.first->results[i] || uses_.last(o.operands[i]) > uses_.position(o))
+        return kNoVar;
+    return it->second.second;
+  }
+
   void tile(const kernel::Op &o) {
     kernel::TileShape shape = *kernel::tile_shape(o);
     Type t = type(o.results[0]);
-    ensure(shape.rows <= bytecode::kMaxTileRows && shape.vectors <= bytecode::kMaxTileVectors && bytes(t) % 8 == 0,
+    ensure(shape.rows <= bytecode::kMaxTileRows && shape.vectors * shape.chunks <= bytecode::kMaxTileVectors && bytes(t) % 8 == 0,
            "bytecode: a tile of a shape that the interpreter does not have");
-    Var whole = code_.add(bytes(t) * static_cast<uint32_t>(o.results.size()));
-    bool zero = true;
+    Var whole = sums_of(o);
+    bool in_place = whole != kNoVar, zero = !in_place;
+    if (!in_place)
+      whole = code_.add(bytes(t) * static_cast<uint32_t>(o.results.size()));
     for (size_t i = 0; i < o.results.size(); ++i) {
       vars_[o.results[i]] = code_.add_part(whole, bytes(t) * static_cast<uint32_t>(i), bytes(t));
       auto it = leaves_.find(o.operands[i]);
       zero = zero && it != leaves_.end() && it->second->code == Opcode::kConst && it->second->imm == 0 &&
              std::bit_cast<uint64_t>(it->second->fimm) == 0;
     }
-    if (!zero)
+    if (!zero && !in_place)
       for (size_t i = 0; i < o.results.size(); ++i)
         move(t, vars_[o.results[i]], operand(o.operands[i]));
+    tile_of_[o.results[0]] = {&o, whole};
     Line l;
     l.op = Op::tile;
-    l.n = t.lanes;
+    l.n = static_cast<uint16_t>(t.lanes / shape.chunks);
     l.d = whole;
     l.raw_a = static_cast<uint32_t>(shape.loops) | (zero ? bytecode::kTileZero : 0u);
     l.raw_b = static_cast<uint32_t>(shape.rows);
-    l.raw_c = static_cast<uint32_t>(shape.vectors);
+    l.raw_c = static_cast<uint32_t>(shape.vectors * shape.chunks);
     l.numbers = {static_cast<uint16_t>(o.memory), static_cast<uint16_t>(o.imm2)};
     for (size_t i = shape.a(); i < o.operands.size(); ++i)
       l.operands.push_back(operand(o.operands[i]));
@@ -725,6 +739,7 @@ class Emitter {
   std::vector<Var> vars_; // by value
   std::vector<Var> into_; // by value: where it is to be computed
   std::map<ValueId, const kernel::Op *> leaves_;
+  std::map<ValueId, std::pair<const kernel::Op *, Var>> tile_of_; // by its first result: the op and its sums
   std::map<std::tuple<uint32_t, uint32_t, uint64_t>, Var> constants_; // by width, lanes and bits
 };
 

@@ -290,14 +290,24 @@ bool Machine::access(const Instruction &i) {
     // Through a buffer, since the result may share a register with what is read.
     alignas(8) uint8_t result[kMaxLanes * 8];
     memcpy(result, slot(i.c), size_t(width) * i.n);
-    for (uint32_t l = 0; l < i.n; ++l) {
+    auto holds = [&](uint32_t l) {
       I32 condition;
-      memcpy(&condition, mask + 4 * l, 4);
-      if (!condition) continue;
+      memcpy(&condition, mask + 4 * size_t(l), 4);
+      return condition != 0;
+    };
+    for (uint32_t l = 0; l < i.n;) {
+      if (!holds(l)) {
+        ++l;
+        continue;
+      }
+      uint32_t end = l + 1; // consecutive lanes are one load
       int64_t index = int64_t(uint64_t(first) + l);
       if (gathers) memcpy(&index, indices + 8 * size_t(l), 8);
-      if (!inside(v, index, 1)) return false;
-      load(i.imm, result + size_t(width) * l, index, 1);
+      else
+        while (end < i.n && holds(end)) ++end;
+      if (!inside(v, index, end - l)) return false;
+      load(i.imm, result + size_t(width) * l, index, end - l);
+      l = end;
     }
     memcpy(slot(i.d), result, size_t(width) * i.n);
     return true;
