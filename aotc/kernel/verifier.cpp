@@ -169,16 +169,16 @@ class Checker {
     need(!o.contract || (is_float_result && (o.code == Opcode::kAdd || o.code == Opcode::kSub || o.code == Opcode::kMul)),
          "only float add, sub and mul can be contracted");
     need(o.unroll == 1 || o.code == Opcode::kFor, "only a loop can be unrolled");
-    need(o.imms.empty() || o.code == Opcode::kShuffle, "a lane list on another op than shuffle");
+    need(o.imms.empty() || o.code == Opcode::kShuffle || o.code == Opcode::kTile, "a lane list on another op than shuffle and tile");
     need(o.fimm == 0 || o.code == Opcode::kConst, "a float immediate on another op than const");
     bool uses_imm = o.code == Opcode::kConst || o.code == Opcode::kParam || o.code == Opcode::kGroupId ||
                     o.code == Opcode::kLocalId || o.code == Opcode::kGridSize || o.code == Opcode::kExtract ||
-                    o.code == Opcode::kInsert || o.code == Opcode::kError;
+                    o.code == Opcode::kInsert || o.code == Opcode::kError || o.code == Opcode::kTile;
     need(o.imm == 0 || uses_imm, "an immediate that the op does not use");
-    need(o.imm2 == 0 || o.code == Opcode::kError, "a second immediate that the op does not use");
+    need(o.imm2 == 0 || o.code == Opcode::kError || o.code == Opcode::kTile, "a second immediate that the op does not use");
     need(o.regions.empty() || o.code == Opcode::kFor || o.code == Opcode::kIf || o.code == Opcode::kWhile,
          "regions on an op that has none");
-    need(is_memory(o.code) || (o.memory == 0 && o.align == 1), "a memory on an op that accesses none");
+    need(is_memory(o.code) || ((o.memory == 0 || o.code == Opcode::kTile) && o.align == 1), "a memory on an op that accesses none");
   }
 
   void op(const Op &o, int depth) {

@@ -71,12 +71,13 @@ void check_kernel(uint64_t seed) {
   }
 }
 
-void check_dispatch(uint64_t seed) {
-  Case c = random_dispatch(seed);
+void check_dispatch(Case c, uint64_t seed, const char *expected = "") {
   INFO("seed " << seed << "\n" << dispatch::print(c.dispatch));
   Buffers inputs = make_buffers(c, seed), reference = inputs;
   REQUIRE(testing::interpret(c, schedule::schedule_naive(c.dispatch, TargetRecord::x86_64_v2()), reference) == "");
   REQUIRE(prepack(c, inputs) == "");
+  if (*expected)
+    CHECK(schedule::schedule(c.dispatch, TargetRecord::bytecode()).description.find(expected) == 0);
   for (schedule::Scheduled s : schedule::all_schedules(c.dispatch, TargetRecord::bytecode())) {
     INFO(s.description);
     Buffers by_interpreter = inputs;
@@ -108,5 +109,49 @@ TEST_CASE("random kernels agree with the interpreter") {
 
 TEST_CASE("random dispatches agree with the interpreter in every block schedule") {
   for (uint64_t seed = 1; seed <= 60; ++seed)
-    check_dispatch(seed);
+    check_dispatch(random_dispatch(seed), seed);
+}
+
+TEST_CASE("products become tile ops") {
+  check_dispatch(matmul(1, 37, 83, 65, false, true, 2, false), 1, "block_contract{rows=8,lanes=128,panels");
+  check_dispatch(matmul(3, 20, 33, 17, true, false, 1, true), 2, "block_contract");
+  check_dispatch(matmul(1, 1, 214, 512, false, true, 0, false), 3, "block_contract");
+  check_dispatch(matmul(1, 5, 300, 1200, false, false, 0, false), 6, "block_contract");
+  check_dispatch(matmul(1, 40, 300, 2500, true, false, 0, false), 7, "block_contract");
+  Symbol s = Symbol::dim("s", 0, 1 << 20), t = Symbol::dim("t", 1, 1 << 20);
+  check_dispatch(matmul(2, s, t, 15, true, false, 0, true, {{s, 40}, {t, 40}}), 4, "block_contract");
+  check_dispatch(matmul(2, s, 15, t, false, false, 0, true, {{s, 40}, {t, 40}}), 5, "block_contract");
+  check_dispatch(matmul(2, s, 15, t, true, false, 0, true, {{s, 40}, {t, 40}}), 8, "block_contract");
+}
+
+TEST_CASE("convolutions become tile ops") {
+  ConvShape s;
+  s.in = 5;
+  s.out = 17;
+  s.size = {13, 45};
+  for (int64_t stride : {1, 2, 3})
+    for (int64_t k : {1, 3, 5}) {
+      s.kernel = {k, k};
+      s.pad = {k / 2, k / 2};
+      s.stride = {stride, stride};
+      s.activation = static_cast<int>(k) - 1;
+      check_dispatch(conv(s), static_cast<uint64_t>(stride * 10 + k), k == 1 ? "" : "window");
+      ConvShape depthwise = s;
+      depthwise.groups = 6;
+      depthwise.in = depthwise.out = 1;
+      check_dispatch(conv(depthwise), static_cast<uint64_t>(stride * 10 + k), k == 1 ? "" : "window");
+    }
+}
+
+TEST_CASE("rows and elements") {
+  check_dispatch(softmax(7, 123), 1, "rows");
+  check_dispatch(layer_norm(7, 120), 2, "rows");
+  check_dispatch(elementwise({3, 5, 170}, 2, 1), 3, "lanes");
+  check_dispatch(elementwise({3, 5, 170}, 1, 3), 4, "lanes");
+  check_dispatch(pool(3, {9, 70}, {3, 3}, {2, 2}, {1, 1}, true), 5, "lanes");
+  check_dispatch(transpose({9, 11, 5}, {2, 0, 1}), 6);
+  check_dispatch(concat({3, 4, 5, 60}), 7);
+  check_dispatch(gather_rows(9, 13, 20), 8);
+  check_dispatch(reduce(ReduceKind::kMax, {6, 211}, {1}, ElementType::kU8), 9);
+  check_dispatch(reduce(ReduceKind::kArgMax, {6, 211}, {1}), 10);
 }
