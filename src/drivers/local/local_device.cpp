@@ -126,6 +126,7 @@ HostDispatch *local_record_dispatch(HostRecording &recording, LocalStream &strea
   if (!c) return nullptr;
   c->function = kernel.function;
   c->version = kernel.version;
+  if (kernel.bytecode) host_record_kernel(*c, d, kernel.bytecode);
   c->args.error = uintptr_t(&stream.error);
   c->args.scratch = uintptr_t(stream.scratch);
   return c;

@@ -1,5 +1,6 @@
 // One run: tensors are bound, dims evaluated, straight-line segments recorded where something changed, and submitted;
 // host decisions happen between segments. With the same tensors as last time and no decisions, all of that is skipped.
+#include "schemas/cpu_abi.h"
 #include "src/runtime/api/session.h"
 #include "src/runtime/platform/platform.h"
 
@@ -529,6 +530,13 @@ private:
 
   Code kernel_error() {
     const uint32_t code = uint32_t(submit_.kernel_error), site = uint32_t(submit_.kernel_error >> 32);
+#if defined(INGOT_BYTECODE)
+    if (code == INGOT_KERNEL_ERROR_FUEL)
+      return fail(error_, INGOT_KERNEL_ERROR, "%.60s: kernel %u ran out of fuel", name_of(f_), site);
+    if (code == INGOT_KERNEL_ERROR_BOUNDS)
+      return fail(error_, INGOT_KERNEL_ERROR, "%.60s: kernel %u was about to access memory outside its bindings", name_of(f_),
+                  site);
+#endif
     if (site >= count(f_->error_sites()))
       return fail(error_, INGOT_KERNEL_ERROR, "%.60s: a kernel reported error %u at unknown site %u", name_of(f_), code, site);
     const schema::ErrorSite *e = f_->error_sites()->Get(site);
