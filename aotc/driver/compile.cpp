@@ -1,6 +1,7 @@
 // The pipeline: import -> fuse, fold, prepack -> schedule, legalise -> native code -> plan -> archive.
 #include "aotc/driver/compile.h"
 
+#include <algorithm>
 #include <atomic>
 #include <exception>
 #include <filesystem>
@@ -98,8 +99,8 @@ std::string flags_text(const CompileOptions &options) {
 
 } // namespace
 
-fuse::Program lower_for_cpu(const graph::Function &function) {
-  fuse::Program program = fuse::fuse(layout::block_channels(function));
+fuse::Program lower_for_cpu(const graph::Function &function, bool blocks) {
+  fuse::Program program = fuse::fuse(blocks ? layout::block_channels(function) : function);
   plan::fold_constants(program);
   plan::prepack(program);
   return program;
@@ -376,13 +377,20 @@ std::optional<CompileResult> compile(const CompileOptions &options, Diagnostics 
   if (options.emit == Emit::kGraph)
     return text_result(graph_text);
 
-  std::vector<fuse::Program> programs;
+  // Bytecode works on hundreds of lanes, native code on one vector: blocks of 16 channels serve the latter only.
+  auto is_native = [](const TargetRequest &t) { return t.name != "vmvx"; };
+  std::vector<fuse::Program> native, bytecode;
   std::string dispatches_text;
-  for (size_t f = 0; f < functions.size(); ++f) {
-    report(options, "fuse", f, functions.size());
-    programs.push_back(lower_for_cpu(functions[f]));
-    if (options.emit == Emit::kDispatches || dump.wanted())
-      dispatches_text += fuse::print(programs.back());
+  for (bool blocks : {true, false}) {
+    if (std::none_of(options.targets.begin(), options.targets.end(), [&](const TargetRequest &t) { return is_native(t) == blocks; }))
+      continue;
+    for (size_t f = 0; f < functions.size(); ++f) {
+      report(options, "fuse", f, functions.size());
+      std::vector<fuse::Program> &programs = blocks ? native : bytecode;
+      programs.push_back(lower_for_cpu(functions[f], blocks));
+      if (options.emit == Emit::kDispatches || dump.wanted())
+        dispatches_text += fuse::print(programs.back());
+    }
   }
   dump.write("dispatches.txt", dispatches_text);
   if (options.emit == Emit::kDispatches)
@@ -397,9 +405,9 @@ std::optional<CompileResult> compile(const CompileOptions &options, Diagnostics 
   std::string kernels_text, llvm_text, asm_text;
   for (const TargetRequest &target : options.targets) {
     CpuVariant variant;
-    if (target.name == "vmvx")
-      compile_bytecode_variant(options, target, programs, model, weights, dump, variant, kernels_text);
-    else if (!compile_cpu_variant(options, target, programs, model, weights, dump, variant, kernels_text, diagnostics))
+    if (!is_native(target))
+      compile_bytecode_variant(options, target, bytecode, model, weights, dump, variant, kernels_text);
+    else if (!compile_cpu_variant(options, target, native, model, weights, dump, variant, kernels_text, diagnostics))
       return std::nullopt;
     result.kernels += variant.variant.kernels.size();
     llvm_text += variant.llvm_text;

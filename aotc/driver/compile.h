@@ -77,8 +77,8 @@ struct KernelVersions {
   std::vector<std::string> symbols;
 };
 
-// fuse, fold, prepack.
-fuse::Program lower_for_cpu(const graph::Function &function);
+// fuse, fold, prepack; with `blocks`, convolutions compute on channels in blocks (aotc/layout).
+fuse::Program lower_for_cpu(const graph::Function &function, bool blocks = true);
 
 // Schedules and legalises every dispatch of the programs for each target; equal dispatches share a kernel.
 // kernel_of[p][d] is the kernel of dispatch d of program p. Parallel over `jobs`; the result does not depend on it.

@@ -187,7 +187,8 @@ uint64_t split(uint64_t total, uint32_t unit, uint32_t units) { return total / u
 
 uint64_t run_groups(const HostDispatch &d, uint32_t begin, uint32_t end, uint8_t *scratch) {
   // The argument block belongs to all threads: each runs a copy with its own range, scratch and error word.
-  constexpr size_t kMost = sizeof(HostDispatch) + 8 * size_t(program::kMaxBindings + program::kMaxParams);
+  // Behind bindings and params stands what bytecode reads: the kernel and each binding's length.
+  constexpr size_t kMost = sizeof(HostDispatch) + 8 * size_t(2 * program::kMaxBindings + program::kMaxParams + 1);
   alignas(HostDispatch) uint8_t memory[kMost];
   memcpy(memory, &d, d.size);
   HostDispatch &mine = *reinterpret_cast<HostDispatch *>(memory);
