@@ -118,7 +118,9 @@ def prepare(tools):
 
             tests[name + suffix] = free
     scripts = [HERE / name for name in ("networks_agree.py", "catalogue.py", "export_models.py", "networks.py")]
-    return tests, harness.hash_of(*scripts, harness.ROOT / "tools/versions.env")
+    pins = harness.versions()
+    packages = ("ONNXRUNTIME_VERSION", "NUMPY_VERSION", "OCR_MODELS_VERSION", "BLAZEFACE_VERSION", "MAGIKA_VERSION")
+    return tests, harness.hash_of(*scripts, *(pins[name] for name in packages))
 
 
 if __name__ == "__main__":
