@@ -92,8 +92,12 @@ def compare(tools, model, flags, target, all_devices, feeds_list, scratch, most_
                                    *(f"--input={n}=@{scratch}/in{i}.npy" for i, n in enumerate(feeds_list[-1]))])
     if status != 0:
         return harness.fail(f"ingot bench: exit status {status}: {err}")
-    if json.loads(out)["allocations_per_run"] != 0:
-        return harness.fail(f"{json.loads(out)['allocations_per_run']} allocations a run")
+    report = json.loads(out)
+    if report["allocations_per_run"] != 0:
+        return harness.fail(f"{report['allocations_per_run']} allocations a run")
+    held = report["process_resident_bytes"] - report["process_empty_bytes"]
+    if not 0 < report["arena_bytes"] <= held <= report["process_peak_bytes"]:
+        return harness.fail(f"{held} bytes resident above an empty process, with an arena of {report['arena_bytes']}")
     return harness.ok(f"{len(feeds_list)} inputs on {', '.join(all_devices)}; worst error / peak {worst:.1e}; "
                       f"{kernels} kernels")
 
