@@ -136,8 +136,8 @@ def picture(result):
     per_model = len(threads) * bar + gap
     width, plot = 820, 820 - left - right
     height = top + per_model * len(by_model) + 46
-    longest = max(1 / r["p10"] for ratios in by_model.values() for r in ratios.values())
-    top_value = max(1.25, math.ceil(longest * 4) / 4)
+    longest = max(1 / r["median"] for ratios in by_model.values() for r in ratios.values())
+    top_value = max(1.5, math.ceil(longest * 1.2 * 4) / 4)  # a wider band is cut off
     x = lambda value: left + plot * min(value, top_value) / top_value
     out = [f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" viewBox="0 0 {width} {height}" '
            'font-family="system-ui, sans-serif" font-size="12">',
