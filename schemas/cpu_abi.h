@@ -17,11 +17,15 @@
 //   int64_t params[param_count]       index and integer params sign-extended; f32 params as their bits
 // at kIngotCpuArgsHeader and kIngotCpuArgsHeader + 8 * binding_count. Pointers take 8 bytes on every target (the
 // upper half is zero on 32-bit ones), so the layout is the same everywhere.
+//
+// Behind these a recording keeps what only bytecode reads, so that its accesses can be checked:
+//   void    *kernel                   the loaded kernel (src/runtime/bytecode/program.h)
+//   uint64_t lengths[binding_count]   bytes of each binding
 typedef struct IngotCpuArgs {
   uint32_t group_begin; // first linear workgroup to run
   uint32_t group_end;   // one past the last
   uint32_t grid[3];     // workgroups in x, y, z
-  uint32_t reserved;    // 0
+  uint32_t tail;        // 0 for native code; of bytecode, which 8-byte word behind the header holds its Kernel (see below)
   uint64_t error;       // address of the run's 64-bit error word (0 = no error so far); kernels only ever store to it
   uint64_t scratch;     // address of this worker's scratch memory, 64-byte aligned, at least the kernel's scratch_size
 } IngotCpuArgs;
@@ -34,7 +38,8 @@ enum {
   INGOT_KERNEL_ERROR_INDEX = 1,       // an index operand is outside its axis (Gather, Scatter, ...)
   INGOT_KERNEL_ERROR_DIVISION = 2,    // integer division by zero where the operator demands an error
   INGOT_KERNEL_ERROR_VALUE = 3,       // an operand has a value that the operator forbids
-  INGOT_KERNEL_ERROR_FUEL = 4         // bytecode ran out of fuel
+  INGOT_KERNEL_ERROR_FUEL = 4,        // bytecode ran out of fuel; site is the kernel's number
+  INGOT_KERNEL_ERROR_BOUNDS = 5       // bytecode was about to access memory outside a binding; site is the kernel's number
 };
 
 // CPU features, as bits of a kernel version's required-feature mask. A version runs where every bit of its mask is

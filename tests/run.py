@@ -25,7 +25,6 @@ PYTHON = ROOT / ".cache/venv/bin/python"
 SCRIPTS = {
     "cli": ("tests/cli/cli.py", 1),
     "budgets": ("tests/budgets/budgets.py", 1),
-    "speed": ("tests/speed/speed.py", 1),
     "models": ("tests/models/models.py", 1),
     "networks": ("tests/models/networks_agree.py", 4),
     "control": ("tests/control/control.py", 1),

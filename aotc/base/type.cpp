@@ -109,7 +109,7 @@ std::optional<Type> parse_type(std::string_view text) {
   if (x != std::string_view::npos && x + 1 < text.size()) {
     uint32_t lanes = 0;
     auto [end, error] = std::from_chars(text.data() + x + 1, text.data() + text.size(), lanes);
-    if (error == std::errc() && end == text.data() + text.size() && lanes >= 2 && lanes <= 64) {
+    if (error == std::errc() && end == text.data() + text.size() && lanes >= 2 && lanes <= kMaxLanes) {
       if (auto scalar = parse_scalar(text.substr(0, x)))
         return Type(*scalar, lanes);
       return std::nullopt;

@@ -37,13 +37,16 @@ uint32_t byte_size(Scalar scalar); // storage bytes: bool 1; index has none (8)
 // The scalar that a tensor element computes as: u8 -> i8, bool -> bool, f16 -> f16 ...
 Scalar to_scalar(ElementType type);
 
+// Of a vector: what block schedules use.
+inline constexpr uint32_t kMaxLanes = 1024;
+
 // Type of a kernel value: a scalar or a vector of `lanes` of them. Printed "f32" or "f32x8".
 struct Type {
   Scalar scalar = Scalar::kIndex;
-  uint8_t lanes = 1;
+  uint16_t lanes = 1;           // at most kMaxLanes
 
   constexpr Type() = default;
-  constexpr Type(Scalar s, uint32_t n = 1) : scalar(s), lanes(static_cast<uint8_t>(n)) {}
+  constexpr Type(Scalar s, uint32_t n = 1) : scalar(s), lanes(static_cast<uint16_t>(n)) {}
   bool operator==(const Type &) const = default;
   bool is_vector() const { return lanes > 1; }
   Type with_lanes(uint32_t n) const { return Type(scalar, n); }

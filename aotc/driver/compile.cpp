@@ -12,11 +12,13 @@
 #include "aotc/archive/writer.h"
 #include "aotc/base/error.h"
 #include "aotc/driver/print_program.h"
+#include "aotc/emit/bytecode/emitter.h"
 #include "aotc/emit/llvm/cpu_emitter.h"
 #include "aotc/graph/check.h"
 #include "aotc/import/onnx/import.h"
 #include "aotc/kernel/legalise.h"
 #include "aotc/kernel/text.h"
+#include "aotc/layout/block_channels.h"
 
 #include "llvm/ADT/StringRef.h"
 #include "llvm/Config/llvm-config.h"
@@ -97,7 +99,7 @@ std::string flags_text(const CompileOptions &options) {
 } // namespace
 
 fuse::Program lower_for_cpu(const graph::Function &function) {
-  fuse::Program program = fuse::fuse(function);
+  fuse::Program program = fuse::fuse(layout::block_channels(function));
   plan::fold_constants(program);
   plan::prepack(program);
   return program;
@@ -105,6 +107,18 @@ fuse::Program lower_for_cpu(const graph::Function &function) {
 
 CpuKernels schedule_for_cpu(const std::vector<fuse::Program> &programs, const std::vector<CpuTarget> &targets,
                             unsigned jobs, const std::function<void(const Progress &)> &progress) {
+  std::vector<TargetRecord> records;
+  std::vector<std::string> suffixes;
+  for (const CpuTarget &t : targets) {
+    records.push_back(record_of(t));
+    suffixes.push_back(targets.size() > 1 ? version_suffix(t) : "");
+  }
+  return schedule_for_records(programs, records, suffixes, jobs, progress);
+}
+
+CpuKernels schedule_for_records(const std::vector<fuse::Program> &programs, const std::vector<TargetRecord> &records,
+                                const std::vector<std::string> &suffixes, unsigned jobs,
+                                const std::function<void(const Progress &)> &progress) {
   CpuKernels result;
   std::map<std::string, uint32_t> known;
   for (const fuse::Program &program : programs) {
@@ -133,23 +147,19 @@ CpuKernels schedule_for_cpu(const std::vector<fuse::Program> &programs, const st
     }
     result.kernel_of.push_back(std::move(kernel_of));
   }
-  std::vector<TargetRecord> records;
-  for (const CpuTarget &t : targets)
-    records.push_back(record_of(t));
   for (size_t k = 0; k < result.kernels.size(); ++k) {
-    result.kernels[k].versions.resize(targets.size());
-    for (const CpuTarget &t : targets)
-      result.kernels[k].symbols.push_back(result.kernels[k].dispatch->name + "_" + std::to_string(k) +
-                                          (targets.size() > 1 ? version_suffix(t) : ""));
+    result.kernels[k].versions.resize(records.size());
+    for (const std::string &suffix : suffixes)
+      result.kernels[k].symbols.push_back(result.kernels[k].dispatch->name + "_" + std::to_string(k) + suffix);
   }
-  size_t total = result.kernels.size() * targets.size();
+  size_t total = result.kernels.size() * records.size();
   std::atomic<size_t> next{0}, done{0};
   std::mutex mutex;
   std::exception_ptr failure;
   auto work = [&] {
     for (size_t i = next++; i < total; i = next++) {
-      KernelVersions &k = result.kernels[i / targets.size()];
-      size_t t = i % targets.size();
+      KernelVersions &k = result.kernels[i / records.size()];
+      size_t t = i % records.size();
       try {
         schedule::Scheduled s = schedule::schedule(*k.dispatch, records[t]);
         std::string problem = kernel::legalise(s.kernel, records[t]);
@@ -189,6 +199,77 @@ struct CpuVariant {
   archive::Variant variant;
   std::string llvm_text, asm_text;
 };
+
+// The functions of a variant, whose kernels are in the order of `cpu`.
+void plan_functions(const std::vector<fuse::Program> &programs, const CpuKernels &cpu, plan::WeightPool &weights,
+                    archive::Variant &variant) {
+  for (size_t p = 0; p < programs.size(); ++p) {
+    std::vector<plan::DispatchInfo> infos(programs[p].dispatches.size());
+    for (size_t d = 0; d < infos.size(); ++d) {
+      if (cpu.kernels.empty())
+        break;
+      infos[d].kernel = cpu.kernel_of[p][d];
+      // Equal dispatches have equal grids up to the names of their symbols, so each is scheduled for its own names.
+      const KernelVersions &k = cpu.kernels[infos[d].kernel];
+      const dispatch::Dispatch &own = programs[p].dispatches[d];
+      std::map<Symbol, Expr> rename;
+      std::vector<Symbol> from = k.dispatch->free_symbols(), to = own.free_symbols();
+      for (size_t i = 0; i < from.size() && i < to.size(); ++i)
+        rename.emplace(from[i], Expr(to[i]));
+      for (size_t i = 0; i < 3; ++i)
+        infos[d].grid[i] = k.versions[0].grid[i].substitute(rename);
+      infos[d].cost = schedule::cost(own);
+    }
+    variant.functions.push_back(plan::plan_function(programs[p], infos, 0, weights));
+  }
+}
+
+archive::Kernel archive_kernel(const KernelVersions &k) {
+  archive::Kernel kernel;
+  kernel.name = k.dispatch->name;
+  const kernel::Kernel &first = k.versions[0].kernel;
+  for (size_t i = 0; i < first.buffer_count(); ++i)
+    kernel.bindings.push_back(access_bits(first.memories[i].access));
+  kernel.param_count = static_cast<uint32_t>(first.params.size());
+  return kernel;
+}
+
+// Compiles all programs to bytecode.
+void compile_bytecode_variant(const CompileOptions &options, const TargetRequest &target,
+                              const std::vector<fuse::Program> &programs, archive::ArchiveModel &model,
+                              plan::WeightPool &weights, const Dump &dump, CpuVariant &out, std::string &kernels_text) {
+  CpuKernels kernels = schedule_for_records(programs, {TargetRecord::bytecode()}, {""}, options.jobs, options.progress);
+  if (options.emit == Emit::kKernels || dump.wanted())
+    for (const KernelVersions &k : kernels.kernels)
+      kernels_text += "// " + k.symbols[0] + ": " + k.versions[0].description + "\n" + kernel::print(k.versions[0].kernel);
+  if (options.emit == Emit::kKernels)
+    return;
+  archive::Variant &variant = out.variant;
+  variant.target = target.name;
+  archive::Segment code;
+  code.kind = archive::SegmentKind::code;
+  code.name = target.name + ".bytecode";
+  for (size_t i = 0; i < kernels.kernels.size(); ++i) {
+    const KernelVersions &k = kernels.kernels[i];
+    report(options, "compile", i, kernels.kernels.size());
+    BytecodeKernel compiled = emit_bytecode(k.versions[0].kernel);
+    archive::Kernel kernel = archive_kernel(k);
+    archive::CodeVersion v;
+    v.entry = k.symbols[0];
+    v.symbol_offset = code.bytes.size();
+    v.code_size = compiled.bytes.size();
+    v.scratch_bytes = compiled.scratch_bytes;
+    v.schedule = k.versions[0].description;
+    kernel.versions.push_back(std::move(v));
+    variant.kernels.push_back(std::move(kernel));
+    code.bytes.insert(code.bytes.end(), compiled.bytes.begin(), compiled.bytes.end());
+  }
+  if (!kernels.kernels.empty()) {
+    model.segments.push_back(std::move(code));
+    variant.executables.push_back({archive::CodeFormat::bytecode, static_cast<uint32_t>(model.segments.size() - 1)});
+  }
+  plan_functions(programs, kernels, weights, variant);
+}
 
 // Compiles all programs for one CPU target request into a variant. False with a diagnostic where LLVM refuses.
 bool compile_cpu_variant(const CompileOptions &options, const TargetRequest &target, const std::vector<fuse::Program> &programs,
@@ -239,12 +320,7 @@ bool compile_cpu_variant(const CompileOptions &options, const TargetRequest &tar
     variant.executables.push_back({archive::CodeFormat::elf, static_cast<uint32_t>(model.segments.size() - 1)});
     size_t symbol = 0;
     for (const KernelVersions &k : cpu.kernels) {
-      archive::Kernel kernel;
-      kernel.name = k.dispatch->name;
-      const kernel::Kernel &first = k.versions[0].kernel;
-      for (size_t i = 0; i < first.buffer_count(); ++i)
-        kernel.bindings.push_back(access_bits(first.memories[i].access));
-      kernel.param_count = static_cast<uint32_t>(first.params.size());
+      archive::Kernel kernel = archive_kernel(k);
       for (size_t t = 0; t < target.versions.size(); ++t, ++symbol) {
         const CpuModule::Symbol &s = compiled.module->symbols[symbol];
         archive::CodeVersion v;
@@ -261,25 +337,7 @@ bool compile_cpu_variant(const CompileOptions &options, const TargetRequest &tar
       variant.kernels.push_back(std::move(kernel));
     }
   }
-  for (size_t p = 0; p < programs.size(); ++p) {
-    std::vector<plan::DispatchInfo> infos(programs[p].dispatches.size());
-    for (size_t d = 0; d < infos.size(); ++d) {
-      if (cpu.kernels.empty())
-        break;
-      infos[d].kernel = cpu.kernel_of[p][d];
-      // Equal dispatches have equal grids up to the names of their symbols, so each is scheduled for its own names.
-      const KernelVersions &k = cpu.kernels[infos[d].kernel];
-      const dispatch::Dispatch &own = programs[p].dispatches[d];
-      std::map<Symbol, Expr> rename;
-      std::vector<Symbol> from = k.dispatch->free_symbols(), to = own.free_symbols();
-      for (size_t i = 0; i < from.size() && i < to.size(); ++i)
-        rename.emplace(from[i], Expr(to[i]));
-      for (size_t i = 0; i < 3; ++i)
-        infos[d].grid[i] = k.versions[0].grid[i].substitute(rename);
-      infos[d].cost = schedule::cost(own);
-    }
-    variant.functions.push_back(plan::plan_function(programs[p], infos, 0, weights));
-  }
+  plan_functions(programs, cpu, weights, variant);
   return true;
 }
 
@@ -339,7 +397,9 @@ std::optional<CompileResult> compile(const CompileOptions &options, Diagnostics 
   std::string kernels_text, llvm_text, asm_text;
   for (const TargetRequest &target : options.targets) {
     CpuVariant variant;
-    if (!compile_cpu_variant(options, target, programs, model, weights, dump, variant, kernels_text, diagnostics))
+    if (target.name == "vmvx")
+      compile_bytecode_variant(options, target, programs, model, weights, dump, variant, kernels_text);
+    else if (!compile_cpu_variant(options, target, programs, model, weights, dump, variant, kernels_text, diagnostics))
       return std::nullopt;
     result.kernels += variant.variant.kernels.size();
     llvm_text += variant.llvm_text;

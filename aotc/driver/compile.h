@@ -86,6 +86,9 @@ struct CpuKernels {
   std::vector<KernelVersions> kernels;
   std::vector<std::vector<uint32_t>> kernel_of;
 };
+CpuKernels schedule_for_records(const std::vector<fuse::Program> &programs, const std::vector<TargetRecord> &records,
+                                const std::vector<std::string> &suffixes, unsigned jobs,
+                                const std::function<void(const Progress &)> &progress);
 CpuKernels schedule_for_cpu(const std::vector<fuse::Program> &programs, const std::vector<CpuTarget> &targets,
                             unsigned jobs, const std::function<void(const Progress &)> &progress);
 

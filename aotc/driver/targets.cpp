@@ -11,7 +11,7 @@ constexpr struct {
   bool available;
 } kTargets[] = {
     {"cuda", "", false},         {"llvm-cpu", "cpu", true},        {"metal", "metal-spirv", false},
-    {"rocm", "hip", false},      {"vmvx", "bytecode", false},      {"vmvx-inline", "", false},
+    {"rocm", "hip", false},      {"vmvx", "bytecode", true},       {"vmvx-inline", "", false},
     {"vulkan-spirv", "vulkan", false}, {"webgpu", "webgpu-spirv", false},
 };
 
@@ -42,6 +42,12 @@ std::optional<TargetRequest> parse_target(const std::string &text, std::string *
   request.name = found->name;
   if (!found->available) {
     *error = "target '" + request.name + "' is " + kUnavailable;
+    return std::nullopt;
+  }
+  if (request.name == "vmvx") {
+    if (request.detail.empty())
+      return request;
+    *error = "target '" + text + "': " + request.name + " takes no detail";
     return std::nullopt;
   }
   std::vector<std::string> names;

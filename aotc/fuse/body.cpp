@@ -506,9 +506,10 @@ BodyId BodyBuilder::contract(const Op &op_, const Index &index) {
 BodyId BodyBuilder::conv(const Op &op_, const Index &index) {
   const graph::TensorType &x = view_.function.values[op_.operands[0]].type;
   const graph::TensorType &w = view_.function.values[op_.operands[1]].type;
-  size_t spatial = x.dims.size() - 2;
-  int64_t groups = op_.ints[0];
+  size_t spatial = w.dims.size() - 2;
+  int64_t groups = op_.ints[0], x_block = op_.ints[1], result_block = op_.ints[2];
   Expr per_group = w.dims[1];
+  Expr out = result_block ? index[1] * Expr(result_block) + index.back() : index[1];
   std::vector<uint32_t> axes;
   auto reduced = [&](const Expr &extent) {
     uint32_t axis = add_axis("k", extent);
@@ -516,19 +517,29 @@ BodyId BodyBuilder::conv(const Op &op_, const Index &index) {
       axes.push_back(axis);
     return Expr(d_.axes[axis].symbol);
   };
-  Expr c = reduced(per_group);
+  // The innermost channels of a block are the last axis: a step of weights and input is then a line of memory.
+  Expr c = reduced(x_block && groups == 1 ? floordiv(per_group, Expr(x_block)) : per_group);
   Index xi(x.dims.size()), wi(w.dims.size());
   xi[0] = index[0];
   Expr outputs_per_group = floordiv(w.dims[0], Expr(groups));
-  xi[1] = groups == 1 ? c : floordiv(index[1], outputs_per_group) * per_group + c;
-  wi[0] = index[1];
-  wi[1] = c;
+  if (x_block && groups > 1)
+    xi[1] = index[1];
+  else
+    xi[1] = groups == 1 ? c : floordiv(out, outputs_per_group) * per_group + c;
+  wi[0] = out;
   std::vector<Guard> added;
   for (size_t i = 0; i < spatial; ++i) {
     Expr k = reduced(w.dims[2 + i]);
     xi[2 + i] = index[2 + i] * Expr(op_.strides[i]) + k * Expr(op_.dilations[i]) - op_.exprs[i];
     wi[2 + i] = k;
     added.push_back({xi[2 + i], x.dims[2 + i]});
+  }
+  wi[1] = c;
+  if (x_block && groups > 1) {
+    xi.back() = index.back();
+  } else if (x_block) {
+    xi.back() = reduced(Expr(x_block));
+    wi[1] = c * Expr(x_block) + xi.back();
   }
   size_t before = guards_.size();
   guards_.insert(guards_.end(), added.begin(), added.end());
@@ -548,12 +559,14 @@ BodyId BodyBuilder::conv(const Op &op_, const Index &index) {
 
 BodyId BodyBuilder::pool(const Op &op_, const Index &index) {
   const graph::TensorType &x = view_.function.values[op_.operands[0]].type;
-  size_t spatial = x.dims.size() - 2;
+  size_t spatial = op_.strides.size();
   ElementType type = x.element;
   ElementType wide = type == ElementType::kF16 || type == ElementType::kBF16 ? ElementType::kF32 : type;
   Index xi(x.dims.size());
   xi[0] = index[0];
   xi[1] = index[1];
+  if (op_.ints[2])
+    xi.back() = index.back();
   std::vector<uint32_t> axes;
   std::vector<Guard> added, padded;
   for (size_t i = 0; i < spatial; ++i) {

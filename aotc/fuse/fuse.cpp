@@ -109,6 +109,9 @@ class Fuser {
       for (ValueId operand : op.operands)
         if (states_[operand].region != region)
           need_memory(operand);
+      // A convolution in blocks of channels reads lines of memory: its input is stored in that layout, never re-indexed.
+      if (op.code == graph::Opcode::kConv && op.ints[1] > 0)
+        need_memory(op.operands[0]);
       if (!is_tensor_op(op)) {
         for (ValueId operand : op.operands)
           need_memory(operand);

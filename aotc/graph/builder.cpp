@@ -244,31 +244,36 @@ ValueId GraphBuilder::contract(ValueId a, ValueId b, std::string a_labels, std::
 }
 
 ValueId GraphBuilder::conv(ValueId x, ValueId w, std::vector<int64_t> strides, std::vector<int64_t> dilations,
-                           std::vector<Expr> pads_low, std::vector<Expr> pads_high, int64_t groups) {
+                           std::vector<Expr> pads_low, std::vector<Expr> pads_high, int64_t groups, int64_t x_block,
+                           int64_t result_block) {
   const TensorType &input = type(x), &weight = type(w);
-  ensure(input.dims.size() >= 3 && weight.dims.size() == input.dims.size() && strides.size() + 2 == input.dims.size() &&
-             dilations.size() == strides.size() && pads_low.size() == strides.size() && pads_high.size() == strides.size(),
+  ensure(weight.dims.size() >= 3 && input.dims.size() == weight.dims.size() + (x_block > 0) &&
+             strides.size() + 2 == weight.dims.size() && dilations.size() == strides.size() && pads_low.size() == strides.size() && pads_high.size() == strides.size(),
          "graph builder: conv attributes per spatial axis");
-  TensorType result{input.element, {input.dims[0], weight.dims[0]}};
+  TensorType result{input.element, {input.dims[0], result_block ? floordiv(weight.dims[0], result_block) : weight.dims[0]}};
   for (size_t i = 0; i < strides.size(); ++i)
     result.dims.push_back(
         window_extent(input.dims[i + 2], pads_low[i], pads_high[i], weight.dims[i + 2], strides[i], dilations[i]));
+  if (result_block)
+    result.dims.push_back(result_block);
   Op &op = append(Opcode::kConv, {x, w});
   op.strides = std::move(strides);
   op.dilations = std::move(dilations);
   op.exprs = std::move(pads_low);
   op.exprs.insert(op.exprs.end(), pads_high.begin(), pads_high.end());
-  op.ints = {groups};
+  op.ints = {groups, x_block, result_block};
   return finish(op, std::move(result));
 }
 
 ValueId GraphBuilder::pool(PoolMode mode, ValueId x, std::vector<int64_t> window, std::vector<int64_t> strides,
                            std::vector<int64_t> dilations, std::vector<Expr> pads_low, std::vector<Expr> pads_high,
-                           std::vector<Expr> spatial_dims, bool count_include_pad, int64_t p) {
+                           std::vector<Expr> spatial_dims, bool count_include_pad, int64_t p, int64_t block) {
   const TensorType &input = type(x);
   ensure(input.dims.size() >= 3, "graph builder: pool takes [n, c, spatial...]");
   TensorType result{input.element, {input.dims[0], input.dims[1]}};
   result.dims.insert(result.dims.end(), spatial_dims.begin(), spatial_dims.end());
+  if (block)
+    result.dims.push_back(block);
   Op &op = append(Opcode::kPool, {x});
   op.pool_mode = mode;
   op.window = std::move(window);
@@ -276,7 +281,7 @@ ValueId GraphBuilder::pool(PoolMode mode, ValueId x, std::vector<int64_t> window
   op.dilations = std::move(dilations);
   op.exprs = std::move(pads_low);
   op.exprs.insert(op.exprs.end(), pads_high.begin(), pads_high.end());
-  op.ints = {count_include_pad, p};
+  op.ints = {count_include_pad, p, block};
   return finish(op, std::move(result));
 }
 

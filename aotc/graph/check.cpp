@@ -81,22 +81,32 @@ std::string check_contract(const Function &f, const Op &op, const TensorType &re
 
 std::string check_window(const Function &f, const Op &op, const TensorType &result) {
   const TensorType &x = f.values[op.operands[0]].type;
-  const size_t spatial = x.dims.size() - 2;
-  if (x.dims.size() < 3 || result.dims.size() != x.dims.size())
-    return "conv and pool take [n, c, spatial...]";
+  const bool conv = op.code == Opcode::kConv;
+  if (op.ints.size() != 3 || op.ints[1] < 0 || op.ints[2] < 0)
+    return "conv and pool need three ints";
+  const int64_t x_block = op.ints[conv ? 1 : 2], result_block = op.ints[2];
+  const size_t spatial = x.dims.size() - 2 - (x_block > 0);
+  if (x.dims.size() < size_t{3} + (x_block > 0) || result.dims.size() != spatial + 2 + (result_block > 0))
+    return "conv and pool take [n, c, spatial...] or [n, c / block, spatial..., block]";
+  if ((x_block && !(x.dims.back() == Expr(x_block))) || (result_block && !(result.dims.back() == Expr(result_block))))
+    return "conv and pool: the last dim of blocked channels is the block";
   if (op.strides.size() != spatial || op.dilations.size() != spatial || op.exprs.size() != 2 * spatial)
     return "conv and pool need strides, dilations and pads per spatial axis";
   for (size_t i = 0; i < spatial; ++i)
     if (op.strides[i] < 1 || op.dilations[i] < 1)
       return "strides and dilations must be positive";
   if (op.code == Opcode::kPool)
-    return op.window.size() == spatial && op.ints.size() == 2 ? "" : "pool needs a window and two ints";
+    return op.window.size() == spatial ? "" : "pool needs a window";
   const TensorType &w = f.values[op.operands[1]].type;
-  if (w.dims.size() != x.dims.size() || w.element != x.element || result.element != x.element)
+  if (w.dims.size() != spatial + 2 || w.element != x.element || result.element != x.element)
     return "conv: x, w and the result differ in rank or type";
-  if (op.ints.size() != 1 || op.ints[0] < 1 || !may_equal(x.dims[1], w.dims[1] * Expr(op.ints[0])))
+  const auto channels = [](const TensorType &t, int64_t block) { return block ? t.dims[1] * Expr(block) : t.dims[1]; };
+  if (op.ints[0] < 1 || !may_equal(channels(x, x_block), w.dims[1] * Expr(op.ints[0])))
     return "conv: channels do not fit the groups";
-  return may_equal(result.dims[1], w.dims[0]) && may_equal(result.dims[0], x.dims[0]) ? "" : "conv: result dims";
+  if ((x_block || result_block) && op.ints[0] != 1 && !(x_block == result_block && w.dims[1] == Expr(1)))
+    return "conv: blocked channels with groups are depthwise only";
+  return may_equal(channels(result, result_block), w.dims[0]) && may_equal(result.dims[0], x.dims[0]) ? ""
+                                                                                                     : "conv: result dims";
 }
 
 } // namespace

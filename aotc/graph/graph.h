@@ -52,9 +52,11 @@ enum class Opcode : uint8_t {
   kScan,      // (x) cumulative sum along ints[0]; ints[1] exclusive, ints[2] reverse
   kContract,  // (a, b) einsum sum of products: letters per operand axis in labels[0], labels[1], result in labels[2];
               // floats accumulate in f32 (f64 in f64), ints in their own type
-  kConv,      // (x[n,c,spatial], w[m,c/groups,kernel]) strides, dilations, exprs = pads low then high, groups in ints[0]
+  kConv,      // (x[n,c,spatial], w[m,c/groups,kernel]) strides, dilations, exprs = pads low then high, groups in ints[0];
+              // ints[1], ints[2] = b > 0: x, the result has its channels in blocks of b: [n,c/b,spatial,b]
   kPool,      // (x[n,c,spatial]) mode max/average/lp: window, strides, dilations, exprs pads low then high;
-              // ints[0] = count_include_pad, ints[1] = p of lp. The result's spatial dims say how far (ceil_mode).
+              // ints[0] = count_include_pad, ints[1] = p of lp, ints[2] = b > 0: channels in blocks, as for conv. The
+              // result's spatial dims say how far (ceil_mode).
   kGather,    // (x, indices) result = x dims with axis ints[0] replaced by the indices' dims; negative indices count from
               // the end; out of range is a run-time error naming the node
   kCompute,   // (operands...) dispatch: its operands are the op's operands in order, then its results
@@ -159,10 +161,11 @@ class GraphBuilder {
   ValueId scan_sum(ValueId x, uint32_t axis, bool exclusive, bool reverse);
   ValueId contract(ValueId a, ValueId b, std::string a_labels, std::string b_labels, std::string result_labels);
   ValueId conv(ValueId x, ValueId w, std::vector<int64_t> strides, std::vector<int64_t> dilations,
-               std::vector<Expr> pads_low, std::vector<Expr> pads_high, int64_t groups);
+               std::vector<Expr> pads_low, std::vector<Expr> pads_high, int64_t groups, int64_t x_block = 0,
+               int64_t result_block = 0);
   ValueId pool(PoolMode mode, ValueId x, std::vector<int64_t> window, std::vector<int64_t> strides,
                std::vector<int64_t> dilations, std::vector<Expr> pads_low, std::vector<Expr> pads_high,
-               std::vector<Expr> spatial_dims, bool count_include_pad, int64_t p = 2);
+               std::vector<Expr> spatial_dims, bool count_include_pad, int64_t p = 2, int64_t block = 0);
   ValueId gather(ValueId x, ValueId indices, uint32_t axis);
   std::vector<ValueId> compute(dispatch::Dispatch dispatch, std::vector<ValueId> operands, std::vector<TensorType> results);
   Symbol read_scalar(ValueId scalar, std::string name, int64_t min, int64_t max);

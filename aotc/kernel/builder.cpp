@@ -477,6 +477,24 @@ ValueId Builder::atomic(Opcode op, uint32_t memory, ValueId index, ValueId value
   return append_value(memory_op(op, memory, {index, value}), type);
 }
 
+Values Builder::tile(uint32_t a_memory, uint32_t b_memory, const Values &init, const Values &a, const Values &b,
+                     const Values &counts, const std::vector<TileLoop> &loops, uint32_t chunks) {
+  require(!init.empty() && init.size() * chunks == a.size() * b.size() && counts.size() == b.size() && !loops.empty(), Opcode::kTile,
+          "as many sums as rows times vectors");
+  Op op;
+  op.code = Opcode::kTile;
+  op.memory = a_memory;
+  op.imm = static_cast<int64_t>(a.size());
+  op.imm2 = b_memory;
+  op.imms = {chunks};
+  op.operands = init;
+  for (const Values *list : {&a, &b, &counts})
+    op.operands.insert(op.operands.end(), list->begin(), list->end());
+  for (const TileLoop &loop : loops)
+    op.operands.insert(op.operands.end(), {loop.trips, loop.a_step, loop.b_step});
+  return append(std::move(op), std::vector<Type>(init.size(), type_of(init[0])));
+}
+
 void Builder::prefetch(uint32_t memory, ValueId index) {
   require(memory < kernel_.memories.size(), Opcode::kPrefetch, "no such memory");
   append_effect(memory_op(Opcode::kPrefetch, memory, {index}));

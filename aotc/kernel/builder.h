@@ -74,6 +74,12 @@ class Builder {
   void scatter(uint32_t memory, ValueId indices, ValueId value, ValueId mask = kNoValue);
   ValueId atomic(Opcode op, uint32_t memory, ValueId index, ValueId value);
   void prefetch(uint32_t memory, ValueId index);
+  struct TileLoop {
+    ValueId trips, a_step, b_step;
+  };
+  // Sums in, sums out: one for each a (rows) and `chunks` b's (vectors), the b's fastest. See kTile.
+  Values tile(uint32_t a_memory, uint32_t b_memory, const Values &init, const Values &a, const Values &b,
+              const Values &counts, const std::vector<TileLoop> &loops, uint32_t chunks = 1);
 
   // Control.
   using LoopBody = std::function<Values(ValueId i, const Values &carried)>;

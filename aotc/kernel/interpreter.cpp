@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <cmath>
 #include <cstring>
 #include <limits>
 
@@ -88,7 +89,11 @@ Block Interpreter::Program::flatten(const Region &region, uint32_t depth) {
     in.lane_numbers = op.imms.data();
     if (op.regions.empty()) {
       in.operand_count = static_cast<uint32_t>(op.operands.size());
-      for (size_t k = 0; k < op.operands.size(); ++k)
+      if (op.code == Opcode::kTile)
+        for (const Values *list : {&op.operands, &op.results})
+          for (ValueId id : *list)
+            in.tile.push_back(slots[id]);
+      for (size_t k = 0; k < op.operands.size() && k < std::size(in.operand); ++k)
         in.operand[k] = slots[op.operands[k]];
       if (!op.operands.empty())
         in.operand_lanes = kernel.types[op.operands[0]].lanes;
@@ -219,6 +224,7 @@ class Machine {
   void while_loop(const Instruction &in, const Mask &mask);
   void memory_op(const Instruction &in, const Mask &mask);
   void subgroup_op(const Instruction &in, const Mask &mask);
+  template <class T> void tile_op(const Instruction &in, const Mask &mask);
   void copy(const std::vector<Copy> &list, bool staged, const Mask &mask);
   void spend(uint64_t ops);
 
@@ -387,6 +393,13 @@ void Machine::step(const Instruction &in, const Mask &mask) {
   case Opcode::kSubgroupMin:
   case Opcode::kSubgroupMax:
   case Opcode::kSubgroupShuffle: return subgroup_op(in, mask);
+  case Opcode::kTile:
+    switch (in.scalar) {
+    case Scalar::kF32: return tile_op<float>(in, mask);
+    case Scalar::kF64: return tile_op<double>(in, mask);
+    case Scalar::kI32: return tile_op<uint32_t>(in, mask); // wraps
+    default: return tile_op<uint64_t>(in, mask);
+    }
   default: return memory_op(in, mask);
   }
 }
@@ -642,6 +655,66 @@ void Machine::memory_op(const Instruction &in, const Mask &mask) {
       break;
     }
     default: fail(in, t, "op that the interpreter does not know");
+    }
+  }
+}
+
+// ---- Tiles
+
+template <class T> void Machine::tile_op(const Instruction &in, const Mask &mask) {
+  const TileShape shape = *tile_shape(*in.op);
+  MemoryState &a = memories_[in.memory], &b = memories_[static_cast<size_t>(in.imm2)];
+  Instruction in_b = in; // for messages and accesses of the second memory
+  in_b.memory = static_cast<uint32_t>(in.imm2);
+  const size_t operands = in.op->operands.size();
+  for (uint32_t t = mask.begin; t < mask.end; ++t) {
+    if (!mask.has(t))
+      continue;
+    auto number = [&](size_t operand) { return *slot<int64_t>(in.tile[operand], t); };
+    for (size_t i = 0; i < shape.a(); ++i)
+      std::memcpy(slot<T>(in.tile[operands + i], t, in.lanes), slot<T>(in.tile[i], t, in.lanes), in.lanes * sizeof(T));
+    std::array<int64_t, 4> trips = {1, 1, 1, 1}, i = {0, 0, 0, 0}, a_step = {}, b_step = {};
+    for (size_t l = 0; l < shape.loops; ++l) {
+      trips[l] = number(shape.loop(l));
+      a_step[l] = number(shape.loop(l) + 1);
+      b_step[l] = number(shape.loop(l) + 2);
+    }
+    if (*std::min_element(trips.begin(), trips.end()) <= 0)
+      continue;
+    for (;;) {
+      spend(1);
+      int64_t a_at = 0, b_at = 0;
+      for (size_t l = 0; l < 4; ++l) {
+        a_at += i[l] * a_step[l];
+        b_at += i[l] * b_step[l];
+      }
+      const int64_t n = in.lanes / static_cast<int64_t>(shape.chunks);
+      for (size_t v = 0; v < shape.vectors * shape.chunks; ++v) {
+        int64_t count = std::clamp<int64_t>(number(shape.count() + v), 0, n);
+        if (count == 0)
+          continue;
+        int64_t first = wrapping_add(number(shape.b() + v), b_at);
+        const T *y = reinterpret_cast<const T *>(access(in_b, b, t, first, static_cast<uint32_t>(count), false));
+        for (size_t r = 0; r < shape.rows; ++r) {
+          T x;
+          std::memcpy(&x, access(in, a, t, wrapping_add(number(shape.a() + r), a_at), 1, false), sizeof x);
+          T *sum = slot<T>(in.tile[operands + r * shape.vectors + v / shape.chunks], t, in.lanes) +
+                   static_cast<int64_t>(v % shape.chunks) * n;
+          for (int64_t lane = 0; lane < count; ++lane) {
+            T value;
+            std::memcpy(&value, y + lane, sizeof value);
+            if constexpr (std::is_floating_point_v<T>)
+              sum[lane] = options_.mad_fused ? std::fma(x, value, sum[lane]) : static_cast<T>(x * value) + sum[lane];
+            else
+              sum[lane] += x * value;
+          }
+        }
+      }
+      size_t l = 4;
+      while (l > 0 && ++i[l - 1] == trips[l - 1])
+        i[--l] = 0;
+      if (l == 0)
+        break;
     }
   }
 }

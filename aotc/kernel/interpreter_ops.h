@@ -42,6 +42,7 @@ struct Instruction {
   uint32_t extra = 0;          // index of the control record, or of the shuffle's lanes
   const Op *op = nullptr;      // for messages
   const int64_t *lane_numbers = nullptr; // kShuffle
+  std::vector<size_t> tile;    // kTile: slots of the operands, then of the results
 };
 
 struct Block {

@@ -20,7 +20,7 @@ constexpr std::string_view kNames[] = {
     "convert", "convert_u", "bitcast",
     "splat", "extract", "insert", "shuffle", "reduce_add", "reduce_mul", "reduce_min", "reduce_max",
     "load", "store", "load_part", "store_part", "load_if", "store_if", "gather", "scatter",
-    "atomic_add", "atomic_min", "atomic_max", "prefetch",
+    "atomic_add", "atomic_min", "atomic_max", "prefetch", "tile",
     "for", "if", "while", "yield",
     "barrier", "subgroup_add", "subgroup_min", "subgroup_max", "subgroup_shuffle",
     "error"};
@@ -80,6 +80,22 @@ bool has_side_effect(Opcode op) {
   default:
     return is_subgroup(op);
   }
+}
+
+std::optional<TileShape> tile_shape(const Op &op) {
+  TileShape shape;
+  if (op.imm < 1 || op.imm > INT32_MAX || op.imms.size() != 1 || op.imms[0] < 1 || op.imms[0] > kMaxLanes || op.results.empty() || op.results.size() % static_cast<size_t>(op.imm) != 0)
+    return std::nullopt;
+  shape.rows = static_cast<size_t>(op.imm);
+  shape.vectors = op.results.size() / shape.rows;
+  shape.chunks = static_cast<size_t>(op.imms[0]);
+  size_t fixed = shape.loop(0);
+  if (op.operands.size() <= fixed || (op.operands.size() - fixed) % 3 != 0)
+    return std::nullopt;
+  shape.loops = (op.operands.size() - fixed) / 3;
+  if (shape.loops > 4)
+    return std::nullopt;
+  return shape;
 }
 
 size_t Kernel::buffer_count() const {

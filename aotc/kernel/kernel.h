@@ -87,6 +87,14 @@ enum class Opcode : uint8_t {
   kAtomicAdd, kAtomicMin, kAtomicMax, // (index, scalar) -> old value; ints only
   kPrefetch,   // (index): a hint, no effect
 
+  // A tile of sums of products over up to four nested loops, for targets whose ops are microkernels:
+  //   (init x R*V, a x R, b x V*C, count x V*C, {trips, a_step, b_step} x loops) -> R*V vectors of C chunks of n lanes
+  //   for i0 < trips0, i1 < trips1 ...: for c < C: for lane < count[v*C + c]:
+  //     sum[r*V + v][c*n + lane] = mad(A[a[r] + i . a_step], B[b[v*C + c] + i . b_step + lane], sum[r*V + v][c*n + lane])
+  // A is `memory`, B is imm2; R is imm, C imms[0]. Everything but the sums is of type index; counts are clamped to [0, n].
+  // The kMad rules hold.
+  kTile,
+
   // Control. Regions end in kYield whose operands match the results.
   kFor,        // (lo, hi, step, init...) -> results; region params (i, carried...); step > 0; index or int typed
   kIf,         // (bool) -> results; regions[0] then, regions[1] else (always present, may only yield)
@@ -119,6 +127,15 @@ enum class Space : uint8_t { kBuffer, kWorkgroup, kPrivate };
 std::string_view name(Access access); // "read_write"
 std::string_view name(Space space);   // "workgroup"
 
+// The parts of a kTile's operands.
+struct TileShape {
+  size_t rows = 0, vectors = 0, chunks = 1, loops = 0;
+  size_t a() const { return rows * vectors; }         // first operand of each part
+  size_t b() const { return a() + rows; }
+  size_t count() const { return b() + vectors * chunks; }
+  size_t loop(size_t i) const { return count() + vectors * chunks + 3 * i; }
+};
+
 struct Memory {
   std::string name;              // unique in the kernel
   Space space = Space::kBuffer;
@@ -140,6 +157,10 @@ struct Region {
   std::vector<ValueId> params;
   std::vector<Op> ops;
 };
+
+struct Op;
+// nullopt where the numbers of operands and results are not those of a tile.
+std::optional<TileShape> tile_shape(const Op &op);
 
 struct Op {
   Opcode code = Opcode::kConst;

@@ -68,6 +68,15 @@ TargetRecord TargetRecord::aarch64() {
   return r;
 }
 
+TargetRecord TargetRecord::bytecode() {
+  TargetRecord r = cpu("bytecode");
+  r.kernel_class = kernel::Class::kBlock;
+  r.vector_bytes = 1024; // long enough to hide the interpreter, short enough for some thirty of them in a first-level cache
+  r.vector_registers = 32;
+  r.l2_bytes = 1 << 20;
+  return r;
+}
+
 TargetRecord TargetRecord::vulkan_baseline() { return portable_gpu("vulkan-1.1"); }
 TargetRecord TargetRecord::webgpu_baseline() { return portable_gpu("webgpu"); }
 

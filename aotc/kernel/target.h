@@ -42,6 +42,7 @@ struct TargetRecord {
   static TargetRecord x86_64_v3();
   static TargetRecord x86_64_v4();
   static TargetRecord aarch64();       // NEON
+  static TargetRecord bytecode();      // block kernels: vector_bytes is how many a lane register best has
   static TargetRecord vulkan_baseline(); // Vulkan 1.1, nothing optional
   static TargetRecord webgpu_baseline();
   static TargetRecord cuda_sm80();

@@ -77,6 +77,10 @@ class Printer {
       text_ += " ";
       constant(op);
       break;
+    case Opcode::kTile:
+      text_ += " " + std::to_string(op.imm) + ", " + std::to_string(op.imms.empty() ? 0 : op.imms[0]) + ", @" + memory_name(op.memory) + ", @" + memory_name(op.imm2) + ", ";
+      list(op.operands);
+      break;
     case Opcode::kError:
       text_ += " ";
       list(op.operands);
@@ -96,6 +100,11 @@ class Printer {
     if (renumber_)
       id = numbers_.emplace(id, static_cast<ValueId>(numbers_.size())).first->second;
     text_ += "%" + std::to_string(id);
+  }
+
+  std::string memory_name(int64_t number) const {
+    size_t n = static_cast<size_t>(number);
+    return n < kernel_.memories.size() ? kernel_.memories[n].name : "?";
   }
 
   void list(const Values &values, size_t first = 0) {
@@ -541,6 +550,18 @@ class Parser {
       line_ = end_line;
       return op;
     }
+    case Opcode::kTile:
+      op.imm = integer(1, INT32_MAX);
+      expect(",");
+      op.imms = {integer(1, kMaxLanes)};
+      expect(",");
+      op.memory = memory();
+      expect(",");
+      op.imm2 = memory();
+      while (accept(","))
+        op.operands.push_back(use());
+      define_results(op, results);
+      return op;
     case Opcode::kError:
       op.operands.push_back(use());
       expect(",");
@@ -601,7 +622,7 @@ class Parser {
     if (op.code == Opcode::kShuffle) {
       expect("[");
       while (!accept("]"))
-        op.imms.push_back(integer(0, 255));
+        op.imms.push_back(integer(0, 2 * kMaxLanes - 1));
     }
     if (is_memory(op.code) && accept("align"))
       op.align = static_cast<uint32_t>(integer(0, UINT32_MAX));

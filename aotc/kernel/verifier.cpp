@@ -95,7 +95,7 @@ class Checker {
       require(memory.space != Space::kWorkgroup || k_.kind == Class::kSimt, "a workgroup array outside a simt kernel");
     }
     for (Type type : k_.types)
-      need(type.lanes >= 1 && type.lanes <= 64, "a value of no lanes or more than 64");
+      need(type.lanes >= 1 && type.lanes <= kMaxLanes, "a value of no lanes or more than 1024");
   }
 
   // ---- Structure
@@ -169,16 +169,16 @@ class Checker {
     need(!o.contract || (is_float_result && (o.code == Opcode::kAdd || o.code == Opcode::kSub || o.code == Opcode::kMul)),
          "only float add, sub and mul can be contracted");
     need(o.unroll == 1 || o.code == Opcode::kFor, "only a loop can be unrolled");
-    need(o.imms.empty() || o.code == Opcode::kShuffle, "a lane list on another op than shuffle");
+    need(o.imms.empty() || o.code == Opcode::kShuffle || o.code == Opcode::kTile, "a lane list on another op than shuffle and tile");
     need(o.fimm == 0 || o.code == Opcode::kConst, "a float immediate on another op than const");
     bool uses_imm = o.code == Opcode::kConst || o.code == Opcode::kParam || o.code == Opcode::kGroupId ||
                     o.code == Opcode::kLocalId || o.code == Opcode::kGridSize || o.code == Opcode::kExtract ||
-                    o.code == Opcode::kInsert || o.code == Opcode::kError;
+                    o.code == Opcode::kInsert || o.code == Opcode::kError || o.code == Opcode::kTile;
     need(o.imm == 0 || uses_imm, "an immediate that the op does not use");
-    need(o.imm2 == 0 || o.code == Opcode::kError, "a second immediate that the op does not use");
+    need(o.imm2 == 0 || o.code == Opcode::kError || o.code == Opcode::kTile, "a second immediate that the op does not use");
     need(o.regions.empty() || o.code == Opcode::kFor || o.code == Opcode::kIf || o.code == Opcode::kWhile,
          "regions on an op that has none");
-    need(is_memory(o.code) || (o.memory == 0 && o.align == 1), "a memory on an op that accesses none");
+    need(is_memory(o.code) || ((o.memory == 0 || o.code == Opcode::kTile) && o.align == 1), "a memory on an op that accesses none");
   }
 
   void op(const Op &o, int depth) {
@@ -346,6 +346,9 @@ class Checker {
       need(type(0) == result() && result().lanes == 1, "it takes a scalar of the result's type");
       need(o.code != Opcode::kSubgroupShuffle || type(1) == Type(Scalar::kI32), "the lane is not an i32");
       break;
+    case Opcode::kTile:
+      tile(o);
+      break;
     case Opcode::kError:
       counts(1, 0);
       need(type(0) == Type(Scalar::kBool), "the condition is not a bool");
@@ -484,6 +487,23 @@ class Checker {
     need(!elementwise || o.align == 1, "an alignment on an op that accesses single elements");
     need(!reads || m.access != Access::kWrite, "it reads a buffer that may only be written");
     need(!writes || m.access != Access::kRead, "it writes a buffer that may only be read");
+  }
+
+  void tile(const Op &o) const {
+    auto shape = tile_shape(o);
+    need(shape.has_value(), "its numbers of rows, sums and loops do not fit each other");
+    need(o.memory < k_.memories.size() && o.imm2 >= 0 && static_cast<size_t>(o.imm2) < k_.memories.size(), "no such memory");
+    const Memory &a = k_.memories[o.memory], &b = k_.memories[static_cast<size_t>(o.imm2)];
+    Type sum = result();
+    need(sum.scalar == Scalar::kF32 || sum.scalar == Scalar::kF64 || sum.scalar == Scalar::kI32 || sum.scalar == Scalar::kI64,
+         "it takes f32, f64, i32 and i64");
+    need(sum.lanes % shape->chunks == 0, "its lanes are no multiple of its chunks");
+    need(a.type == sum.scalar && b.type == sum.scalar, "a memory is not of the sums' type");
+    need(a.access != Access::kWrite && b.access != Access::kWrite, "it reads a buffer that may only be written");
+    for (size_t i = 0; i < o.operands.size(); ++i)
+      need(type(i) == (i < shape->a() ? sum : Type(Scalar::kIndex)), "a sum of another type, or a number that is no index");
+    for (ValueId id : o.results)
+      need(k_.types[id] == sum, "the sums' types differ");
   }
 
   // ---- Control
@@ -698,6 +718,7 @@ class TargetChecker {
       for (ValueId id : o.results)
         value(id);
       need(!is_math(o.code), "a math function that has not been expanded");
+      need(o.code != Opcode::kTile || k_.kind == Class::kBlock, "a tile outside block kernels");
       need(o.code != Opcode::kFma || t_.has_fma, "the target has no fma");
       need(!is_subgroup(o.code) || t_.subgroup_ops, "the target has no subgroup ops");
       need(o.code != Opcode::kRem || !is_float(k_.types[o.results[0]].scalar), "a float remainder that has not been expanded");

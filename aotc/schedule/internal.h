@@ -7,12 +7,20 @@
 
 namespace ingot::aotc::schedule {
 
+// Lanes of a vector of elements of `bytes` along an axis: the record's, for simd. Block kernels take no more than the axis
+// is expected to fill, since lanes past its end cost as much as others.
+uint32_t lanes_along(const TargetRecord &record, uint32_t bytes, const Expr &extent);
+
 // Lanes along the innermost stored axis; reductions over other axes stay loops over vectors.
 std::optional<Scheduled> schedule_lanes(const dispatch::Dispatch &d, const TargetRecord &record);
 // Row reductions over a contiguous axis: softmax, normalisations, sums.
 std::optional<Scheduled> schedule_rows(const dispatch::Dispatch &d, const TargetRecord &record);
 // Sums of products: matrix products and convolutions.
 std::optional<Scheduled> schedule_contract(const dispatch::Dispatch &d, const TargetRecord &record);
+// Convolutions in blocks of channels (aotc/layout).
+std::optional<Scheduled> schedule_direct(const dispatch::Dispatch &d, const TargetRecord &record);
+// The same for bytecode, by tile ops.
+std::optional<Scheduled> schedule_block_contract(const dispatch::Dispatch &d, const TargetRecord &record);
 // Depthwise convolutions: sums of products over a window with the channel in both factors.
 std::optional<Scheduled> schedule_window(const dispatch::Dispatch &d, const TargetRecord &record);
 

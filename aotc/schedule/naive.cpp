@@ -1,6 +1,6 @@
 // The schedule that covers every dispatch: scalar code, one row of the independent axes after the other.
 //
-//   simd: grid (ceil(rows / chunk), 1, 1); a group runs `chunk` rows, so that it has at least ~4096 points of work
+//   simd, block: grid (ceil(rows / chunk), 1, 1); a group runs `chunk` rows, so that it has at least ~4096 points of work
 //   simt: one thread a row, 64 threads a group, the number of groups folded into x and y
 //
 // What is within a row (reductions, stores over more axes) is loops in the body's order; a value is computed at the
@@ -73,7 +73,7 @@ Scheduled schedule_naive(const dispatch::Dispatch &d, const TargetRecord &record
     for (const Sink &sink : sinks)
       emit_sink(l, sink);
   };
-  if (record.kernel_class == kernel::Class::kSimd) {
+  if (record.kernel_class != kernel::Class::kSimt) {
     int64_t chunk = std::max<int64_t>(1, 4096 / work_per_row(d, rows));
     out.grid = {ceildiv(total, chunk), 1, 1};
     out.description = "naive{rows=" + std::to_string(chunk) + "}";

@@ -1,6 +1,7 @@
 // Layouts of constants for CPU code: the side of a matrix product that has the lanes, where it is constant, becomes
 // panels [batch][ceil(n / 16)][k][16], zero padded. See schedule.h and dispatch::Packing.
 #include "aotc/base/error.h"
+#include "aotc/schedule/blocked.h"
 #include "aotc/schedule/contraction.h"
 #include "aotc/schedule/lower.h"
 #include "aotc/schedule/schedule.h"
@@ -13,34 +14,19 @@ using dispatch::ValueKind;
 
 namespace {
 
-constexpr int64_t kPanel = 16;
-
-} // namespace
-
-std::vector<Repack> prepack_simd(Dispatch &dispatch) {
-  auto form = match_contraction(dispatch);
-  if (!form)
-    return {};
-  Dispatch &d = form->d;
-  Value &load = d.values[form->right];
-  if (load.kind != ValueKind::kLoad || !load.guards.empty() || !d.operands[load.operand].constant ||
-      d.operands[load.operand].packing)
-    return {};
+// Lays the constant that `value` loads out as panels [batch][ceil(n / 16)][inner][16]; nothing where an extent is not
+// known or something else loads it too.
+std::vector<Repack> pack(Dispatch &d, dispatch::ValueId value, const dispatch::Packing &packing) {
+  Value &load = d.values[value];
   for (uint32_t i = 0; i < d.values.size(); ++i)
-    if (i != form->right && d.values[i].kind == ValueKind::kLoad && d.values[i].operand == load.operand)
+    if (i != value && d.values[i].kind == ValueKind::kLoad && d.values[i].operand == load.operand)
       return {};
-  auto n = d.axes[form->n].extent.constant();
+  auto n = d.axes[packing.lane_axis].extent.constant();
   if (!n || *n < 4)
     return {};
   for (const Symbol &s : load.expr.symbols())
     if (s.kind() != SymbolKind::kAxis)
       return {};
-  dispatch::Packing packing;
-  packing.lane_axis = form->n;
-  packing.inner_axes = form->k;
-  for (uint32_t a : form->batch)
-    if (load.expr.depends_on(d.axes[a].symbol))
-      packing.batch_axes.push_back(a);
   Expr depth = 1, batch = 1;
   for (uint32_t a : packing.inner_axes) {
     if (!d.axes[a].extent.is_constant())
@@ -84,7 +70,7 @@ std::vector<Repack> prepack_simd(Dispatch &dispatch) {
     to_new[d.axes[a].symbol] = axis("k", d.axes[a].extent);
   Symbol lane = axis("j", kPanel);
   Expr column = Expr(panel) * kPanel + lane;
-  to_new[d.axes[form->n].symbol] = column;
+  to_new[d.axes[packing.lane_axis].symbol] = column;
   Value natural_load = load;
   natural_load.operand = 0;
   natural_load.expr = load.expr.substitute(to_new);
@@ -104,7 +90,7 @@ std::vector<Repack> prepack_simd(Dispatch &dispatch) {
   Expr packed = 0;
   for (uint32_t a : packing.batch_axes)
     packed = packed * d.axes[a].extent + d.axes[a].symbol;
-  Expr column_in = d.axes[form->n].symbol;
+  Expr column_in = d.axes[packing.lane_axis].symbol;
   packed = packed * panels + floordiv(column_in, kPanel);
   for (uint32_t a : packing.inner_axes)
     packed = packed * d.axes[a].extent + d.axes[a].symbol;
@@ -112,8 +98,41 @@ std::vector<Repack> prepack_simd(Dispatch &dispatch) {
   load.expr = packed;
   d.operands[load.operand].count = count;
   d.operands[load.operand].packing = packing;
-  dispatch = std::move(d);
   return {std::move(repack)};
+}
+
+} // namespace
+
+std::vector<Repack> prepack_simd(Dispatch &dispatch) {
+  dispatch::Packing packing;
+  if (auto conv = match_blocked_conv(dispatch)) {
+    packing.lane_axis = conv->lane;
+    packing.inner_axes = conv->k;
+    if (conv->block >= 0)
+      packing.batch_axes.push_back(static_cast<uint32_t>(conv->block));
+    if (conv->d.operands[conv->d.values[conv->w].operand].packing)
+      return {};
+    std::vector<Repack> packed = pack(conv->d, conv->w, packing);
+    if (!packed.empty())
+      dispatch = std::move(conv->d);
+    return packed;
+  }
+  auto form = match_contraction(dispatch);
+  if (!form)
+    return {};
+  const Value &load = form->d.values[form->right];
+  if (load.kind != ValueKind::kLoad || !load.guards.empty() || !form->d.operands[load.operand].constant ||
+      form->d.operands[load.operand].packing)
+    return {};
+  packing.lane_axis = form->n;
+  packing.inner_axes = form->k;
+  for (uint32_t a : form->batch)
+    if (load.expr.depends_on(form->d.axes[a].symbol))
+      packing.batch_axes.push_back(a);
+  std::vector<Repack> packed = pack(form->d, form->right, packing);
+  if (!packed.empty())
+    dispatch = std::move(form->d);
+  return packed;
 }
 
 } // namespace ingot::aotc::schedule

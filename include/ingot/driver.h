@@ -85,6 +85,7 @@ typedef struct ingot_driver_dispatch_t {
   uint32_t binding_count, param_count;
   const ingot_driver_span_t *bindings;
   const int64_t *params;
+  int64_t flops, bytes; /* what it costs at these dims, as the compiler counted; -1: unknown */
 } ingot_driver_dispatch_t;
 
 /* Upper bounds of what one recording will hold: a driver reserves it all at creation, so recording allocates nothing. */
@@ -101,7 +102,7 @@ typedef struct ingot_driver_timing_t {
 
 typedef struct ingot_driver_submit_t {
   size_t struct_size;
-  const volatile int32_t *cancel; /* not 0: stop with INGOT_CANCELLED; never NULL */
+  const volatile int32_t *cancel; /* not 0: stop with INGOT_CANCELLED; never NULL; written by other threads */
   uint64_t deadline_ns;           /* 0: none; on the clock of host->now_ns */
   void (*on_dispatch)(void *user, const ingot_driver_timing_t *timing); /* or NULL */
   void *user;
@@ -114,6 +115,7 @@ typedef struct ingot_driver_host_t {
   size_t struct_size;
   ingot_allocator_t allocator;
   uint64_t (*now_ns)(void); /* a steady clock */
+  const ingot_executor_t *executor; /* threads of the application's for the device being opened; or NULL */
 } ingot_driver_host_t;
 
 typedef struct ingot_driver_t {

@@ -163,6 +163,29 @@ INGOT_API ingot_code_t ingot_enumerate_devices(const ingot_instance_t *instance,
  * `driver:ordinal`, `driver://id?key=value` or `auto`. On failure the message lists the reason of each. */
 INGOT_API ingot_code_t ingot_device_open(ingot_instance_t *instance, const char *const *uris, size_t count,
                                          const ingot_archive_t *archive, ingot_device_t **out, ingot_error_t *error);
+
+/* Threads of the application's own, for drivers that spread work over threads (local-task). `start` hands task(argument)
+ * to one of them and returns; any thread that runs a model may call it, and at most `concurrency` tasks wait to begin.
+ * A task lends its thread to the runs that are under way, and returns when they have had nothing for it for 50 us. Each
+ * must be run once, at any time: one that comes late, even after the device is released, returns at once. No call of
+ * Ingot's waits for a task that has not begun: the thread that calls run does all the work itself where nobody helps. */
+typedef struct ingot_executor_t {
+  size_t struct_size;
+  void *user;
+  uint32_t concurrency; /* how many tasks are useful at once, beside the threads that call run; 1 .. 255 */
+  void (*start)(void *user, void (*task)(void *argument), void *argument);
+} ingot_executor_t;
+
+typedef struct ingot_device_options_t {
+  size_t struct_size;
+  const ingot_executor_t *executor; /* or NULL; copied. Drivers that use one thread, or none, do without */
+} ingot_device_options_t;
+
+/* ingot_device_open with options (NULL: none). The executor's `user` and the instance's allocator must outlive the
+ * device, and the last task that was started. */
+INGOT_API ingot_code_t ingot_device_open_with(ingot_instance_t *instance, const char *const *uris, size_t count,
+                                              const ingot_archive_t *archive, const ingot_device_options_t *options,
+                                              ingot_device_t **out, ingot_error_t *error);
 INGOT_API void ingot_device_release(ingot_device_t *device);
 INGOT_API const char *ingot_device_uri(const ingot_device_t *device);
 /* Calls visit(user, key, value) with what decides compilation: "name", "arch", "features", "cores", "cache.l2", ... */
@@ -331,8 +354,9 @@ typedef struct ingot_dispatch_event_t {
 
 typedef struct ingot_run_options_t {
   size_t struct_size;
-  uint64_t timeout_ns; /* 0: none. Looked at between commands on the CPU: INGOT_DEADLINE_EXCEEDED */
-  void (*on_dispatch)(void *user, const ingot_dispatch_event_t *event); /* called after each dispatch, or NULL */
+  uint64_t timeout_ns; /* 0: none. Looked at between commands (local-task: parts of them): INGOT_DEADLINE_EXCEEDED */
+  /* Called after each dispatch by the thread that runs, or NULL. Dispatches then run one after the other. */
+  void (*on_dispatch)(void *user, const ingot_dispatch_event_t *event);
   void *user;
 } ingot_run_options_t;
 

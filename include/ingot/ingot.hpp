@@ -203,6 +203,8 @@ inline Tensor view(void *data, size_t capacity, ElementType type, Span<const int
 
 using RunOptions = ingot_run_options_t;
 using SemaphoreValue = ingot_semaphore_value_t;
+using Executor = ingot_executor_t;
+using DeviceOptions = ingot_device_options_t;
 
 // A compiled model. Immutable; shared by any number of sessions and threads.
 class Archive {
@@ -443,11 +445,18 @@ public:
     const char *uris[] = {first, more...};
     return open(Span<const char *const>(uris, 1 + sizeof...(more)), archive.get());
   }
-  Result<Device> open(Span<const char *const> uris, const ingot_archive_t *archive) const {
+  Result<Device> open(Span<const char *const> uris, const ingot_archive_t *archive,
+                      const DeviceOptions *options = nullptr) const {
     Status status;
     ingot_device_t *out = nullptr;
-    if (!status.set(ingot_device_open(object_, uris.data(), uris.size(), archive, &out, status.slot()))) return status;
+    if (!status.set(ingot_device_open_with(object_, uris.data(), uris.size(), archive, options, &out, status.slot())))
+      return status;
     return Device(out);
+  }
+  // With options: an executor, so that local-task uses the application's threads.
+  template <class... Uris> Result<Device> open_with(const DeviceOptions &options, const char *first, Uris... more) const {
+    const char *uris[] = {first, more...};
+    return open(Span<const char *const>(uris, 1 + sizeof...(more)), nullptr, &options);
   }
   ingot_instance_t *get() const { return object_; }
 

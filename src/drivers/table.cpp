@@ -4,6 +4,9 @@
 
 #define INGOT_DRIVER_NULL 1
 #define INGOT_DRIVER_LOCAL_SYNC 1
+#if !defined(INGOT_DRIVER_LOCAL_TASK)
+#define INGOT_DRIVER_LOCAL_TASK 0
+#endif
 
 // The macros are 0, 1 or undefined; pasting makes rows of absent drivers vanish.
 #define INGOT_CHOOSE_(flag, symbol) INGOT_CHOOSE_##flag(symbol)

@@ -91,6 +91,10 @@ template <class T> void destroy_object(const ingot_allocator_t &allocator, T *ob
   release_bytes(copy, object, sizeof(T), alignof(T) < 16 ? 16 : alignof(T));
 }
 
+// A flag that another thread may raise meanwhile (the contract of drivers declares it volatile).
+inline bool raised(const volatile int32_t *flag) { return __atomic_load_n(flag, __ATOMIC_RELAXED) != 0; }
+inline void set_flag(volatile int32_t *flag, int32_t value) { __atomic_store_n(flag, value, __ATOMIC_RELAXED); }
+
 // Counts the references to an object; the last release is told so.
 class References {
 public:

@@ -19,6 +19,39 @@ void add_f32(const IngotCpuArgs *args) {
     for (int64_t i = 16 * (int64_t)g; i < 16 * (int64_t)(g + 1) && i < n; ++i) out[i] = a[i] + b[i];
 }
 
+// out[i] = out[i] / 2 + a[i] * 5 / 4 - b[i] for i < param 0; a workgroup does 16 elements, in scratch memory on the way.
+void blend_f32(const IngotCpuArgs *args) {
+  const float *a = BINDING(args, 0), *b = BINDING(args, 1);
+  float *out = BINDING(args, 2);
+  volatile float *scratch = (volatile float *)(uintptr_t)args->scratch;
+  const int64_t n = PARAM(args, 3, 0);
+  for (uint32_t g = args->group_begin; g < args->group_end; ++g) {
+    const int64_t begin = 16 * (int64_t)g, count = n - begin < 16 ? n - begin : 16;
+    for (int64_t i = 0; i < count; ++i) scratch[i] = a[begin + i] * 1.25f;
+    for (int64_t i = 0; i < count; ++i) out[begin + i] = out[begin + i] * 0.5f + scratch[i] - b[begin + i];
+  }
+}
+
+// out[g] = g where in[g] >= 0, else an error of the site param 0 with code 1000 + g; a workgroup does one element.
+void refuse_f32(const IngotCpuArgs *args) {
+  const float *in = BINDING(args, 0);
+  float *out = BINDING(args, 1);
+  for (uint32_t g = args->group_begin; g < args->group_end; ++g) {
+    if (in[g] < 0) ERROR(args, PARAM(args, 2, 0), 1000 + g);
+    out[g] = (float)g;
+  }
+}
+
+// Waits: counts *flag (bound read_write) up by one a workgroup, each after about param 0 steps of a loop.
+void slow_count_i32(const IngotCpuArgs *args) {
+  volatile int32_t *flag = BINDING(args, 0);
+  for (uint32_t g = args->group_begin; g < args->group_end; ++g) {
+    for (volatile int64_t i = 0; i < PARAM(args, 1, 0); ++i) {
+    }
+    __atomic_fetch_add((int32_t *)flag, 1, __ATOMIC_RELAXED);
+  }
+}
+
 // data[i] = data[i] * scale (param 1, f32 bits): one read_write binding.
 void scale_f32(const IngotCpuArgs *args) {
   float *data = BINDING(args, 0);

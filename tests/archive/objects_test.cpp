@@ -8,8 +8,21 @@
 
 using namespace support;
 
+namespace {
+
+// " local-sync local-task null": the drivers of this build, as messages list them.
+std::string drivers(const ingot::Instance &instance) {
+  std::string names;
+  ingot_driver_info_t info;
+  for (size_t i = 0; ingot_driver_info(instance.get(), i, &info) == INGOT_OK; ++i) names += std::string(" ") + info.name;
+  return names;
+}
+
+} // namespace
+
 TEST_CASE("device URIs") {
   ingot::Instance instance;
+  const std::string known = drivers(instance);
   const auto open = [&](const char *uri) {
     auto device = instance.open(uri);
     return device.ok() ? std::string(device->uri()) : std::string(device.status().code_name()) + ": " + device.message();
@@ -18,33 +31,37 @@ TEST_CASE("device URIs") {
   CHECK(open("local-sync:0") == "local-sync://0");
   CHECK(open("local-sync://0") == "local-sync://0");
   CHECK(open("local-sync://0?features=0x1") == "local-sync://0?features=0x1");
-  CHECK(open("auto") == "local-sync://0");
+  CHECK(open("auto") == (contains(known, "local-task") ? "local-task://0" : "local-sync://0"));
   CHECK(open("null") == "null://0");
   CHECK(open("local-sync:1") == "INGOT_NOT_FOUND: local-sync: no such device: the only one is local-sync:0");
-  CHECK(open("local-sync?threads=2") == "INGOT_INVALID_ARGUMENT: local-sync: unknown option 'threads=2': known is features=0xMASK");
+  CHECK(open("local-sync?threads=1&features=0x1") == "local-sync://0?threads=1&features=0x1");
+  CHECK(open("local-sync?threads=2") == "INGOT_INVALID_ARGUMENT: local-sync: 'threads=2': it runs on one thread (local-task uses more)");
+  CHECK(open("local-sync?speed=2") == "INGOT_INVALID_ARGUMENT: local-sync: unknown option 'speed=2': known are threads=N and features=0xMASK");
   CHECK(open("local-sync?features=0xg") == "INGOT_INVALID_ARGUMENT: local-sync: 'features=0xg' is no hexadecimal number");
-  CHECK(open("nothing") == "INGOT_NOT_FOUND: no driver 'nothing' in this build; it has: local-sync null");
+  CHECK(open("nothing") == "INGOT_NOT_FOUND: no driver 'nothing' in this build; it has:" + known);
   for (const char *bad : {"", ":", "local-sync:", "local-sync:x", "local-sync://", "local-sync:123456789"})
     CHECK(contains(open(bad), "is no device: write driver, driver:ordinal, driver://id?options or auto"));
   CHECK(contains(open(std::string(300, 'a').c_str()), "is no device"));
   auto fallback = instance.open("vulkan", "local-sync");
   CHECK(fallback.ok());
   auto none = instance.open("vulkan", "hip");
-  CHECK(std::string(none.message()) == "no driver 'vulkan' in this build; it has: local-sync null; no driver 'hip' in this build; it has: local-sync null");
+  CHECK(std::string(none.message()) == "no driver 'vulkan' in this build; it has:" + known + "; no driver 'hip' in this build; it has:" + known);
   CHECK(contains(none->prepare(ingot::Archive()).message(), "device is NULL"));
 }
 
 TEST_CASE("drivers and devices are listed with what decides compilation") {
   ingot::Instance instance;
-  REQUIRE(ingot_driver_count(instance.get()) == 2);
+  const size_t count = ingot_driver_count(instance.get());
+  REQUIRE(count >= 2);
   ingot_driver_info_t info;
   REQUIRE(ingot_driver_info(instance.get(), 0, &info) == INGOT_OK);
   CHECK((std::string(info.name) == "local-sync" && info.available == INGOT_OK));
-  CHECK(ingot_driver_info(instance.get(), 2, &info) == INGOT_OUT_OF_RANGE);
+  CHECK(ingot_driver_info(instance.get(), count, &info) == INGOT_OUT_OF_RANGE);
   std::vector<std::string> seen;
   const auto visit = [](void *user, const char *uri, const char *) { static_cast<std::vector<std::string> *>(user)->push_back(uri); };
   REQUIRE(ingot_enumerate_devices(instance.get(), nullptr, visit, &seen, nullptr) == INGOT_OK);
-  CHECK(seen == std::vector<std::string>{"local-sync://0", "null://0"});
+  REQUIRE(seen.size() == count); // one device each
+  CHECK((seen.front() == "local-sync://0" && seen.back() == "null://0"));
   CHECK(ingot_enumerate_devices(instance.get(), "hip", visit, &seen, nullptr) == INGOT_NOT_FOUND);
   seen.clear();
   auto device = instance.open("local-sync");

@@ -61,7 +61,7 @@ Outcome run_native(const Case &c, const NativeImage &image, const CpuModule::Sym
   args.grid = c.grid;
   for (const auto &b : c.buffers) {
     memory.push_back(std::make_unique<Aligned>(b.size()));
-    std::memcpy(memory.back()->data, b.data(), b.size());
+    std::copy(b.begin(), b.end(), memory.back()->data);
     std::memset(memory.back()->data + b.size(), kGuardByte, kGuard);
     args.bindings.push_back(memory.back()->data);
   }
@@ -182,7 +182,7 @@ std::vector<Outcome> runner_outcomes(const std::vector<Case> &cases, const std::
   size_t at = 0;
   auto take = [&](void *to, size_t bytes) {
     REQUIRE(at + bytes <= output.size());
-    std::memcpy(to, output.data() + at, bytes);
+    std::copy_n(output.data() + at, bytes, static_cast<char *>(to));
     at = (at + bytes + 63) / 64 * 64;
   };
   for (const Case &c : cases) {

@@ -85,7 +85,7 @@ class Cases:
         return self.expect(2, ["--threads"], "bench", self.archive("add_scale"), "--threads=0")
 
     def threads_that_the_device_lacks(self):
-        return self.expect(1, ["--threads=64", "local-sync"], "bench", self.archive("add_scale"), "--threads=64")
+        return self.expect(1, ["threads=64", "local-sync", "one thread"], "bench", self.archive("add_scale"), "--threads=64", "--device=local-sync")
 
     # ---- archives
     def archive_missing(self):

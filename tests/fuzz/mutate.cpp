@@ -38,7 +38,7 @@ struct Number {
 
 class Numbers {
  public:
-  explicit Numbers(Bytes &archive) {
+  explicit Numbers(Bytes &archive) : begin_(archive.data()), end_(begin_ + archive.size()) {
     Header header;
     const schema::Archive *root = metadata(archive, &header);
     if (!root) return;
@@ -62,8 +62,10 @@ class Numbers {
     if (v)
       for (const T *item : *v) f(item);
   }
-  void add(const void *at, uint32_t bytes) {
-    list.push_back({const_cast<uint8_t *>(static_cast<const uint8_t *>(at)), bytes});
+  // A table's own size, and slots beyond the fields of the schema, are hostile: no verifier looks at them.
+  void add(const void *where, uint32_t bytes) {
+    uint8_t *at = const_cast<uint8_t *>(static_cast<const uint8_t *>(where));
+    if (at >= begin_ && at < end_ && bytes <= size_t(end_ - at)) list.push_back({at, bytes});
   }
   template <class T>
   void elements(const flatbuffers::Vector<T> *v) {
@@ -111,6 +113,8 @@ class Numbers {
     elements(f->commands()); // twice: they deserve more than their share
     each(f->subroutines(), [&](const schema::Subroutine *s) { elements(s->commands()); });
   }
+
+  uint8_t *begin_, *end_;
 };
 
 uint64_t get(const Number &n) {

@@ -1,6 +1,7 @@
 // See case_files.h.
 #include "tests/gpu_spike/case_files.h"
 
+#include <algorithm>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
@@ -50,7 +51,7 @@ std::vector<uint32_t> read_result(const std::string &folder, size_t number, size
   std::ifstream file(folder + "/" + std::to_string(number) + "." + std::to_string(buffer) + ".result", std::ios::binary);
   std::string bytes((std::istreambuf_iterator<char>(file)), {});
   std::vector<uint32_t> words(bytes.size() / 4);
-  std::memcpy(words.data(), bytes.data(), words.size() * 4);
+  std::copy_n(bytes.begin(), words.size() * 4, reinterpret_cast<char *>(words.data()));
   return words;
 }
 

@@ -3,6 +3,8 @@
 // scheduled kernels this says that any dispatch can reach SPIR-V, WGSL and PTX.
 #include <catch2/catch.hpp>
 
+#include <algorithm>
+
 #include <cmath>
 #include <cstdlib>
 #include <cstring>
@@ -88,7 +90,7 @@ Launch launch_for(const Work &work, const TargetRecord &record) {
     launch.params.push_back(made::value_of(symbol, work.c));
   for (const std::vector<uint8_t> &bytes : work.inputs.bytes) {
     std::vector<uint32_t> words(std::max<size_t>(1, (bytes.size() + 3) / 4));
-    std::memcpy(words.data(), bytes.data(), bytes.size());
+    std::copy(bytes.begin(), bytes.end(), reinterpret_cast<uint8_t *>(words.data()));
     words.resize(words.size() + kGuardWords, kCanary);
     launch.buffers.push_back(std::move(words));
   }
@@ -98,7 +100,7 @@ Launch launch_for(const Work &work, const TargetRecord &record) {
 std::string judge(const Work &work, const std::vector<std::vector<uint32_t>> &results) {
   made::Buffers got = work.inputs;
   for (size_t i = 0; i < results.size(); ++i) {
-    std::memcpy(got.bytes[i].data(), results[i].data(), got.bytes[i].size());
+    std::copy_n(reinterpret_cast<const uint8_t *>(results[i].data()), got.bytes[i].size(), got.bytes[i].begin());
     if (results[i].back() != kCanary || results[i][results[i].size() - kGuardWords] != kCanary)
       return "wrote past the end of buffer " + std::to_string(i);
   }
@@ -118,7 +120,7 @@ DeviceCase device_case(const Work &work, const Launch &launch, std::string text,
       continue;
     }
     std::vector<float> values(bytes.size() / 4);
-    std::memcpy(values.data(), bytes.data(), bytes.size());
+    std::copy(bytes.begin(), bytes.end(), reinterpret_cast<uint8_t *>(values.data()));
     float largest = 0;
     for (float value : values)
       largest = std::max(largest, std::fabs(value));

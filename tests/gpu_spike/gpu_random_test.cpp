@@ -3,6 +3,8 @@
 // results: no division, no NaN or infinity among the inputs.
 #include <catch2/catch.hpp>
 
+#include <algorithm>
+
 #include <cstdlib>
 #include <filesystem>
 
@@ -66,7 +68,7 @@ std::vector<std::vector<uint32_t>> device_buffers(const Sample &s) {
   std::vector<std::vector<uint32_t>> buffers;
   for (const std::vector<uint8_t> &bytes : s.c.buffers) {
     std::vector<uint32_t> words((bytes.size() + 3) / 4);
-    std::memcpy(words.data(), bytes.data(), bytes.size());
+    std::copy(bytes.begin(), bytes.end(), reinterpret_cast<uint8_t *>(words.data()));
     buffers.push_back(std::move(words));
   }
   return buffers;

@@ -2,6 +2,8 @@
 #define CATCH_CONFIG_MAIN
 #include <catch2/catch.hpp>
 
+#include <algorithm>
+
 #include <cstring>
 #include <memory>
 
@@ -25,7 +27,7 @@ std::string run_native(const Case &c, schedule::Scheduled s, const CpuTarget &ta
   NativeArgs args;
   for (auto &b : buffers.bytes) {
     data.emplace_back(static_cast<uint8_t *>(std::aligned_alloc(64, (b.size() + 127) / 64 * 64)), std::free);
-    memcpy(data.back().get(), b.data(), b.size());
+    std::copy(b.begin(), b.end(), data.back().get());
     args.bindings.push_back(data.back().get());
   }
   for (const Symbol &symbol : c.dispatch.free_symbols())
@@ -35,7 +37,7 @@ std::string run_native(const Case &c, schedule::Scheduled s, const CpuTarget &ta
   if (args.grid[0] * args.grid[1] * args.grid[2] > 0)
     native->run(args);
   for (size_t i = 0; i < buffers.bytes.size(); ++i)
-    memcpy(buffers.bytes[i].data(), data[i].get(), buffers.bytes[i].size());
+    std::copy_n(data[i].get(), buffers.bytes[i].size(), buffers.bytes[i].begin());
   return {};
 }
 

@@ -28,6 +28,13 @@ double ms_since(Clock::time_point start) {
   return std::chrono::duration<double, std::milli>(Clock::now() - start).count();
 }
 
+// Pages that had to be made present so far: what a first run may cost more than a later one.
+uint64_t page_faults() {
+  struct rusage usage{};
+  getrusage(RUSAGE_SELF, &usage);
+  return uint64_t(usage.ru_minflt) + uint64_t(usage.ru_majflt);
+}
+
 // malloc that counts, so that peak memory and allocations a run are facts and not estimates.
 struct Meter {
   std::atomic<uint64_t> held{0}, peak{0}, calls{0};
@@ -91,6 +98,14 @@ struct Profile {
     for (auto &[kernel, cost] : kernels) cost.ns.push_back(cost.run_ns);
   }
 };
+
+// The device's URI with a number of threads, where one is wanted and the URI says none itself.
+std::string with_threads(const std::string &uri, std::optional<unsigned> threads) {
+  if (!threads || uri.find("threads=") != std::string::npos) return uri;
+  const size_t query = uri.find('?');
+  std::string base = uri.substr(0, query);
+  return base + "?threads=" + std::to_string(*threads) + (query == std::string::npos ? "" : "&" + uri.substr(query + 1));
+}
 
 std::string device_threads(const Device &device) {
   std::string threads;
@@ -171,7 +186,7 @@ void print_kernels(const ordered_json &report) {
 } // namespace
 
 int bench_command(const BenchOptions &options) {
-  if (options.threads == 0) misuse("--threads must be at least 1");
+  if (options.threads && *options.threads == 0) misuse("--threads must be at least 1");
   if (!(options.seconds >= 0 && options.seconds <= 3600)) misuse("--seconds must lie in 0 .. 3600");
   Meter meter;
   const ingot_allocator_t allocator = meter.allocator();
@@ -186,10 +201,10 @@ int bench_command(const BenchOptions &options) {
   const std::vector<Signature> in = inputs_of(archive, function), out = outputs_of(archive, function);
   const std::vector<HostTensor> inputs = make_inputs(options.inputs, in, true);
   const std::vector<Tensor> views = views_of(inputs);
-  const Device device = open_device(instance, archive, options.device);
+  const Device device = open_device(instance, archive, with_threads(options.device, options.threads));
   const std::string threads = device_threads(device);
-  if (options.threads != 1 && threads != std::to_string(options.threads))
-    fail(format("--threads=%u: %s runs on %s thread(s)", options.threads, device.uri(),
+  if (options.threads && threads != std::to_string(*options.threads))
+    fail(format("--threads=%u: %s runs on %s thread(s)", *options.threads, device.uri(),
                 threads.empty() ? "its own number of" : threads.c_str()));
 
   start = Clock::now();
@@ -207,9 +222,11 @@ int bench_command(const BenchOptions &options) {
                                        {outputs.views.data(), outputs.views.size()}, run_options, function);
     check(status);
   };
+  const uint64_t faults_before = page_faults();
   start = Clock::now();
   run();
   const double first_ms = ms_since(start);
+  const uint64_t first_faults = page_faults() - faults_before;
 
   run();
   const uint64_t calls_before = meter.calls;
@@ -231,11 +248,12 @@ int bench_command(const BenchOptions &options) {
   report["archive"] = options.archive;
   report["device"] = device.uri();
   report["function"] = options.function;
-  report["threads"] = options.threads;
+  report["threads"] = threads.empty() ? ordered_json(nullptr) : ordered_json(std::stoul(threads));
   for (size_t i = 0; i < inputs.size(); ++i) report["inputs"].push_back(to_text(inputs[i].type));
   report["load_ms"] = load_ms;
   report["prepare_ms"] = prepare_ms;
   report["first_run_ms"] = first_ms;
+  report["first_run_page_faults"] = first_faults;
   report["runs"] = times.size();
   report["median_ms"] = quantile(times, 0.5);
   report["p10_ms"] = quantile(times, 0.1);
@@ -274,7 +292,7 @@ int bench_command(const BenchOptions &options) {
     std::printf("%s\n", report.dump(2).c_str());
     return 0;
   }
-  std::printf("%s on %s, %u thread(s)\n", options.archive.c_str(), device.uri(), options.threads);
+  std::printf("%s on %s, %s thread(s)\n", options.archive.c_str(), device.uri(), threads.empty() ? "?" : threads.c_str());
   std::printf("load + verify %10.4g ms\nprepare       %10.4g ms\nfirst run     %10.4g ms\n", load_ms,
               prepare_ms, first_ms);
   std::printf("run           %10.4g ms median, %.4g p10, %.4g p90 of %zu\n", quantile(times, 0.5),

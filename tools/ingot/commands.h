@@ -20,7 +20,7 @@ int run_many_command(const std::string &list);
 struct BenchOptions {
   std::string archive, device = "auto", function = "main";
   std::vector<std::string> inputs;
-  unsigned threads = 1;
+  std::optional<unsigned> threads; // none: as many as the device has
   double seconds = 1;
   unsigned runs = 0; // 0: as many as fit into `seconds`, at least 10
   bool kernels = false, json = false;

@@ -61,7 +61,7 @@ int run(int argc, char **argv) {
   bench->add_option("--function", bench_options.function, "entry point");
   add_list(bench, "--input", bench_options.inputs,
            "as for run; inputs not given are random:0, and 1x3x48x320xf32 alone gives a shape");
-  bench->add_option("--threads", bench_options.threads, "threads of the device");
+  bench->add_option("--threads", bench_options.threads, "threads of the device (default: all that it has)");
   bench->add_option("--seconds", bench_options.seconds, "time for the repeated runs (at least 10 are made)");
   bench->add_option("--runs", bench_options.runs, "number of repeated runs instead");
   bench->add_flag("--kernels", bench_options.kernels,

@@ -121,6 +121,70 @@ void import_conv(Node &n) {
 }
 
 // A transposed convolution is a convolution of the input, spread out by the strides, with the flipped kernel.
+// The transposed convolution without pads, by phases. With stride s, result s*i + r is a plain convolution of its own for
+// each r: sum over a of x[i - a] w[r + s*a]. All phases together are one convolution with s times the channels (for each
+// strided axis), whose result is interleaved; nothing is multiplied by the zeros that a stride would put between.
+//
+//   x[n,c,h,w], w[c,m/g,kh,kw], stride 2   ->   [n, m*2*2, h+a-1, w+b-1]   ->   [n, m, (h+a-1)*2, (w+b-1)*2]
+//
+// Nothing where the rank would be too high or a strided axis is dilated.
+std::optional<ValueId> transposed_by_phases(Node &n, const std::vector<Expr> &kernel, const std::vector<int64_t> &strides,
+                                            const std::vector<int64_t> &dilations, int64_t group) {
+  const size_t spatial = kernel.size();
+  const Dims x_dims = n.dims(0), w_dims = n.dims(1);
+  if (spatial > 2)
+    return std::nullopt;
+  std::vector<int64_t> taps, conv_dilations; // of one phase
+  for (size_t i = 0; i < spatial; ++i) {
+    if (!kernel[i].is_constant() || (strides[i] > 1 && dilations[i] != 1))
+      return std::nullopt;
+    taps.push_back((*kernel[i].constant() + strides[i] - 1) / strides[i]);
+    conv_dilations.push_back(strides[i] > 1 ? 1 : dilations[i]);
+  }
+  // w -> [g, c/g, m/g, taps, phases, ...], taps in reverse -> [g * m/g * phases, c/g, taps...]
+  const Expr g = group, c = floordiv(w_dims[0], g), m = w_dims[1];
+  std::vector<Expr> none(w_dims.size(), Expr(0)), behind = none;
+  Dims parts = {g, c, m};
+  std::vector<Expr> starts(3, Expr(0));
+  std::vector<int64_t> steps(3, 1);
+  std::vector<uint32_t> permutation = {0, 2}, tap_axes;
+  Expr channels = g * m;
+  Dims joined = {c};
+  for (size_t i = 0; i < spatial; ++i) {
+    behind[i + 2] = Expr(taps[i] * strides[i]) - kernel[i];
+    permutation.push_back(static_cast<uint32_t>(parts.size()) + 1);
+    tap_axes.push_back(static_cast<uint32_t>(parts.size()));
+    parts.push_back(taps[i]);
+    parts.push_back(strides[i]);
+    starts.insert(starts.end(), {Expr(taps[i] - 1), Expr(0)});
+    steps.insert(steps.end(), {-1, 1});
+    channels = channels * Expr(strides[i]);
+    joined.push_back(taps[i]);
+  }
+  permutation.push_back(1);
+  permutation.insert(permutation.end(), tap_axes.begin(), tap_axes.end());
+  joined.insert(joined.begin(), channels);
+  ValueId w = n.b.pad(n.in(1), none, behind, graph::PadMode::kConstant, n.b.splat_float(n.element(1), {}, 0));
+  w = n.b.slice(n.reshape(w, parts), starts, steps, parts);
+  w = n.reshape(n.b.transpose(w, permutation), joined);
+  std::vector<Expr> pads;
+  for (size_t i = 0; i < spatial; ++i)
+    pads.push_back(Expr((taps[i] - 1) * conv_dilations[i]));
+  ValueId y = n.b.conv(n.in(0), w, std::vector<int64_t>(spatial, 1), conv_dilations, pads, pads, group);
+  // [n, m, phases..., positions...] -> each position's phases behind it
+  const Dims out = n.dims_of(y);
+  Dims split = {out[0], g * m}, whole = split;
+  std::vector<uint32_t> order = {0, 1};
+  for (size_t i = 0; i < spatial; ++i)
+    split.push_back(strides[i]);
+  for (size_t i = 0; i < spatial; ++i) {
+    split.push_back(out[i + 2]);
+    whole.push_back(out[i + 2] * Expr(strides[i]));
+    order.insert(order.end(), {static_cast<uint32_t>(2 + spatial + i), static_cast<uint32_t>(2 + i)});
+  }
+  return n.reshape(n.b.transpose(n.reshape(y, split), order), whole);
+}
+
 void import_conv_transpose(Node &n) {
   n.need_inputs(2, 3);
   n.need_float(0);
@@ -153,8 +217,10 @@ void import_conv_transpose(Node &n) {
     for (size_t i = 0; i < spatial; ++i) {
       const Expr wanted = shaped ? Expr((*output_shape)[i]) : x_dims[i + 2] * Expr(strides[i]);
       const Expr total = max(full[i] - wanted, Expr(0));
-      if (shaped && proves_lt(full[i], wanted))
+      if (shaped && proves_lt(full[i], wanted)) {
         output_padding[i] += *(wanted - full[i]).constant(); // both constant, or it is not proven
+        full[i] = wanted;
+      }
       const Expr half = floordiv(total, Expr(2));
       low[i] = auto_pad == "SAME_UPPER" ? half : total - half;
       high[i] = total - low[i];
@@ -170,6 +236,27 @@ void import_conv_transpose(Node &n) {
     }
   } else if (auto_pad != "VALID") {
     n.fail("attribute 'auto_pad' is '" + auto_pad + "', expected NOTSET, VALID, SAME_UPPER or SAME_LOWER");
+  }
+  if (std::any_of(strides.begin(), strides.end(), [](int64_t s) { return s > 1; })) {
+    if (auto whole = transposed_by_phases(n, kernel, strides, dilations, group)) {
+      // Cut at the pads; what output_padding adds behind the last phase is zero.
+      const Dims there = n.dims_of(*whole);
+      Dims out = there;
+      std::vector<Expr> none(there.size(), Expr(0)), behind = none, cut = none;
+      for (size_t i = 0; i < spatial; ++i) {
+        out[i + 2] = full[i] - low[i] - high[i];
+        if (out[i + 2].constant() && *out[i + 2].constant() < 0)
+          n.fail("the pads are larger than the result");
+        behind[i + 2] = max(full[i] - there[i + 2], Expr(0));
+        cut[i + 2] = low[i];
+      }
+      ValueId y = n.b.pad(*whole, none, behind, graph::PadMode::kConstant, n.b.splat_float(n.element(0), {}, 0));
+      y = n.b.slice(y, cut, std::vector<int64_t>(out.size(), 1), out);
+      if (n.has(2))
+        y = add_bias(n, y, 2);
+      n.set(0, y);
+      return;
+    }
   }
   // x[n,c,h,w] -> x[n,c,(h-1)*s+1,...] with zeros between.
   ValueId x = n.in(0);

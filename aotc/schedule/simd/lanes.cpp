@@ -83,11 +83,10 @@ std::optional<Scheduled> schedule_lanes(const Dispatch &original, const TargetRe
   std::vector<uint32_t> rows = row_axes(d);
   if (rows.empty())
     return std::nullopt;
-  uint32_t lanes = record.vector_bytes / 4;
   int chosen = choose_lane_axis(d, rows);
   if (chosen < 0)
     return std::nullopt;
-  uint32_t lane = static_cast<uint32_t>(chosen);
+  uint32_t lane = static_cast<uint32_t>(chosen), lanes = lanes_along(record, 4, d.axes[lane].extent);
   std::vector<Sink> sinks = sinks_of(d);
   for (const Sink &sink : sinks)
     for (uint32_t a : sink.axes)

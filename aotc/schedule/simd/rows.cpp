@@ -232,7 +232,11 @@ std::optional<Scheduled> schedule_rows(const Dispatch &original, const TargetRec
   if (!any_lane)
     return std::nullopt;
 
-  uint32_t lanes = record.vector_bytes / 4;
+  uint32_t lanes = 0; // along the longest of the contiguous axes
+  for (const auto &[number, groups] : stages)
+    for (const Group &g : groups)
+      if (g.lane >= 0)
+        lanes = std::max(lanes, lanes_along(record, 4, d.axes[static_cast<uint32_t>(g.lane)].extent));
   Expr row_count = extent_product(d, rows);
   int64_t chunk = std::max<int64_t>(1, 16384 / longest);
   Scheduled out;

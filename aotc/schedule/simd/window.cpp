@@ -6,6 +6,8 @@
 //     for each tile of th output rows by tv vectors, for each mr output channels:
 //       acc = sum over ic (a loop) and taps (unrolled) of splat(weight) * scratch row; epilogue; store
 //
+// For bytecode the sums over channels and taps are tile ops over vectors of a whole output row, as long as these go.
+//
 // No im2col: a tap is an unaligned load. Depthwise convolutions are the case of one output channel and no ic.
 #include <algorithm>
 
@@ -308,8 +310,9 @@ class WindowKernel {
       : w_(w), c_(add_source(w)), d_(c_.d), b_(out_.kernel), l_(b_, d_, original.free_symbols()) {
     out_.kernel.name = d_.name;
     type_ = to_scalar(d_.values[w_.f.reduce].type);
-    lanes_ = std::max<int64_t>(2, record.vector_bytes / byte_size(type_));
+    block_ = record.kernel_class == kernel::Class::kBlock;
     columns_ = d_.axes[w_.f.n].extent;
+    lanes_ = std::max<int64_t>(2, lanes_along(record, byte_size(type_), columns_));
     rows_ = w_.row.out >= 0 ? d_.axes[static_cast<size_t>(w_.row.out)].extent : Expr(1);
     channels_ = w_.f.m >= 0 ? d_.axes[static_cast<size_t>(w_.f.m)].extent : Expr(1);
     registers_ = record.vector_registers;
@@ -318,7 +321,12 @@ class WindowKernel {
   std::optional<Scheduled> build() {
     if (!choose_blocks())
       return std::nullopt;
+    if (block_ && !weights_are_linear())
+      return std::nullopt;
     choose_tile();
+    copy_lanes_ = lanes_;
+    while (block_ && copy_lanes_ > places_)
+      copy_lanes_ /= 2;
     Expr row_blocks = ceildiv(rows_, row_block_), column_blocks = ceildiv(columns_, column_block_);
     Expr chunks = ceildiv(channels_, channel_chunk_);
     out_.grid = {extent_product(d_, w_.batch) * row_blocks * column_blocks * chunks, 1, 1};
@@ -408,6 +416,10 @@ class WindowKernel {
     int64_t m = constant_or(channels_, 1 << 20);
     int64_t vectors = (std::min(column_block_, constant_or(columns_, column_block_)) + lanes_ - 1) / lanes_;
     int64_t rows = constant_or(rows_, row_block_);
+    if (block_) {
+      tile_ = {std::min<int64_t>(8, m), std::clamp<int64_t>(std::min(rows, row_block_), 1, m == 1 ? 8 : std::max<int64_t>(1, 256 / lanes_)), 1};
+      return;
+    }
     if (m == 1) {
       tile_.tv = vectors % 4 == 0 ? 4 : vectors % 3 == 0 ? 3 : vectors == 5 ? 5 : std::min<int64_t>(vectors, 4);
       if (registers_ < 32)
@@ -501,8 +513,8 @@ class WindowKernel {
   // The group's part of the input to scratch.
   void copy(ValueId x_lo, ValueId y_lo, ValueId y_hi) {
     const Dim &row = w_.row, &column = w_.column;
-    uint32_t lanes = static_cast<uint32_t>(lanes_);
-    ValueId w = b_.index(lanes_);
+    uint32_t lanes = static_cast<uint32_t>(copy_lanes_);
+    ValueId w = b_.index(copy_lanes_);
     ValueId first_row = b_.sub(b_.mul(y_lo, b_.index(row.stride)), b_.index(row.pad));
     ValueId first_column = b_.sub(b_.mul(x_lo, b_.index(column.stride)), b_.index(column.pad));
     ValueId rows = b_.add(b_.mul(b_.sub(b_.sub(y_hi, y_lo), b_.index(1)), b_.index(row.stride)),
@@ -550,10 +562,10 @@ class WindowKernel {
         };
         if (column.size) { // padding on both sides, before the columns that overwrite what is too much of it
           int64_t left = (column.pad + column.stride - 1) / column.stride, right = reach_ + 1;
-          for (int64_t i = 0; i < left; i += lanes_)
+          for (int64_t i = 0; i < left; i += copy_lanes_)
             b_.store(scratch_, b_.add(to, b_.index(i)), padding);
-          for (int64_t i = 0; i < right; i += lanes_)
-            b_.store(scratch_, b_.add(to, b_.min(b_.add(hi, b_.index(i)), b_.index(places_ - lanes_))), padding);
+          for (int64_t i = 0; i < right; i += copy_lanes_)
+            b_.store(scratch_, b_.add(to, b_.min(b_.add(hi, b_.index(i)), b_.index(places_ - copy_lanes_))), padding);
         }
         ValueId full = b_.add(lo, b_.mul(b_.div(b_.max(b_.sub(hi, lo), b_.index(0)), w), w));
         loop(lo, full, w, [&](ValueId q) { vector(q, kNoValue); }, 2);
@@ -668,7 +680,8 @@ class WindowKernel {
         return channels(at + 1, b_.add(b_.mul(flat, extent), i), carried);
       });
     };
-    Values acc = channels(0, b_.index(0), Values(static_cast<size_t>(mr * th * tv), b_.zero(type)));
+    Values acc(static_cast<size_t>(mr * th * tv), b_.zero(type));
+    acc = block_ ? tile_ops(m, mr, th, corner, rest, acc) : channels(0, b_.index(0), acc);
     for (int64_t r = 0; r < mr; ++r)
       for (int64_t t = 0; t < th; ++t)
         for (int64_t v = 0; v < tv; ++v) {
@@ -684,6 +697,79 @@ class WindowKernel {
         }
   }
 
+  // ---- Tile ops
+
+  // The axes that a tile op loops over: channels, rows of taps, and columns of taps where these are consecutive in scratch.
+  std::vector<uint32_t> loop_axes() const {
+    std::vector<uint32_t> axes = w_.inner;
+    if (w_.row.tap >= 0)
+      axes.push_back(static_cast<uint32_t>(w_.row.tap));
+    if (w_.column.tap >= 0 && w_.column.stride == 1)
+      axes.push_back(static_cast<uint32_t>(w_.column.tap));
+    return axes;
+  }
+
+  bool weights_are_linear() {
+    const Value &left = d_.values[w_.f.left];
+    if (left.kind != ValueKind::kLoad || !left.guards.empty() || to_scalar(d_.operands[left.operand].type) != type_)
+      return false;
+    for (const Symbol &s : left.expr.symbols())
+      if (s.kind() == SymbolKind::kValue)
+        return false;
+    std::vector<uint32_t> axes = loop_axes();
+    for (uint32_t a : axes) {
+      auto linear = left.expr.linear_in(d_.axes[a].symbol);
+      if (!linear)
+        return false;
+      for (uint32_t other : axes)
+        if (linear->coefficient.depends_on(d_.axes[other].symbol))
+          return false;
+      weight_steps_.push_back(linear->coefficient);
+    }
+    return !axes.empty() && axes.size() <= 4;
+  }
+
+  Values tile_ops(ValueId m, int64_t mr, int64_t th, ValueId corner, ValueId rest, Values acc) {
+    const Dim &row = w_.row, &column = w_.column;
+    const Value &left = d_.values[w_.f.left];
+    int64_t line = places_ * column.stride;
+    std::vector<uint32_t> axes = loop_axes();
+    std::vector<kernel::Builder::TileLoop> loops(axes.size());
+    int64_t plane = plane_;
+    for (size_t i = axes.size(); i-- > 0;) {
+      int64_t step = plane;
+      if (i >= w_.inner.size())
+        step = static_cast<int>(axes[i]) == row.tap ? row.dilation * line : column.dilation;
+      else
+        plane *= *d_.axes[axes[i]].extent.constant();
+      loops[i] = {l_.extent(axes[i]), l_.expr(weight_steps_[i]), b_.index(step)};
+    }
+    // Columns of taps of a stride lie in different phases: one op each.
+    int64_t ops = column.stride == 1 ? 1 : column.taps;
+    for (int64_t kw = 0; kw < ops; ++kw) {
+      Lowering::Scope scope(l_);
+      for (uint32_t a : axes)
+        l_.bind(a, b_.index(0));
+      if (ops > 1 || (column.tap >= 0 && column.stride != 1))
+        l_.bind(static_cast<uint32_t>(column.tap), b_.index(kw));
+      int64_t offset = kw * column.dilation;
+      Values a, b, counts;
+      for (int64_t r = 0; r < mr; ++r) {
+        Lowering::Scope inner(l_);
+        if (w_.f.m >= 0)
+          l_.bind(static_cast<uint32_t>(w_.f.m), b_.add(m, b_.index(r)));
+        a.push_back(l_.expr(left.expr));
+      }
+      for (int64_t t = 0; t < th; ++t) {
+        int64_t at = t * row.stride * line + offset % column.stride * places_ + offset / column.stride;
+        b.push_back(b_.add(corner, b_.index(at)));
+        counts.push_back(rest == kNoValue ? b_.index(lanes_) : rest);
+      }
+      acc = b_.tile(left.operand, scratch_, acc, a, b, counts, loops);
+    }
+    return acc;
+  }
+
   const Window &w_;
   Copied c_;
   const Dispatch &d_;
@@ -691,7 +777,9 @@ class WindowKernel {
   kernel::Builder b_;
   Lowering l_;
   Scalar type_ = Scalar::kF32;
-  int64_t lanes_ = 8;
+  bool block_ = false;
+  std::vector<Expr> weight_steps_; // by loop axis
+  int64_t lanes_ = 8, copy_lanes_ = 8;
   Expr columns_, rows_, channels_;
   uint32_t registers_ = 16;
   WindowTile tile_;

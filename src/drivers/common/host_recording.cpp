@@ -23,7 +23,7 @@ Code host_recording_create(const ingot_allocator_t &allocator, ingot_driver_stre
   r->allocator = allocator;
   r->stream = stream;
   r->size = 0;
-  r->capacity = size.dispatches * sizeof(HostDispatch) + 8 * (size_t(size.bindings) + size.params) +
+  r->capacity = size.dispatches * (sizeof(HostDispatch) + 8) + 8 * (2 * size_t(size.bindings) + size.params) +
                 size.copies * sizeof(HostCopy) + size.fills * sizeof(HostFill);
   r->commands = r->capacity ? static_cast<uint8_t *>(allocate_bytes(allocator, r->capacity, 1, kAlignment)) : nullptr;
   if (r->capacity && !r->commands) {
@@ -42,7 +42,7 @@ void host_recording_destroy(HostRecording *r) {
 }
 
 HostDispatch *host_record_dispatch(HostRecording &r, const ingot_driver_dispatch_t &d) {
-  HostDispatch *c = append<HostDispatch>(r, HostOp::dispatch, 8 * (size_t(d.binding_count) + d.param_count));
+  HostDispatch *c = append<HostDispatch>(r, HostOp::dispatch, 8 * (2 * size_t(d.binding_count) + d.param_count + 1));
   if (!c) return nullptr;
   c->function = nullptr;
   c->kernel = d.kernel;
@@ -57,24 +57,35 @@ HostDispatch *host_record_dispatch(HostRecording &r, const ingot_driver_dispatch
     memcpy(tail, &address, 8);
   }
   if (d.param_count) memcpy(tail, d.params, 8 * size_t(d.param_count));
+  tail += 8 * size_t(d.param_count);
+  memset(tail, 0, 8);
+  for (uint32_t i = 0; i < d.binding_count; ++i) memcpy(tail += 8, &d.bindings[i].length, 8);
   return c;
 }
 
-void host_record_copy(HostRecording &r, const ingot_driver_span_t &target, const ingot_driver_span_t &source) {
+void host_record_kernel(HostDispatch &c, const ingot_driver_dispatch_t &d, const void *kernel) {
+  c.args.tail = d.binding_count + d.param_count;
+  const uint64_t address = uintptr_t(kernel);
+  memcpy(reinterpret_cast<uint8_t *>(&c.args) + INGOT_CPU_ARGS_HEADER + 8 * size_t(c.args.tail), &address, 8);
+}
+
+HostCopy *host_record_copy(HostRecording &r, const ingot_driver_span_t &target, const ingot_driver_span_t &source) {
   HostCopy *c = append<HostCopy>(r, HostOp::copy, 0);
-  if (!c) return;
+  if (!c) return nullptr;
   c->target = static_cast<uint8_t *>(target.host) + target.offset;
   c->source = static_cast<const uint8_t *>(source.host) + source.offset;
   c->length = target.length;
+  return c;
 }
 
-void host_record_fill(HostRecording &r, const ingot_driver_span_t &target, uint64_t pattern, uint32_t pattern_bytes) {
+HostFill *host_record_fill(HostRecording &r, const ingot_driver_span_t &target, uint64_t pattern, uint32_t pattern_bytes) {
   HostFill *c = append<HostFill>(r, HostOp::fill, 0);
-  if (!c) return;
+  if (!c) return nullptr;
   c->target = static_cast<uint8_t *>(target.host) + target.offset;
   c->length = target.length;
   c->pattern = pattern;
   c->pattern_bytes = pattern_bytes;
+  return c;
 }
 
 void host_copy(const HostCopy &c) {

@@ -22,7 +22,7 @@ struct HostDispatch : HostCommand {
   KernelFunction function; // null: does nothing
   uint32_t kernel, site, version;
   uint32_t padding;
-  IngotCpuArgs args; // followed by bindings and parameters, see schemas/cpu_abi.h
+  IngotCpuArgs args; // followed by bindings, parameters, and what bytecode needs; see schemas/cpu_abi.h
 };
 struct HostCopy : HostCommand {
   void *target;
@@ -46,11 +46,14 @@ struct HostRecording {
 Code host_recording_create(const ingot_allocator_t &allocator, ingot_driver_stream_t *stream,
                            const ingot_driver_recording_size_t &size, HostRecording **out, Error *error);
 void host_recording_destroy(HostRecording *recording);
-// Appends a dispatch without function; the driver fills function, version, error and scratch.
+// Each appends a command; null where the recording is full. A dispatch has no function yet: the driver fills function,
+// version, error and scratch.
 HostDispatch *host_record_dispatch(HostRecording &recording, const ingot_driver_dispatch_t &dispatch);
-void host_record_copy(HostRecording &recording, const ingot_driver_span_t &target, const ingot_driver_span_t &source);
-void host_record_fill(HostRecording &recording, const ingot_driver_span_t &target, uint64_t pattern,
-                      uint32_t pattern_bytes);
+// Tells a dispatch of bytecode its loaded kernel.
+void host_record_kernel(HostDispatch &command, const ingot_driver_dispatch_t &dispatch, const void *kernel);
+HostCopy *host_record_copy(HostRecording &recording, const ingot_driver_span_t &target, const ingot_driver_span_t &source);
+HostFill *host_record_fill(HostRecording &recording, const ingot_driver_span_t &target, uint64_t pattern,
+                           uint32_t pattern_bytes);
 
 void host_copy(const HostCopy &copy);
 void host_fill(void *target, uint64_t length, uint64_t pattern, uint32_t pattern_bytes);

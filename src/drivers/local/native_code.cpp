@@ -15,8 +15,9 @@ uint32_t pick_version(const ingot_driver_kernel_t &kernel, uint64_t features) {
 }
 
 Code native_supports(uint64_t features, const ingot_driver_code_t &code, Error *error) {
+  if (is_bytecode(code)) return bytecode_supports(code, error);
   if (!strings_equal(code.target, "llvm-cpu"))
-    return fail(error, INGOT_INCOMPATIBLE, "it is for target %.40s, this driver runs llvm-cpu", code.target);
+    return fail(error, INGOT_INCOMPATIBLE, "it is for target %.40s, this driver runs llvm-cpu" INGOT_OR_VMVX, code.target);
   if (!strings_equal(code.arch, host_arch()))
     return fail(error, INGOT_INCOMPATIBLE, "it is for %.40s, this machine is %s", code.arch, host_arch());
   for (uint32_t i = 0; i < code.image_count; ++i)
@@ -43,8 +44,14 @@ NativeCode::~NativeCode() {
 Code NativeCode::load(const ingot_allocator_t &allocator, uint64_t features, const ingot_driver_code_t &code,
                       Error *error) {
   allocator_ = allocator;
-  INGOT_TRY(images_.create(allocator, code.image_count, "code images", error));
   INGOT_TRY(kernels_.create(allocator, code.kernel_count, "kernels", error));
+  if (is_bytecode(code)) {
+    INGOT_TRY(bytecode_.load(allocator, features, code, error));
+    for (uint32_t i = 0; i < code.kernel_count; ++i) kernels_[i] = {bytecode_.function(), 0, bytecode_.kernel(i)};
+    scratch_bytes_ = bytecode_.scratch_bytes();
+    return INGOT_OK;
+  }
+  INGOT_TRY(images_.create(allocator, code.image_count, "code images", error));
   for (uint32_t i = 0; i < code.image_count; ++i) {
     images_[i] = create_object<ElfImage>(allocator, "a code image", error);
     if (!images_[i]) return INGOT_OUT_OF_MEMORY;

@@ -1,9 +1,11 @@
-// Native code of one variant, loaded: which version of each kernel runs on this CPU, and where it starts.
+// Code of one variant, loaded: which version of each kernel runs on this CPU, and where it starts. Bytecode too, in builds
+// that have its interpreter: its kernels all start at the interpreter, which the argument block tells the kernel.
 #pragma once
 
 #include <ingot/driver.h>
 
 #include "src/drivers/common/host_recording.h"
+#include "src/drivers/local/bytecode_code.h"
 #include "src/runtime/elf/elf.h"
 
 namespace ingot::drivers {
@@ -11,6 +13,7 @@ namespace ingot::drivers {
 struct NativeKernel {
   KernelFunction function = nullptr;
   uint32_t version = 0;
+  const void *bytecode = nullptr; // for host_record_kernel; null: native
 };
 
 class NativeCode {
@@ -25,6 +28,7 @@ private:
   ingot_allocator_t allocator_ = {};
   Array<ElfImage *> images_;
   Array<NativeKernel> kernels_;
+  BytecodeCode bytecode_;
   uint64_t scratch_bytes_ = 0;
 };
 

@@ -83,7 +83,7 @@ Code submit(ingot_driver_stream_t *, ingot_driver_recording_t *recording, ingot_
   const HostRecording &r = host(recording);
   for (size_t at = 0; at < r.size;) {
     const HostCommand *c = reinterpret_cast<const HostCommand *>(r.commands + at);
-    if (*s->cancel) return fail(error, INGOT_CANCELLED, "the run was cancelled");
+    if (raised(s->cancel)) return fail(error, INGOT_CANCELLED, "the run was cancelled");
     if (c->op == HostOp::copy) host_copy(*static_cast<const HostCopy *>(c));
     if (c->op == HostOp::fill) {
       const HostFill *f = static_cast<const HostFill *>(c);

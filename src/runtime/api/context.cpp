@@ -118,7 +118,7 @@ ingot_code_t ingot_context_run(ingot_context_t *context, uint32_t function, cons
   if (INGOT_UNLIKELY(!context)) return null_argument(error, "context");
   if (INGOT_UNLIKELY(context->busy.exchange(1, std::memory_order_acquire) != 0))
     return fail(error, INGOT_BUSY, "the context is running already: give each thread a context of its own");
-  context->cancelled = 0;
+  set_flag(&context->cancelled, 0);
   context->used = true;
   const Code code = execute(*context, function, inputs, input_count, outputs, output_count, options, error);
   context->busy.store(0, std::memory_order_release);
@@ -146,7 +146,7 @@ ingot_code_t ingot_context_submit(ingot_context_t *context, uint32_t function, c
 }
 
 void ingot_context_cancel(ingot_context_t *context) {
-  if (context) context->cancelled = 1;
+  if (context) set_flag(&context->cancelled, 1);
 }
 
 ingot_code_t ingot_context_reset_state(ingot_context_t *context, ingot_error_t *error) {

@@ -12,8 +12,8 @@ ingot_device_t::~ingot_device_t() {
 
 namespace ingot {
 
-ingot_driver_host_t driver_host(const ingot_allocator_t &allocator) {
-  return {sizeof(ingot_driver_host_t), allocator, platform::now_ns};
+ingot_driver_host_t driver_host(const ingot_allocator_t &allocator, const ingot_executor_t *executor) {
+  return {sizeof(ingot_driver_host_t), allocator, platform::now_ns, executor};
 }
 
 Code probe_driver(const ingot_driver_t &driver, const ingot_driver_host_t &host, Error *error) {
@@ -107,9 +107,9 @@ struct FirstId {
 };
 
 // Opens a device of one driver and checks it against the archive.
-Code open_with(const ingot_driver_t &driver, const Uri &uri, const ingot_allocator_t &allocator,
+Code open_with(const ingot_driver_t &driver, const Uri &uri, const ingot_driver_host_t &host,
                const ingot_archive_t *archive, ingot_device_t **out, Error *error) {
-  const ingot_driver_host_t host = driver_host(allocator);
+  const ingot_allocator_t &allocator = host.allocator;
   INGOT_TRY(probe_driver(driver, host, error));
   ingot_device_t *device = create_object<ingot_device_t>(allocator, "a device", error);
   if (!device) return INGOT_OUT_OF_MEMORY;
@@ -141,7 +141,7 @@ Code open_with(const ingot_driver_t &driver, const Uri &uri, const ingot_allocat
   return INGOT_OK;
 }
 
-Code open_auto(const ingot_allocator_t &allocator, const ingot_archive_t *archive, const char *options,
+Code open_auto(const ingot_driver_host_t &host, const ingot_archive_t *archive, const char *options,
                ingot_device_t **out, Error *error) {
   Uri uri;
   memcpy(uri.options, options, sizeof uri.options);
@@ -156,20 +156,20 @@ Code open_auto(const ingot_allocator_t &allocator, const ingot_archive_t *archiv
     if (best == 0) return code;
     for (size_t i = 0; i < driver_count(); ++i)
       if (driver_at(i).automatic && driver_at(i).priority == best &&
-          (code = open_with(driver_at(i), uri, allocator, archive, out, error)) == INGOT_OK)
+          (code = open_with(driver_at(i), uri, host, archive, out, error)) == INGOT_OK)
         return INGOT_OK;
     below = best;
   }
 }
 
-Code open_uri(const char *text, const ingot_allocator_t &allocator, const ingot_archive_t *archive, ingot_device_t **out,
+Code open_uri(const char *text, const ingot_driver_host_t &host, const ingot_archive_t *archive, ingot_device_t **out,
               Error *error) {
   if (!text) return null_argument(error, "a device URI");
   Uri uri;
   INGOT_TRY(parse_uri(text, &uri, error));
-  if (strings_equal(uri.driver, "auto")) return open_auto(allocator, archive, uri.options, out, error);
+  if (strings_equal(uri.driver, "auto")) return open_auto(host, archive, uri.options, out, error);
   for (size_t i = 0; i < driver_count(); ++i)
-    if (strings_equal(driver_at(i).name, uri.driver)) return open_with(driver_at(i), uri, allocator, archive, out, error);
+    if (strings_equal(driver_at(i).name, uri.driver)) return open_with(driver_at(i), uri, host, archive, out, error);
   char known[256] = {};
   size_t length = 0;
   for (size_t i = 0; i < driver_count() && length < 200; ++i)
@@ -240,15 +240,33 @@ ingot_code_t ingot_enumerate_devices(const ingot_instance_t *instance, const cha
 
 ingot_code_t ingot_device_open(ingot_instance_t *instance, const char *const *uris, size_t uri_count,
                                const ingot_archive_t *archive, ingot_device_t **out, ingot_error_t *error) {
+  return ingot_device_open_with(instance, uris, uri_count, archive, nullptr, out, error);
+}
+
+ingot_code_t ingot_device_open_with(ingot_instance_t *instance, const char *const *uris, size_t uri_count,
+                                    const ingot_archive_t *archive, const ingot_device_options_t *options,
+                                    ingot_device_t **out, ingot_error_t *error) {
   if (!instance || !out || (!uris && uri_count)) return null_argument(error, !instance ? "instance" : out ? "uris" : "out");
   if (uri_count == 0) return fail(error, INGOT_INVALID_ARGUMENT, "no device URI given");
-  if (uri_count == 1) return open_uri(uris[0], instance->allocator, archive, out, error);
+  const ingot_executor_t *executor = nullptr;
+  if (options) {
+    if (options->struct_size < sizeof *options)
+      return fail(error, INGOT_INVALID_ARGUMENT, "device options: struct_size is %zu, at least %zu expected",
+                  options->struct_size, sizeof *options);
+    executor = options->executor;
+  }
+  if (executor && executor->struct_size < sizeof *executor)
+    return fail(error, INGOT_INVALID_ARGUMENT, "an executor: struct_size is %zu, at least %zu expected",
+                executor->struct_size, sizeof *executor);
+  if (executor && !executor->start) return null_argument(error, "the executor's start");
+  const ingot_driver_host_t host = driver_host(instance->allocator, executor);
+  if (uri_count == 1) return open_uri(uris[0], host, archive, out, error);
   char reasons[sizeof error->message] = {}; // every reason, one after the other
   size_t length = 0;
   Code code = INGOT_OK;
   for (size_t i = 0; i < uri_count; ++i) {
     Error one;
-    code = open_uri(uris[i], instance->allocator, archive, out, &one);
+    code = open_uri(uris[i], host, archive, out, &one);
     if (code == INGOT_OK) return code;
     if (length < sizeof reasons)
       length += size_t(snprintf(reasons + length, sizeof reasons - length, "%s%s", i ? "; " : "", one.message));

@@ -1,6 +1,8 @@
 // One run: tensors are bound, dims evaluated, straight-line segments recorded where something changed, and submitted;
 // host decisions happen between segments. With the same tensors as last time and no decisions, all of that is skipped.
+#include "schemas/cpu_abi.h"
 #include "src/runtime/api/session.h"
+#include "src/runtime/platform/platform.h"
 
 namespace ingot {
 
@@ -79,8 +81,11 @@ Code reserve_fixed(ingot_context_t &context, FunctionState &s, Error *error) {
   bool moved;
   evaluate(s.plan->function->exprs(), s.symbols.data(), s.symbol_set.data(), s.values.data(), s.states.data(), nullptr);
   INGOT_TRY(grow_arenas(s, false, context.allocator, &moved, error));
-  for (const Block &b : s.arenas) // touched now, so that the first run meets no page faults
-    if (b.size) memset(b.data, 0, size_t(b.size));
+  // Each page is touched now, so that the first run meets no page faults; zeroing what fresh pages hold already would
+  // double the cost.
+  const uint64_t page = platform::page_size();
+  for (const Block &b : s.arenas)
+    for (uint64_t at = 0; at < b.size; at += page) static_cast<volatile uint8_t *>(b.data)[at] = 0;
   return INGOT_OK;
 }
 
@@ -348,8 +353,17 @@ private:
 
   // ---- recording ----
 
+  // What the site's expressions say at the dims bound; -1 where they say nothing.
+  void site_cost(uint32_t site, int64_t *flops, int64_t *bytes) {
+    *flops = *bytes = -1;
+    if (site == kNone) return;
+    const schema::Site *s = f_->sites()->Get(site);
+    if (s->flops() != kNone && s_.states[s->flops()] == ExprState::value) *flops = s_.values[s->flops()];
+    if (s->bytes() != kNone && s_.states[s->bytes()] == ExprState::value) *bytes = s_.values[s->bytes()];
+  }
+
   Code record_dispatch(ingot_driver_recording_t *r, const uint32_t *w) {
-    ingot_driver_dispatch_t d = {w[1], w[2], {}, w[6], w[7], nullptr, nullptr};
+    ingot_driver_dispatch_t d = {w[1], w[2], {}, w[6], w[7], nullptr, nullptr, -1, -1};
     ingot_driver_span_t spans[program::kMaxBindings];
     int64_t params[program::kMaxParams];
     uint64_t groups = 1;
@@ -371,6 +385,7 @@ private:
     if (groups == 0) return INGOT_OK; // nothing to do
     d.bindings = spans;
     d.params = params;
+    site_cost(w[2], &d.flops, &d.bytes);
     driver_.record_dispatch(r, &d);
     return INGOT_OK;
   }
@@ -407,7 +422,7 @@ private:
   // ---- walking ----
 
   Code interrupted() {
-    if (c_.cancelled) return fail(error_, INGOT_CANCELLED, "the run was cancelled");
+    if (raised(&c_.cancelled)) return fail(error_, INGOT_CANCELLED, "the run was cancelled");
     if (submit_.deadline_ns && platform::now_ns() > submit_.deadline_ns)
       return fail(error_, INGOT_DEADLINE_EXCEEDED, "the run exceeded its deadline");
     return INGOT_OK;
@@ -515,6 +530,13 @@ private:
 
   Code kernel_error() {
     const uint32_t code = uint32_t(submit_.kernel_error), site = uint32_t(submit_.kernel_error >> 32);
+#if defined(INGOT_BYTECODE)
+    if (code == INGOT_KERNEL_ERROR_FUEL)
+      return fail(error_, INGOT_KERNEL_ERROR, "%.60s: kernel %u ran out of fuel", name_of(f_), site);
+    if (code == INGOT_KERNEL_ERROR_BOUNDS)
+      return fail(error_, INGOT_KERNEL_ERROR, "%.60s: kernel %u was about to access memory outside its bindings", name_of(f_),
+                  site);
+#endif
     if (site >= count(f_->error_sites()))
       return fail(error_, INGOT_KERNEL_ERROR, "%.60s: a kernel reported error %u at unknown site %u", name_of(f_), code, site);
     const schema::ErrorSite *e = f_->error_sites()->Get(site);
@@ -525,11 +547,7 @@ private:
   void timed(const ingot_driver_timing_t &t) {
     ingot_dispatch_event_t event = {t.kernel, t.site, t.version, {t.grid[0], t.grid[1], t.grid[2]},
                                     t.start_ns, t.end_ns, -1, -1};
-    if (t.site != kNone) {
-      const schema::Site *site = f_->sites()->Get(t.site);
-      if (site->flops() != kNone && s_.states[site->flops()] == ExprState::value) event.flops = s_.values[site->flops()];
-      if (site->bytes() != kNone && s_.states[site->bytes()] == ExprState::value) event.bytes = s_.values[site->bytes()];
-    }
+    site_cost(t.site, &event.flops, &event.bytes);
     options_->on_dispatch(options_->user, &event);
   }
 

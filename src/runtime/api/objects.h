@@ -30,7 +30,7 @@ struct ingot_buffer_t {
 
 namespace ingot {
 
-ingot_driver_host_t driver_host(const ingot_allocator_t &allocator);
+ingot_driver_host_t driver_host(const ingot_allocator_t &allocator, const ingot_executor_t *executor = nullptr);
 // INGOT_OK where the driver's library is there and its header matches ours.
 Code probe_driver(const ingot_driver_t &driver, const ingot_driver_host_t &host, Error *error);
 

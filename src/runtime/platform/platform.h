@@ -32,9 +32,21 @@ size_t page_size();
 // A steady clock, nanoseconds from an arbitrary origin.
 uint64_t now_ns();
 
-// Sleeps while *word == expected, at most timeout_ns (UINT64_MAX: for ever); may wake early. wake_all wakes sleepers.
+// Sleeps while *word == expected, at most timeout_ns (UINT64_MAX: for ever); may wake early. wake_one and wake_all wake
+// sleepers; *word itself is not touched, so it may be gone by then.
 void wait_on(const std::atomic<uint32_t> *word, uint32_t expected, uint64_t timeout_ns);
+void wake_one(const std::atomic<uint32_t> *word);
 void wake_all(const std::atomic<uint32_t> *word);
+
+// A thread that runs entry(argument) with every signal blocked, so that the application's handlers stay on the
+// application's threads. join_thread waits for its end; in a child that was forked since, where it does not exist, it
+// returns at once.
+struct Thread {
+  uintptr_t handle = 0;
+  uint32_t process = 0;
+};
+Code start_thread(void *(*entry)(void *), void *argument, Thread *out, Error *error);
+void join_thread(const Thread &thread);
 
 // Number of CPUs that this process may use; >= 1.
 uint32_t cpu_count();

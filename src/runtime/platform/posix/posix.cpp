@@ -130,13 +130,20 @@ void wait_on(const std::atomic<uint32_t> *word, uint32_t expected, uint64_t time
 #endif
 }
 
-void wake_all(const std::atomic<uint32_t> *word) {
+namespace {
+
+void wake(const std::atomic<uint32_t> *word, int count) {
 #if defined(__linux__)
-  syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, 0x7fffffff, nullptr, nullptr, 0);
+  syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, count, nullptr, nullptr, 0);
 #else
-  (void)word;
+  (void)word, (void)count;
 #endif
 }
+
+} // namespace
+
+void wake_one(const std::atomic<uint32_t> *word) { wake(word, 1); }
+void wake_all(const std::atomic<uint32_t> *word) { wake(word, 0x7fffffff); }
 
 uint32_t cpu_count() {
 #if defined(__linux__)
