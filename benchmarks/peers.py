@@ -10,6 +10,8 @@ inputs loaded, but no model.
 
 SETTINGS is a JSON object of the peer's own settings plus `threads`; CHOICES says which ones run.py tries.
 """
+import importlib.metadata
+import importlib.util
 import json
 import pathlib
 import subprocess
@@ -40,6 +42,16 @@ def file_sizes(folder, patterns):
     """Bytes of a package's shared libraries, links not followed."""
     found = {p for pattern in patterns for p in pathlib.Path(folder).rglob(pattern) if not p.is_symlink()}
     return sum(p.stat().st_size for p in found)
+
+
+def call_tool(name, *command, **options):
+    """A program of the peer's package; where it fails, its first line about an error is the reason."""
+    program = pathlib.Path(sys.executable).parent / name
+    done = subprocess.run([program, *command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **options)
+    if done.returncode != 0:
+        lines = [line.strip() for line in done.stdout.splitlines() if line.strip()]
+        reason = next((line for line in lines if "error" in line.lower()), lines[-1] if lines else "no message")
+        sys.exit(f"{program.name}: exit status {done.returncode}: {reason}")
 
 
 class OnnxRuntime:
@@ -134,7 +146,7 @@ class Iree:
         if self.vmfb.exists():
             import iree.runtime
             self.rt = iree.runtime
-            self.version = __import__("importlib.metadata").metadata.version("iree-base-runtime")
+            self.version = importlib.metadata.version("iree-base-runtime")
             self.library_bytes = file_sizes(pathlib.Path(self.rt.__file__).parent.parent / "_runtime_libs", ["*.so"])
             self.model_bytes = self.vmfb.stat().st_size
 
@@ -149,13 +161,13 @@ class Iree:
                     dim.dim_value = size
         source, mlir = pathlib.Path(folder) / "fixed.onnx", pathlib.Path(folder) / "fixed.mlir"
         onnx.save(fixed, str(source))
-        tools = pathlib.Path(sys.executable).parent
-        subprocess.run([tools / "iree-import-onnx", source, "-o", mlir, "--opset-version=17"], check=True)
+        call_tool("iree-import-onnx", source, "-o", mlir, "--opset-version=17")
         part = self.vmfb.with_suffix(".part")
-        subprocess.run([tools / "iree-compile", mlir, "-o", part, "--iree-hal-target-device=local",
-                        "--iree-hal-local-target-device-backends=llvm-cpu", "--iree-llvmcpu-target-cpu=host",
-                        f"--iree-opt-level={self.settings['level']}",
-                        f"--iree-opt-data-tiling={'true' if self.settings['tiling'] else 'false'}"], check=True)
+        call_tool("iree-compile", mlir, "-o", part, "--iree-hal-target-device=local",
+                  "--iree-hal-local-target-device-backends=llvm-cpu", "--iree-llvmcpu-target-cpu=host",
+                  "--iree-llvmcpu-fail-on-out-of-bounds-stack-allocation=false",
+                  f"--iree-opt-level={self.settings['level']}",
+                  f"--iree-opt-data-tiling={'true' if self.settings['tiling'] else 'false'}")
         part.replace(self.vmfb)
         source.unlink()
         mlir.unlink()
@@ -203,8 +215,11 @@ class Ncnn:
         copy = self.folder / "model.onnx"
         copy.unlink(missing_ok=True)
         copy.symlink_to(pathlib.Path(model).resolve())
-        subprocess.run([pathlib.Path(sys.executable).parent / "pnnx", copy, f"inputshape={shapes}", "fp16=0"], check=True,
-                       cwd=self.folder)
+        # The package's own launcher imports torch, which only its tracer needs.
+        package = importlib.util.find_spec("pnnx")
+        if package is None:
+            sys.exit("pnnx is not installed")
+        call_tool(pathlib.Path(package.origin).parent / "pnnx", copy, f"inputshape={shapes}", "fp16=0", cwd=self.folder)
         if not self.param.exists():
             raise RuntimeError("pnnx made no ncnn model")
 

@@ -8,6 +8,7 @@ import json
 import math
 import pathlib
 import sys
+from xml.sax.saxutils import escape
 
 NAMES = {"onnxruntime": "ONNX Runtime", "openvino": "OpenVINO", "iree": "IREE", "ncnn": "ncnn"}
 
@@ -135,8 +136,8 @@ def picture(result):
     per_model = len(threads) * bar + gap
     width, plot = 820, 820 - left - right
     height = top + per_model * len(by_model) + 46
-    longest = max(1 / r["p10"] for ratios in by_model.values() for r in ratios.values())
-    top_value = max(1.25, math.ceil(longest * 4) / 4)
+    longest = max(1 / r["median"] for ratios in by_model.values() for r in ratios.values())
+    top_value = max(1.5, math.ceil(longest * 1.2 * 4) / 4)  # a wider band is cut off
     x = lambda value: left + plot * min(value, top_value) / top_value
     out = [f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" viewBox="0 0 {width} {height}" '
            'font-family="system-ui, sans-serif" font-size="12">',
@@ -158,8 +159,7 @@ def picture(result):
                    f'<text x="{x(value):.1f}" y="{bottom + 16}" text-anchor="middle" fill="#444">{value:g}×</text>')
     for index, ((_, title), ratios) in enumerate(by_model.items()):
         y = top + index * per_model
-        title = title.replace("&", "&amp;").replace("<", "&lt;")
-        out.append(f'<text x="{left - 10}" y="{y + len(threads) * bar / 2 + 4:.1f}" text-anchor="end" fill="#222">{title}</text>')
+        out.append(f'<text x="{left - 10}" y="{y + len(threads) * bar / 2 + 4:.1f}" text-anchor="end" fill="#222">{escape(title)}</text>')
         for k, count in enumerate(threads):
             if count not in ratios:
                 continue
@@ -174,7 +174,7 @@ def picture(result):
     versions = {p["version"] for r in result["rows"] for n, p in r["peers"].items() if n == "onnxruntime" and "version" in p}
     note = (f"ONNX Runtime {', '.join(sorted(versions))}, at the fastest of its settings per model; "
             f"{result['rounds']} alternations; lines: 10–90 % of the rounds; {result['machine']['cpu']}")
-    out.append(f'<text x="20" y="{height - 10}" font-size="10" fill="#666">{note}</text></svg>')
+    out.append(f'<text x="20" y="{height - 10}" font-size="10" fill="#666">{escape(note)}</text></svg>')
     return "\n".join(out) + "\n"
 
 

@@ -65,14 +65,17 @@ need_venv() {
   echo "${wanted[*]}" >"$stamp"
 }
 
-# The programs that benchmarks compare with, apart from what the tests use.
+# The programs that benchmarks compare with, apart from what the tests use. ncnn and pnnx name what only their examples
+# and their tracer need (OpenCV, torch), so they come alone.
 need_bench_venv() { # MODULE==VERSION...
   [ -x "$cache/bench-venv/bin/python" ] || /usr/bin/python3 -m venv "$cache/bench-venv"
-  local module
+  local module options
   for module in "$@"; do
     [ -e "$cache/bench-venv/.stamp-$module" ] && continue
     say "installing $module for benchmarks"
-    "$cache/bench-venv/bin/pip" install -q --disable-pip-version-check --only-binary :all: "$module"
+    options="-q --disable-pip-version-check --only-binary :all:"
+    case $module in ncnn==*|pnnx==*) options+=" --no-deps" ;; esac
+    "$cache/bench-venv/bin/pip" install $options "$module"
     rm -f "$cache/bench-venv/.stamp-${module%%==*}"==*
     touch "$cache/bench-venv/.stamp-$module"
   done
@@ -192,9 +195,9 @@ case $stage in
   peers)
     apt_install $build_packages $python_packages
     need_models
-    need_bench_venv "numpy==$NUMPY_VERSION" "onnxruntime==$ONNXRUNTIME_VERSION" "openvino==$OPENVINO_VERSION" \
-      "iree-base-compiler[onnx]==$IREE_VERSION" "iree-base-runtime==$IREE_VERSION" "ncnn==$NCNN_VERSION" \
-      "pnnx==$PNNX_VERSION" ;;
+    need_bench_venv "numpy==$NUMPY_VERSION" "onnxruntime==$ONNXRUNTIME_VERSION" "onnx==$ONNX_VERSION" \
+      "openvino==$OPENVINO_VERSION" "iree-base-compiler==$IREE_VERSION" "iree-base-runtime==$IREE_VERSION" \
+      "ncnn==$NCNN_VERSION" "pnnx==$PNNX_VERSION" ;;
   demo)
     apt_install $build_packages $picture_packages
     need_ocr_models ;;

@@ -219,6 +219,9 @@ def run_suite(name, prepare, versions_used):
         count = int(text[-1])
         share = int(text[0]) if len(text) == 2 else daily_share(count)
         chosen = {t: f for t, f in tests.items() if in_share(t, share, count)}
+        if not chosen:  # a small suite in many shares: one test at least
+            test = sorted(tests)[share % len(tests)]
+            chosen = {test: tests[test]}
         print(f"# {name}: share {share} of {count}, {len(chosen)} of {len(tests)} tests", flush=True)
         if record is None:
             complaints.append(("record", f"{record_path.relative_to(ROOT)} is missing: run ./test.sh --full"))
