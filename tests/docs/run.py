@@ -21,7 +21,7 @@ import subprocess
 import sys
 import tempfile
 
-INCLUDES = ["<atomic>", "<cstdint>", "<cstdio>", "<cstdlib>", "<thread>", "<vector>", "<ingot/ingot.hpp>"]
+INCLUDES = ["<atomic>", "<cstdint>", "<cstdio>", "<cstdlib>", "<mutex>", "<thread>", "<vector>", "<ingot/ingot.hpp>"]
 PRELUDE = """
 int main() {
   ingot::Instance instance;

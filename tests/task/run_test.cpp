@@ -2,7 +2,11 @@
 // cancelling, memory, several contexts at once, profiles, options.
 #include <catch2/catch.hpp>
 
+#include <sys/wait.h>
+#include <unistd.h>
+
 #include <cstring>
+#include <memory>
 #include <set>
 #include <thread>
 
@@ -258,6 +262,27 @@ TEST_CASE("a profile has each dispatch once, one after the other, and changes no
   for (size_t i = 1; i < profile.events.size(); ++i) CHECK(profile.events[i].start_ns >= profile.events[i - 1].end_ns);
   REQUIRE(run(*context, x, y).ok());
   CHECK(same_bits(y, expected));
+}
+
+TEST_CASE("in a forked child the calling thread does all the work, and closing waits for nobody") {
+  const std::vector<uint8_t> bytes = task_programs::random_line(29, 2000, 30, 1'000'000);
+  std::vector<float> x = numbers(2000, 29), expected(2000), y(2000);
+  auto l = std::make_unique<Loaded>(bytes, uri(3).c_str());
+  REQUIRE(l->session.ok());
+  auto context = std::make_unique<ingot::Context>(std::move(*l->session->context()));
+  REQUIRE(run(*context, x, expected).ok());
+  const pid_t child = fork();
+  if (child == 0) {
+    bool good = true;
+    for (int n = 0; n < 5; ++n) good = good && run(*context, x, y).ok() && same_bits(y, expected);
+    context.reset();
+    l.reset();
+    _exit(good ? 0 : 1);
+  }
+  int status = -1;
+  REQUIRE(waitpid(child, &status, 0) == child);
+  CHECK((WIFEXITED(status) && WEXITSTATUS(status) == 0));
+  CHECK(run(*context, x, y).ok());
 }
 
 TEST_CASE("options of the device") {

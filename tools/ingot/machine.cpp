@@ -92,6 +92,17 @@ double copy_rate(size_t bytes, size_t total, int rounds) {
 
 } // namespace
 
+void run_fma_loop(long iterations) {
+  float (*loop)(long) = fma_generic;
+#if defined(__x86_64__)
+  __builtin_cpu_init();
+  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) loop = fma_avx2;
+  if (__builtin_cpu_supports("avx512f")) loop = fma_avx512;
+#endif
+  volatile float sink = loop(iterations);
+  (void)sink;
+}
+
 MachinePeak measure_machine() {
   MachinePeak peak;
   const auto try_width = [&](const char *name, float (*function)(long), int lanes) {

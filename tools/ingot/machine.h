@@ -13,4 +13,7 @@ struct MachinePeak {
 
 MachinePeak measure_machine();
 
+// Fused multiply-adds with the widest vectors, for a while: `iterations` of some ten nanoseconds each.
+void run_fma_loop(long iterations);
+
 } // namespace ingot::tool

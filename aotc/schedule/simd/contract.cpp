@@ -115,7 +115,7 @@ class ContractKernel {
     }
     int64_t unit_n = m <= 3 ? 384 : 96, unit_m = 96;
     double work = 2.0 * static_cast<double>(n) * static_cast<double>(m) * static_cast<double>(k);
-    int64_t pieces = std::clamp<int64_t>(static_cast<int64_t>(work / 4e6), 1, 48);
+    int64_t pieces = std::clamp<int64_t>(static_cast<int64_t>(work / 1e6), 1, 48);
     int64_t n_pieces = std::min(pieces, (n + unit_n - 1) / unit_n);
     n_chunk_ = ((n + n_pieces - 1) / n_pieces + unit_n - 1) / unit_n * unit_n;
     int64_t m_pieces = std::min(std::max<int64_t>(1, pieces / n_pieces), (m + unit_m - 1) / unit_m);

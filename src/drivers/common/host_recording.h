@@ -5,6 +5,7 @@
 #include <ingot/driver.h>
 
 #include "schemas/cpu_abi.h"
+#include "schemas/program_words.h"
 #include "src/runtime/base.h"
 
 namespace ingot::drivers {
@@ -24,6 +25,10 @@ struct HostDispatch : HostCommand {
   uint32_t padding;
   IngotCpuArgs args; // followed by bindings, parameters, and what bytecode needs; see schemas/cpu_abi.h
 };
+// The largest one: threads that share a dispatch run copies of it on their stacks. Words of 8 bytes: bindings and their
+// lengths, parameters, one more.
+constexpr size_t kMaxHostDispatch = sizeof(HostDispatch) + 8 * (2 * program::kMaxBindings + program::kMaxParams + 1);
+
 struct HostCopy : HostCommand {
   void *target;
   const void *source;

@@ -162,7 +162,7 @@ __attribute__((noinline, cold)) void note_error(TaskStream &stream, const TaskCo
 }
 
 // One submission: walks the waves, alone or with the pool.
-class Submission {
+class alignas(64) Submission {
 public:
   Submission(TaskStream &stream, const TaskRecording &recording, const ingot_driver_submit_t &submit)
       : stream_(stream), device_(static_cast<TaskDevice &>(*stream.device)), recording_(recording), submit_(submit) {}
@@ -182,7 +182,7 @@ public:
   }
 
 private:
-  struct WaveJob : Job {
+  struct alignas(64) WaveJob : Job { // workers read it: no line of the stack that changes meanwhile
     Submission *submission;
     const Wave *wave;
     uint32_t first_unit;            // of the wave, that is unit 0 of the job

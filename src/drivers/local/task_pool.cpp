@@ -7,6 +7,7 @@ namespace ingot::drivers {
 namespace {
 
 constexpr uint32_t kRuns = 8;
+constexpr uint64_t kPoliteNs = 5'000;
 constexpr uint32_t kAwaited = 1u << 31; // in `done`: the submitter sleeps on it
 enum : uint32_t { kAwake, kResting };   // states of a worker
 
@@ -20,15 +21,17 @@ inline void pause() {
 #endif
 }
 
-// Looks for at most kSpinNs whether `changed`; the clock is read now and then only.
+// Looks for at most kSpinNs whether `changed`; the clock is read now and then only. After a while, whoever is waited for
+// may be waiting for this very CPU.
 template <class Changed> bool spin_until(uint64_t (*now_ns)(void), Changed changed) {
   const uint64_t start = now_ns();
-  do {
+  for (uint64_t passed = 0; passed < kSpinNs; passed = now_ns() - start) {
+    if (passed >= kPoliteNs) platform::yield();
     for (int i = 0; i < 32; ++i) {
       if (changed()) return true;
       pause();
     }
-  } while (now_ns() - start < kSpinNs);
+  }
   return false;
 }
 
@@ -188,9 +191,10 @@ void TaskPool::await(Run &run, uint32_t units) {
 
 // ---- everybody -------------------------------------------------------------------------------------------------------
 
-// Takes chunks of the run until there are none. False if there was none at all.
+// Takes chunks of the run until there are none. False if there was none at all. What was run is reported once, at the end:
+// `done` is a line of memory that everybody writes.
 bool TaskPool::work(Run &run, uint32_t party, uint32_t parties, uint8_t *submitters_scratch) {
-  bool took = false;
+  uint32_t ran = 0, units = 0;
   for (uint32_t i = 0; i < parties; ++i) {
     std::atomic<uint32_t> &span = run.spans[(party + i) % parties].word;
     for (uint32_t word = span.load(std::memory_order_relaxed);;) {
@@ -199,15 +203,16 @@ bool TaskPool::work(Run &run, uint32_t party, uint32_t parties, uint8_t *submitt
       const uint32_t chunk = (end - next + 3) / 4;
       if (!span.compare_exchange_weak(word, word + chunk, std::memory_order_acquire, std::memory_order_relaxed)) continue; // [2]
       const Job &job = *run.job;
-      const uint32_t units = job.units; // the job may be gone after the addition
+      units = job.units;
       job.run(job, next, next + chunk, party ? scratch_of(party - 1) : submitters_scratch);
-      if (run.done.fetch_add(chunk, std::memory_order_acq_rel) + chunk == (units | kAwaited)) // [3], [5]
-        platform::wake_one(&run.done);
-      took = true;
+      ran += chunk;
       word = span.load(std::memory_order_relaxed);
     }
   }
-  return took;
+  // All of it belongs to one job, as no job ends while some of its units are not reported; it may be gone after this.
+  if (ran && run.done.fetch_add(ran, std::memory_order_acq_rel) + ran == (units | kAwaited)) // [3], [5]
+    platform::wake_one(&run.done);
+  return ran != 0;
 }
 
 // ---- workers ---------------------------------------------------------------------------------------------------------

@@ -14,9 +14,9 @@
 // 2. The submitter writes job and `done = 0`, then stores the span words (release); it alone does so, and only when all
 //    are exhausted. Who swaps a span word (acquire; the swaps of others continue the release sequence) sees the job, and
 //    all that earlier jobs wrote: the submitter had waited for them (3).
-// 3. After a chunk, its units are added to `done` (release). A job has ended when `done` equals its units, which the
+// 3. When a thread finds no more chunks, it adds the units that it ran to `done` (release). A job has ended when `done` equals its units, which the
 //    submitter reads (acquire): every chunk was run, and what it wrote is seen. Only then does the next job begin or the
-//    run end, so a holder's job pointer cannot dangle: its chunk is missing from `done`. After the addition the holder
+//    run end, so a holder's job pointer cannot dangle: its units are missing from `done`. After the addition the holder
 //    touches `done` no more, except as an address to wake.
 // 4. Sleep. A worker reads `published`, looks for work, and finds none; it announces itself (resting + 1, state =
 //    resting), reads `published` again, and sleeps only if it has not changed. The submitter changes `published`, then

@@ -1,7 +1,6 @@
 // See task_recording.h.
 #include "src/drivers/local/task_recording.h"
 
-#include "schemas/program_words.h"
 #include "src/drivers/local/task_pool.h"
 
 namespace ingot::drivers {
@@ -187,9 +186,7 @@ uint64_t split(uint64_t total, uint32_t unit, uint32_t units) { return total / u
 
 uint64_t run_groups(const HostDispatch &d, uint32_t begin, uint32_t end, uint8_t *scratch) {
   // The argument block belongs to all threads: each runs a copy with its own range, scratch and error word.
-  // Behind bindings and params stands what bytecode reads: the kernel and each binding's length.
-  constexpr size_t kMost = sizeof(HostDispatch) + 8 * size_t(2 * program::kMaxBindings + program::kMaxParams + 1);
-  alignas(HostDispatch) uint8_t memory[kMost];
+  alignas(HostDispatch) uint8_t memory[kMaxHostDispatch];
   memcpy(memory, &d, d.size);
   HostDispatch &mine = *reinterpret_cast<HostDispatch *>(memory);
   uint64_t error = 0;

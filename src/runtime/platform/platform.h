@@ -37,6 +37,8 @@ uint64_t now_ns();
 void wait_on(const std::atomic<uint32_t> *word, uint32_t expected, uint64_t timeout_ns);
 void wake_one(const std::atomic<uint32_t> *word);
 void wake_all(const std::atomic<uint32_t> *word);
+// Lets another thread run that waits for this CPU, if there is one.
+void yield();
 
 // A thread that runs entry(argument) with every signal blocked, so that the application's handlers stay on the
 // application's threads. join_thread waits for its end; in a child that was forked since, where it does not exist, it

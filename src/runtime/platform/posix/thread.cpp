@@ -1,5 +1,6 @@
 // Threads of the platform contract, on POSIX threads.
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <unistd.h>
 
@@ -22,6 +23,8 @@ Code start_thread(void *(*entry)(void *), void *argument, Thread *out, Error *er
   out->process = uint32_t(getpid());
   return INGOT_OK;
 }
+
+void yield() { sched_yield(); }
 
 void join_thread(const Thread &thread) {
   if (thread.process != uint32_t(getpid())) return;
