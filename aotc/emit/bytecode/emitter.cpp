@@ -14,6 +14,9 @@
 
 #include "aotc/base/error.h"
 #include "aotc/emit/bytecode/code.h"
+#include "aotc/emit/bytecode/hoist.h"
+#include "aotc/kernel/rewrite.h"
+#include "aotc/kernel/verifier.h"
 
 namespace ingot::aotc {
 namespace {
@@ -745,6 +748,12 @@ class Emitter {
 
 } // namespace
 
-BytecodeKernel emit_bytecode(const Kernel &kernel) { return Emitter(kernel).run(); }
+BytecodeKernel emit_bytecode(const Kernel &kernel) {
+  Kernel hoisted = hoist_invariants(kernel);
+  kernel::remove_dead_ops(hoisted);
+  std::string problem = kernel::verify(hoisted);
+  ensure(problem.empty(), "bytecode: " + problem);
+  return Emitter(hoisted).run();
+}
 
 } // namespace ingot::aotc

@@ -108,7 +108,7 @@ private:
 
   Stop execute(uint32_t start);
   bool access(const Instruction &i);
-  bool shuffle(const Instruction &i);
+  template <class T> void shuffle(const Instruction &i);
   void reduce(const Instruction &i, uint32_t which, uint32_t width);
   template <class T> T atomic(const Instruction &i, View &v, int64_t index);
   Stop tile(const Instruction &i);
@@ -168,8 +168,12 @@ Stop Machine::execute(uint32_t start) {
       reinterpret_cast<I64 *>(slot(i.d))[i.imm] = value;
       break;
     }
-    case Op::shuffle_32: case Op::shuffle_64:
-      shuffle(i);
+    case Op::shuffle_32:
+      shuffle<uint32_t>(i);
+      pc += extra_words(i.n);
+      break;
+    case Op::shuffle_64:
+      shuffle<uint64_t>(i);
       pc += extra_words(i.n);
       break;
     case Op::sum_i32: case Op::sum_f32: case Op::product_i32: case Op::product_f32:
@@ -360,18 +364,16 @@ template <class T> T Machine::atomic(const Instruction &i, View &v, int64_t inde
   }
 }
 
-bool Machine::shuffle(const Instruction &i) {
-  const uint32_t width = Op(i.op) == Op::shuffle_64 ? 8 : 4;
+template <class T> void Machine::shuffle(const Instruction &i) {
   const uint8_t *numbers = reinterpret_cast<const uint8_t *>(&i + 1);
-  alignas(8) uint8_t result[kMaxLanes * 8];
+  const T *a = reinterpret_cast<const T *>(slot(i.a)), *b = reinterpret_cast<const T *>(slot(i.b));
+  T result[kMaxLanes];
   for (uint32_t l = 0; l < i.n; ++l) {
     uint16_t number;
     memcpy(&number, numbers + 2 * size_t(l), 2);
-    const uint8_t *from = number < i.imm ? slot(i.a) + size_t(width) * number : slot(i.b) + size_t(width) * (number - i.imm);
-    memcpy(result + size_t(width) * l, from, width);
+    result[l] = number < i.imm ? a[number] : b[number - i.imm];
   }
-  memcpy(slot(i.d), result, size_t(width) * i.n);
-  return true;
+  memcpy(slot(i.d), result, sizeof(T) * i.n);
 }
 
 void Machine::reduce(const Instruction &i, uint32_t which, uint32_t width) {
