@@ -35,6 +35,9 @@ COMPILATIONS = {
     "magika": (MAGIKA, ["--input-shape=bytes=1x2048"]),
     "magika-free": (MAGIKA, ["--input-shape=bytes=1..16x2048"]),
 }
+# The same as bytecode, and both targets in one archive (of which a CPU takes native code).
+COMPILATIONS |= {f"{name}-vmvx": (model, [*flags, "--target=vmvx"]) for name, (model, flags) in COMPILATIONS.items()}
+COMPILATIONS["face-both"] = (FACE, ["--target=llvm-cpu", "--target=vmvx"])
 
 
 class Compiled:
@@ -139,6 +142,7 @@ def prepare(tools):
 
     def add(test, name, make_feeds, meaning=None):
         tests[test] = lambda scratch: compiled.compare(name, make_feeds(), scratch, meaning)
+        tests[f"{test}-vmvx"] = lambda scratch: compiled.compare(f"{name}-vmvx", make_feeds(), scratch, meaning)
 
     def random_image(shape, seed):
         return np.random.default_rng(seed).uniform(-1, 1, shape).astype(np.float32)
@@ -172,6 +176,12 @@ def prepare(tools):
     seed = time.time_ns() % 10**6
     for number, width in enumerate(random.Random(seed).sample(range(16, 640), 5)):
         add(f"rec-width-{number}", "rec-free", lambda w=width, s=seed: {"x": random_image((1, 3, 48, w), s)})
+
+    tests["face-both"] = lambda scratch: compiled.compare(
+        "face-both", {"input:0": random_image((1, 256, 256, 3), 1)}, scratch, None)
+    # Without any CPU feature the native code is refused, so the bytecode of the same archive runs.
+    tests["face-both-vmvx"] = lambda scratch: compiled.compare(
+        "face-both", {"input:0": random_image((1, 256, 256, 3), 1)}, scratch, None, "local-sync://0?features=0x0")
 
     def same_kernel_count(scratch):
         counts = {}
