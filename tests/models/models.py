@@ -72,13 +72,14 @@ class Compiled:
         names = [o.name for o in session.get_outputs()]
         return dict(zip(names, session.run(names, feeds)))
 
-    def compare(self, name, feeds, scratch, meaning=None):
+    def compare(self, name, feeds, scratch, meaning=None, device=None):
         """One run of both; `meaning` judges Ingot's outputs and returns what is wrong with them, or None."""
         archive, note = self.archive(name)
         if archive is None:
             return harness.fail(note)
         expected = self.reference(COMPILATIONS[name][0], feeds)
-        outputs, status, err = self.tools.run(archive, feeds, list(expected), scratch)
+        outputs, status, err = self.tools.run(archive, feeds, list(expected), scratch,
+                                             *([f"--device={device}"] if device else []))
         if outputs is None:
             return harness.fail(f"ingot run: exit status {status}: {err}")
         worst = 0.0

@@ -196,7 +196,7 @@ Stop Machine::execute(uint32_t start) {
       store(i.imm, slot(i.b), index, i.n);
       break;
     }
-    case Op::load_part: case Op::store_part: case Op::load_if: case Op::store_if: case Op::load_mask: case Op::store_mask:
+    case Op::load_step: case Op::load_part: case Op::store_part: case Op::load_if: case Op::store_if: case Op::load_mask: case Op::store_mask:
     case Op::gather: case Op::scatter: case Op::gather_mask: case Op::scatter_mask:
     case Op::atomic_add: case Op::atomic_min: case Op::atomic_max:
       if (INGOT_UNLIKELY(!access(i))) return Stop::bounds;
@@ -254,6 +254,16 @@ bool Machine::access(const Instruction &i) {
   View &v = views_[i.imm];
   const uint32_t width = v.wide ? 8 : 4;
   switch (Op(i.op)) {
+  case Op::load_step: {
+    const int64_t index = at<I64>(i.a), step = at<I64>(i.b);
+    int64_t last;
+    if (__builtin_mul_overflow(step, int64_t(i.n) - 1, &last) || __builtin_add_overflow(index, last, &last)) return false;
+    if (!inside(v, index, 1) || !inside(v, last, 1)) return false; // what lies between is inside too
+    const uint8_t *from = v.base + uint64_t(index) * v.bytes;
+    const int64_t bytes = i.n > 1 ? step * int64_t(v.bytes) : 0;
+    lanes_.load_step[uint32_t(k_.memories[i.imm].storage)](slot(i.d), from, bytes, i.n);
+    return true;
+  }
   case Op::load_part: {
     const uint32_t n = clamp_count(at<I64>(i.b), i.n);
     const int64_t index = at<I64>(i.a);
