@@ -111,6 +111,7 @@ static_assert(sizeof(Header) == 32 && sizeof(Memory) == 16 && sizeof(Instruction
   X(product_i32) X(product_i64) X(product_f32) X(product_f64)                                                          \
   X(least_i32) X(least_i64) X(least_f32) X(least_f64)                                                                  \
   X(most_i32) X(most_i64) X(most_f32) X(most_f64)                                                                      \
+  X(load_step)                     /* d[n] = memory imm [a], [a + b], [a + 2b] ... */                                  \
   X(load)                          /* d[n] = memory imm [a ...] */                                                     \
   X(store)                         /* memory imm [a ...] = b[n] */                                                     \
   X(load_part)                     /* lanes < b from memory, the others of c[n] */                                     \

@@ -348,7 +348,7 @@ ValueId Builder::insert(ValueId vector, ValueId scalar, uint32_t lane) {
 ValueId Builder::shuffle(ValueId a, ValueId b, std::vector<int64_t> lanes) {
   Type type = type_of(a);
   require(type == type_of(b), Opcode::kShuffle, "the operands' types differ");
-  require(!lanes.empty() && lanes.size() <= 64, Opcode::kShuffle, "gives 1 to 64 lanes");
+  require(!lanes.empty() && lanes.size() <= kMaxLanes, Opcode::kShuffle, "gives 1 to 1024 lanes");
   for (int64_t lane : lanes)
     require(lane >= 0 && lane < 2 * type.lanes, Opcode::kShuffle, "a lane is out of range");
   if (lanes.size() == 1 && type.lanes > 1)

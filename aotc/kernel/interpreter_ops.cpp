@@ -393,7 +393,7 @@ template <class T> void select(uint8_t *slots, const Instruction &in, uint32_t b
 }
 
 template <class T, class F> void reduce(uint8_t *slots, const Instruction &in, uint32_t begin, uint32_t end) {
-  T work[64];
+  T work[kMaxLanes];
   for (uint32_t t = begin; t < end; ++t) {
     std::memcpy(work, at<T>(slots, in.operand[0], size_t{t} * in.operand_lanes), in.operand_lanes * sizeof(T));
     for (uint32_t half = in.operand_lanes / 2; half > 0; half /= 2)

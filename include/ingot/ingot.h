@@ -250,6 +250,7 @@ typedef struct ingot_version_info_t {
   const char *entry, *schedule, *format; /* format: "elf", "spirv", ... */
   uint64_t feature_mask, code_size, scratch_bytes;
   uint32_t rank, stack_bytes, executable, code_segment;
+  uint64_t entry_offset; /* of the entry point in its image */
 } ingot_version_info_t;
 INGOT_API ingot_code_t ingot_archive_kernel_version(const ingot_archive_t *archive, uint32_t variant, uint32_t kernel,
                                                     uint32_t version, ingot_version_info_t *out);

@@ -152,6 +152,7 @@ const Rule kRules[] = {
     {"no power of two", [](Made &m) { m.insert(Op::sum_f32, 6, 0, 0); }},
     {"outside the file", [](Made &m) { m.insert(Op::most_i64, 8, 0, 57); }},
     {"outside the file", [](Made &m) { m.insert(Op::load_part, 8, 0, 0).c = 61; }},
+    {"outside the file", [](Made &m) { m.insert(Op::load_step, 8, 0, 0).b = 64; }},
     {"outside the file", [](Made &m) { m.insert(Op::load_if, 8, 0, 0).b = 64; }},
     {"outside the file", [](Made &m) { m.insert(Op::load_mask, 8, 0, 0).b = 61; }},
     {"outside the file", [](Made &m) { m.insert(Op::gather, 8, 0, 57); }},
@@ -285,6 +286,7 @@ TEST_CASE("accesses outside a binding end the run") {
       {Op::gather, 0, 7, true},   {Op::gather, 0, 8, false},    {Op::gather, 0, -1, false},
       {Op::scatter, 1, 7, true},  {Op::scatter, 1, 8, false},   {Op::scatter, 1, -1, false},
       {Op::load_mask, 0, 0, true}, {Op::load_mask, 0, 1, false}, {Op::store_mask, 1, 0, true},  {Op::store_mask, 1, 1, false},
+      {Op::load_step, 0, 7, true}, {Op::load_step, 0, 6, false}, {Op::load_step, 0, -1, false},
       {Op::load_if, 0, 1, false}, {Op::store_if, 1, 1, false},  {Op::load_part, 0, 7, true},    {Op::load_part, 0, 8, false},
       {Op::store_part, 1, 7, true}, {Op::store_part, 1, 8, false}, {Op::gather_mask, 0, 7, true}, {Op::gather_mask, 0, 8, false},
       {Op::scatter_mask, 1, 7, true}, {Op::scatter_mask, 1, 8, false},
@@ -299,6 +301,7 @@ TEST_CASE("accesses outside a binding end the run") {
     m.insert(Op::const_64, 8, 40, 0).wide = static_cast<uint64_t>(access.index);
     m.insert(Op::const_64, 1, 10, 0).wide = 1;
     m.insert(Op::const_32, 8, 56, 0).wide = 1; // conditions
+    m.insert(Op::const_64, 1, 11, 0).wide = static_cast<uint64_t>(access.index == 7 ? -1 : 1); // a step
     bool loads = access.op == Op::load || access.op == Op::gather || access.op == Op::load_mask || access.op == Op::load_if ||
                  access.op == Op::load_part || access.op == Op::gather_mask;
     bool atomic = access.op >= Op::atomic_add && access.op <= Op::atomic_max;
@@ -306,7 +309,7 @@ TEST_CASE("accesses outside a binding end the run") {
     uint16_t condition = part ? 10 : 56;
     Instruction &i = m.insert(access.op, atomic ? 1 : 8, 64, indices ? 40u : 9u);
     i.imm = access.memory;
-    i.b = loads ? condition : 72;
+    i.b = access.op == Op::load_step ? 11 : loads ? condition : 72;
     i.c = loads ? 72 : condition;
     BytecodeRun run = m.run();
     REQUIRE(run.error == "");

@@ -11,8 +11,16 @@ ccache=$(command -v ccache || true)
 objects=$output.objects
 mkdir -p "$objects"
 flags=(-std=c++20 -g -O1 -fsanitize="$sanitizers" -fno-sanitize-recover=all -fno-omit-frame-pointer -I"$root"
-       -I"$root/include" -I"$generated" "-DINGOT_TEST_KERNELS=\"$kernels\"" ${INGOT_DEFINES:-})
-compile() { $ccache "$clang" "${flags[@]}" -c "$1" -o "$2"; }
+       -I"$root/include" -I"$generated" "-DINGOT_TEST_KERNELS=\"$kernels\"" -DINGOT_BYTECODE=1 -DINGOT_DEFAULT_FUEL=20000
+       ${INGOT_DEFINES:-})
+compile() {
+  local level=()
+  case $1 in # as src/meson.build has it
+    */lanes_v3.cpp) level=(-march=x86-64-v3 -ffp-contract=fast) ;;
+    */lanes_v4.cpp) level=(-march=x86-64-v4 -mprefer-vector-width=512 -ffp-contract=fast) ;;
+  esac
+  $ccache "$clang" "${flags[@]}" "${level[@]}" -c "$1" -o "$2"
+}
 names=()
 running=()
 for source in "$@"; do

@@ -225,7 +225,8 @@ bool has_native_code(const ingot_archive_t *archive) {
   for (uint32_t v = 0; v < info.variant_count; ++v) {
     ingot_variant_info_t variant;
     ingot_archive_variant(archive, v, &variant);
-    if (variant.kernel_count) return true;
+    // A driver takes a variant as bytecode only if it says so and every image is: anything else counts as native.
+    if (variant.kernel_count && std::strcmp(variant.target, "vmvx") != 0) return true;
   }
   return false;
 }
@@ -285,7 +286,7 @@ Report exercise(const uint8_t *data, size_t size) {
     const ingot_code_t hashes = ingot_archive_check_hashes(archive, &error);
     check_error(hashes, error, "hashes");
     report.hashes_ok = hashes == INGOT_OK;
-    // Native code is trusted as far as its archive is, so that of a mutated archive is loaded but never run.
+    // Native code is trusted as far as its archive is, so that of a mutated archive is loaded but never run. Bytecode is run.
     run_on(instance, archive, "local-sync", !has_native_code(archive), &report);
     run_on(instance, archive, "null", true, &report);
   } else {

@@ -9,11 +9,11 @@ trap 'rm -rf "$corpus"' EXIT
 log=$corpus.log
 if "$fuzzer" -max_len=65536 -max_total_time="$seconds" -timeout=10 -rss_limit_mb=2048 -seed=1 \
      -artifact_prefix="$fuzzer-" "$corpus" >"$log" 2>&1; then
-  echo "ok fuzz-libfuzzer/run # $(grep -E 'Done [0-9]+ runs' "$log" | tail -1), coverage $(grep -oE 'cov: [0-9]+' "$log" | tail -1)"
+  echo "ok $(basename "$fuzzer")/run # $(grep -E 'Done [0-9]+ runs' "$log" | tail -1), coverage $(grep -oE 'cov: [0-9]+' "$log" | tail -1)"
   rm -f "$log"
 else
   tail -40 "$log"
-  echo "not ok fuzz-libfuzzer/run # $(grep -E 'SUMMARY|ERROR' "$log" | head -1)"
+  echo "not ok $(basename "$fuzzer")/run # $(grep -E 'SUMMARY|ERROR' "$log" | head -1)"
   rm -f "$log"
   exit 1
 fi

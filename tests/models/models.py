@@ -35,6 +35,9 @@ COMPILATIONS = {
     "magika": (MAGIKA, ["--input-shape=bytes=1x2048"]),
     "magika-free": (MAGIKA, ["--input-shape=bytes=1..16x2048"]),
 }
+# The same as bytecode, and both targets in one archive (of which a CPU takes native code).
+COMPILATIONS |= {f"{name}-vmvx": (model, [*flags, "--target=vmvx"]) for name, (model, flags) in COMPILATIONS.items()}
+COMPILATIONS["face-both"] = (FACE, ["--target=llvm-cpu", "--target=vmvx"])
 
 
 class Compiled:
@@ -69,13 +72,14 @@ class Compiled:
         names = [o.name for o in session.get_outputs()]
         return dict(zip(names, session.run(names, feeds)))
 
-    def compare(self, name, feeds, scratch, meaning=None):
+    def compare(self, name, feeds, scratch, meaning=None, device=None):
         """One run of both; `meaning` judges Ingot's outputs and returns what is wrong with them, or None."""
         archive, note = self.archive(name)
         if archive is None:
             return harness.fail(note)
         expected = self.reference(COMPILATIONS[name][0], feeds)
-        outputs, status, err = self.tools.run(archive, feeds, list(expected), scratch)
+        outputs, status, err = self.tools.run(archive, feeds, list(expected), scratch,
+                                             *([f"--device={device}"] if device else []))
         if outputs is None:
             return harness.fail(f"ingot run: exit status {status}: {err}")
         worst = 0.0
@@ -139,6 +143,7 @@ def prepare(tools):
 
     def add(test, name, make_feeds, meaning=None):
         tests[test] = lambda scratch: compiled.compare(name, make_feeds(), scratch, meaning)
+        tests[f"{test}-vmvx"] = lambda scratch: compiled.compare(f"{name}-vmvx", make_feeds(), scratch, meaning)
 
     def random_image(shape, seed):
         return np.random.default_rng(seed).uniform(-1, 1, shape).astype(np.float32)
@@ -172,6 +177,12 @@ def prepare(tools):
     seed = time.time_ns() % 10**6
     for number, width in enumerate(random.Random(seed).sample(range(16, 640), 5)):
         add(f"rec-width-{number}", "rec-free", lambda w=width, s=seed: {"x": random_image((1, 3, 48, w), s)})
+
+    tests["face-both"] = lambda scratch: compiled.compare(
+        "face-both", {"input:0": random_image((1, 256, 256, 3), 1)}, scratch, None)
+    # Without any CPU feature the native code is refused, so the bytecode of the same archive runs.
+    tests["face-both-vmvx"] = lambda scratch: compiled.compare(
+        "face-both", {"input:0": random_image((1, 256, 256, 3), 1)}, scratch, None, "local-sync://0?features=0x0")
 
     def same_kernel_count(scratch):
         counts = {}

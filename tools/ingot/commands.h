@@ -27,7 +27,7 @@ struct BenchOptions {
 };
 int bench_command(const BenchOptions &options);
 
-int inspect_command(const std::string &archive, bool json, bool commands);
+int inspect_command(const std::string &archive, bool json, bool commands, bool code);
 int verify_command(const std::string &archive, bool hash);
 int explain_command(const std::string &archive, const std::string &device);
 int list_drivers_command();

@@ -3,6 +3,7 @@
 #include <cstdio>
 #include <nlohmann/json.hpp>
 
+#include "tools/ingot/bytecode.h"
 #include "tools/ingot/commands.h"
 #include "tools/ingot/model.h"
 
@@ -179,7 +180,7 @@ class FunctionReader {
   ingot_function_info_t info_;
 };
 
-ordered_json read_kernels(const Archive &archive, uint32_t variant, uint32_t count) {
+ordered_json read_kernels(const Archive &archive, uint32_t variant, uint32_t count, bool code) {
   ordered_json out = ordered_json::array();
   for (uint32_t k = 0; k < count; ++k) {
     ingot_kernel_info_t kernel;
@@ -201,13 +202,14 @@ ordered_json read_kernels(const Archive &archive, uint32_t variant, uint32_t cou
                                   {"stack_bytes", version.stack_bytes},
                                   {"scratch_bytes", version.scratch_bytes},
                                   {"schedule", version.schedule}});
+      if (code) item["versions"].back()["code"] = disassemble(archive, variant, k, n);
     }
     out.push_back(std::move(item));
   }
   return out;
 }
 
-ordered_json read_archive(const std::string &path, const Archive &archive, bool commands) {
+ordered_json read_archive(const std::string &path, const Archive &archive, bool commands, bool code) {
   ingot_archive_info_t info;
   ingot_archive_info(archive.get(), &info);
   ordered_json out;
@@ -246,7 +248,7 @@ ordered_json read_archive(const std::string &path, const Archive &archive, bool 
     item["functions"] = ordered_json::array();
     for (uint32_t f = 0; f < variant.function_count; ++f)
       item["functions"].push_back(FunctionReader(archive, v, f).read(commands));
-    item["kernels"] = read_kernels(archive, v, variant.kernel_count);
+    item["kernels"] = read_kernels(archive, v, variant.kernel_count, code);
     out["variants"].push_back(std::move(item));
   }
   out["kernel_count"] = first_count; // of the first variant
@@ -315,21 +317,24 @@ void print(const ordered_json &r) {
     for (const ordered_json &k : v["kernels"]) {
       std::printf("  kernel %s: %zu bindings, %s params\n", text_of(k["name"]).c_str(), k["bindings"].size(),
                   text_of(k["params"]).c_str());
-      for (const ordered_json &n : k["versions"])
+      for (const ordered_json &n : k["versions"]) {
         std::printf("    %s: %s, rank %s, features %s, %s bytes of code, %s of stack, %s of scratch %s\n",
                     text_of(n["entry"]).c_str(), text_of(n["format"]).c_str(), text_of(n["rank"]).c_str(),
                     text_of(n["feature_mask"]).c_str(), text_of(n["code_bytes"]).c_str(),
                     text_of(n["stack_bytes"]).c_str(), text_of(n["scratch_bytes"]).c_str(),
                     text_of(n["schedule"]).c_str());
+        if (n.contains("code"))
+          for (const ordered_json &line : n["code"]) std::printf("      %s\n", line.get<std::string>().c_str());
+      }
     }
   }
 }
 
 } // namespace
 
-int inspect_command(const std::string &path, bool json, bool commands) {
+int inspect_command(const std::string &path, bool json, bool commands, bool code) {
   const Archive archive = open_archive(path);
-  const ordered_json report = read_archive(path, archive, commands);
+  const ordered_json report = read_archive(path, archive, commands, code);
   if (json)
     std::printf("%s\n", report.dump(2, ' ', false, ordered_json::error_handler_t::replace).c_str());
   else

@@ -75,7 +75,9 @@ int run(int argc, char **argv) {
   inspect->add_option("archive", archive, "the archive")->required();
   inspect->add_flag("--json", json, "machine-readable");
   inspect->add_flag("--commands", commands, "each function's commands too");
-  inspect->callback([&] { status = inspect_command(archive, json, commands); });
+  bool code = false;
+  inspect->add_flag("--disassemble", code, "each bytecode kernel's instructions too (docs/bytecode.md)");
+  inspect->callback([&] { status = inspect_command(archive, json, commands, code); });
 
   CLI::App *verify = app.add_subcommand("verify", "check an archive's structure and meaning");
   verify->add_option("archive", archive, "the archive")->required();

@@ -10,10 +10,14 @@
 #include <bit>
 #include <cstring>
 #include <map>
+#include <set>
 #include <tuple>
 
 #include "aotc/base/error.h"
 #include "aotc/emit/bytecode/code.h"
+#include "aotc/emit/bytecode/hoist.h"
+#include "aotc/kernel/rewrite.h"
+#include "aotc/kernel/verifier.h"
 
 namespace ingot::aotc {
 namespace {
@@ -224,7 +228,55 @@ class Emitter {
 
   // ---- Structure
 
+  // Schedules load every second or third element as two loads and a shuffle; here that is one op. Finds these shuffles in a
+  // region; loads that nothing else uses need not be made.
+  void find_steps(const Region &r) {
+    std::map<ValueId, const kernel::Op *> loads; // since the last effect
+    for (const kernel::Op &o : r.ops) {
+      if (o.code == Opcode::kLoad)
+        loads[o.results[0]] = &o;
+      else if (has_side_effect(o.code) || !o.regions.empty())
+        loads.clear();
+      if (o.code != Opcode::kShuffle || o.imms.size() < 2 || o.imms[0] != 0)
+        continue;
+      auto first = loads.find(o.operands[0]), second = loads.find(o.operands[1]);
+      if (first == loads.end() || second == loads.end() || first->second->memory != second->second->memory)
+        continue;
+      int64_t lanes = type(o.operands[0]).lanes, between = 0, step = o.imms[1];
+      if (first != second) {
+        auto a = offset_of(first->second->operands[0]), b = offset_of(second->second->operands[0]);
+        if (a.first != b.first)
+          continue;
+        between = b.second - a.second;
+      }
+      bool regular = true;
+      for (size_t l = 0; l < o.imms.size(); ++l)
+        regular = regular && (o.imms[l] < lanes ? o.imms[l] : o.imms[l] - lanes + between) == step * static_cast<int64_t>(l);
+      if (!regular)
+        continue;
+      steps_[&o] = {first->second, step};
+      for (const kernel::Op *load : {first->second, second->second})
+        if (uses_.count(load->results[0]) == (first == second ? 2u : 1u))
+          skipped_.insert(load);
+    }
+  }
+  // An index as a value plus a constant.
+  std::pair<ValueId, int64_t> offset_of(ValueId index) const {
+    auto it = sums_.find(index);
+    if (it == sums_.end())
+      return {index, 0};
+    return it->second;
+  }
+
   void region(const Region &r) {
+    for (const kernel::Op &o : r.ops) // indices of the form value + constant
+      if (o.code == Opcode::kAdd && type(o.results[0]) == Type(Scalar::kIndex))
+        for (size_t i = 0; i < 2; ++i)
+          if (auto it = leaves_.find(o.operands[i]); it != leaves_.end() && it->second->code == Opcode::kConst) {
+            auto base = offset_of(o.operands[1 - i]);
+            sums_[o.results[0]] = {base.first, base.second + it->second->imm};
+          }
+    find_steps(r);
     for (const kernel::Op &o : r.ops)
       if (o.code != Opcode::kYield)
         op(o);
@@ -674,6 +726,8 @@ class Emitter {
       leaves_[o.results[0]] = &o;
       return;
     }
+    if (skipped_.count(&o))
+      return;
     switch (o.code) {
     case Opcode::kFor: return for_loop(o);
     case Opcode::kIf: return if_else(o);
@@ -709,6 +763,14 @@ class Emitter {
       return;
     }
     case Opcode::kShuffle: {
+      if (auto it = steps_.find(&o); it != steps_.end()) {
+        Line l = line(Op::load_step, type(o.results[0]), kNoVar, operand(it->second.first->operands[0]),
+                      constant_int(Type(Scalar::kIndex), it->second.second));
+        l.d = make(o.results[0]);
+        l.imm = it->second.first->memory;
+        code_.emit(std::move(l));
+        return;
+      }
       Type t = type(o.results[0]);
       Var a = operand(o.operands[0]), b = operand(o.operands[1]);
       Line l = line(pair(t.scalar, Op::shuffle_32, Op::shuffle_64), t, make(o.results[0]), a, b);
@@ -739,12 +801,21 @@ class Emitter {
   std::vector<Var> vars_; // by value
   std::vector<Var> into_; // by value: where it is to be computed
   std::map<ValueId, const kernel::Op *> leaves_;
+  std::map<ValueId, std::pair<ValueId, int64_t>> sums_; // see offset_of
+  std::map<const kernel::Op *, std::pair<const kernel::Op *, int64_t>> steps_; // shuffle: its first load, and the step
+  std::set<const kernel::Op *> skipped_; // loads of these
   std::map<ValueId, std::pair<const kernel::Op *, Var>> tile_of_; // by its first result: the op and its sums
   std::map<std::tuple<uint32_t, uint32_t, uint64_t>, Var> constants_; // by width, lanes and bits
 };
 
 } // namespace
 
-BytecodeKernel emit_bytecode(const Kernel &kernel) { return Emitter(kernel).run(); }
+BytecodeKernel emit_bytecode(const Kernel &kernel) {
+  Kernel hoisted = hoist_invariants(kernel);
+  kernel::remove_dead_ops(hoisted);
+  std::string problem = kernel::verify(hoisted);
+  ensure(problem.empty(), "bytecode: " + problem);
+  return Emitter(hoisted).run();
+}
 
 } // namespace ingot::aotc

@@ -597,6 +597,19 @@ class WindowKernel {
       ValueId base = b_.mul(flat, b_.index(plane_));
       l_.hoist(c_.source);
       make_padding();
+      if (block_ && row.size) { // rows of padding above and below, without a question for each row
+        ValueId height = l_.expr(*row.size);
+        ValueId lo = b_.min(b_.max(b_.sub(b_.index(0), first_row), b_.index(0)), rows);
+        ValueId hi = b_.max(b_.min(b_.sub(height, first_row), rows), lo);
+        auto padded = [&](ValueId r) { fill(b_.add(base, b_.mul(r, b_.index(places_ * column.stride)))); };
+        loop(b_.index(0), lo, b_.index(1), padded);
+        loop(lo, hi, b_.index(1), [&](ValueId r) {
+          l_.bind(c_.h, b_.add(first_row, r));
+          line(b_.add(base, b_.mul(r, b_.index(places_ * column.stride))));
+        });
+        loop(hi, rows, b_.index(1), padded);
+        return;
+      }
       loop(b_.index(0), rows, b_.index(1), [&](ValueId r) {
         ValueId at_row = b_.add(base, b_.mul(r, b_.index(places_ * column.stride)));
         ValueId h = b_.add(first_row, r);

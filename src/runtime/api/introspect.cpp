@@ -236,7 +236,8 @@ ingot_code_t ingot_archive_kernel_version(const ingot_archive_t *archive, uint32
   const schema::CodeVersion *c = v->kernels()->Get(kernel)->versions()->Get(version);
   const schema::Executable *e = v->executables()->Get(c->executable());
   *out = {text(c->entry()),   text(c->schedule()), code_format(e->format()), c->feature_mask(), c->code_size(),
-          c->scratch_bytes(), c->rank(),           c->stack_bytes(),         c->executable(),   e->segment()};
+          c->scratch_bytes(), c->rank(),           c->stack_bytes(),         c->executable(),   e->segment(),
+          c->symbol_offset()};
   return INGOT_OK;
 }
 

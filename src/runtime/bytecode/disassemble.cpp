@@ -70,6 +70,7 @@ uint32_t disassemble(const Kernel &kernel, uint32_t at, char *buffer, size_t cap
     line.add("]");
     return 1 + extra_words(i.n);
   case Op::load: case Op::gather: line.add(" r%u = m%u[r%u]", i.d, i.imm, i.a); break;
+  case Op::load_step: line.add(" r%u = m%u[r%u] step r%u", i.d, i.imm, i.a, i.b); break;
   case Op::load_part: line.add(" r%u = m%u[r%u] first r%u else r%u", i.d, i.imm, i.a, i.b, i.c); break;
   case Op::load_if: case Op::load_mask: case Op::gather_mask:
     line.add(" r%u = m%u[r%u] if r%u else r%u", i.d, i.imm, i.a, i.b, i.c);

@@ -108,7 +108,7 @@ private:
 
   Stop execute(uint32_t start);
   bool access(const Instruction &i);
-  bool shuffle(const Instruction &i);
+  template <class T> void shuffle(const Instruction &i);
   void reduce(const Instruction &i, uint32_t which, uint32_t width);
   template <class T> T atomic(const Instruction &i, View &v, int64_t index);
   Stop tile(const Instruction &i);
@@ -168,8 +168,12 @@ Stop Machine::execute(uint32_t start) {
       reinterpret_cast<I64 *>(slot(i.d))[i.imm] = value;
       break;
     }
-    case Op::shuffle_32: case Op::shuffle_64:
-      shuffle(i);
+    case Op::shuffle_32:
+      shuffle<uint32_t>(i);
+      pc += extra_words(i.n);
+      break;
+    case Op::shuffle_64:
+      shuffle<uint64_t>(i);
       pc += extra_words(i.n);
       break;
     case Op::sum_i32: case Op::sum_f32: case Op::product_i32: case Op::product_f32:
@@ -192,7 +196,7 @@ Stop Machine::execute(uint32_t start) {
       store(i.imm, slot(i.b), index, i.n);
       break;
     }
-    case Op::load_part: case Op::store_part: case Op::load_if: case Op::store_if: case Op::load_mask: case Op::store_mask:
+    case Op::load_step: case Op::load_part: case Op::store_part: case Op::load_if: case Op::store_if: case Op::load_mask: case Op::store_mask:
     case Op::gather: case Op::scatter: case Op::gather_mask: case Op::scatter_mask:
     case Op::atomic_add: case Op::atomic_min: case Op::atomic_max:
       if (INGOT_UNLIKELY(!access(i))) return Stop::bounds;
@@ -250,6 +254,16 @@ bool Machine::access(const Instruction &i) {
   View &v = views_[i.imm];
   const uint32_t width = v.wide ? 8 : 4;
   switch (Op(i.op)) {
+  case Op::load_step: {
+    const int64_t index = at<I64>(i.a), step = at<I64>(i.b);
+    int64_t last;
+    if (__builtin_mul_overflow(step, int64_t(i.n) - 1, &last) || __builtin_add_overflow(index, last, &last)) return false;
+    if (!inside(v, index, 1) || !inside(v, last, 1)) return false; // what lies between is inside too
+    const uint8_t *from = v.base + uint64_t(index) * v.bytes;
+    const int64_t bytes = i.n > 1 ? step * int64_t(v.bytes) : 0;
+    lanes_.load_step[uint32_t(k_.memories[i.imm].storage)](slot(i.d), from, bytes, i.n);
+    return true;
+  }
   case Op::load_part: {
     const uint32_t n = clamp_count(at<I64>(i.b), i.n);
     const int64_t index = at<I64>(i.a);
@@ -360,18 +374,16 @@ template <class T> T Machine::atomic(const Instruction &i, View &v, int64_t inde
   }
 }
 
-bool Machine::shuffle(const Instruction &i) {
-  const uint32_t width = Op(i.op) == Op::shuffle_64 ? 8 : 4;
+template <class T> void Machine::shuffle(const Instruction &i) {
   const uint8_t *numbers = reinterpret_cast<const uint8_t *>(&i + 1);
-  alignas(8) uint8_t result[kMaxLanes * 8];
+  const T *a = reinterpret_cast<const T *>(slot(i.a)), *b = reinterpret_cast<const T *>(slot(i.b));
+  T result[kMaxLanes];
   for (uint32_t l = 0; l < i.n; ++l) {
     uint16_t number;
     memcpy(&number, numbers + 2 * size_t(l), 2);
-    const uint8_t *from = number < i.imm ? slot(i.a) + size_t(width) * number : slot(i.b) + size_t(width) * (number - i.imm);
-    memcpy(result + size_t(width) * l, from, width);
+    result[l] = number < i.imm ? a[number] : b[number - i.imm];
   }
-  memcpy(slot(i.d), result, size_t(width) * i.n);
-  return true;
+  memcpy(slot(i.d), result, sizeof(T) * i.n);
 }
 
 void Machine::reduce(const Instruction &i, uint32_t which, uint32_t width) {

@@ -27,6 +27,7 @@ struct LaneTable {
   LaneFunction compute[kLaneOps];           // by opcode
   LaneFunction reduce[16];                  // sum, product, least, most of i32, i64, f32, f64; destroys `a`
   void (*load[kStorageCount])(void *to, const void *from, uint32_t n);  // memory to register
+  void (*load_step[kStorageCount])(void *to, const uint8_t *from, int64_t bytes, uint32_t n); // `bytes` from lane to lane
   void (*store[kStorageCount])(void *to, const void *from, uint32_t n); // register to memory
   void (*splat[2])(void *to, const void *value, uint32_t n);            // of 4 and 8 bytes
   void (*iota[2])(void *to, uint32_t n);

@@ -11,7 +11,11 @@ namespace ingot::bytecode {
 struct LaneTable;
 
 // Fuel of one call: a back-edge burns 1, a tile or a long vector what it computes / 256, so that this is minutes at least.
+#if defined(INGOT_DEFAULT_FUEL) // fuzzers
+constexpr uint64_t kDefaultFuel = INGOT_DEFAULT_FUEL;
+#else
 constexpr uint64_t kDefaultFuel = uint64_t(1) << 38;
+#endif
 
 struct Kernel {
   const Header *header = nullptr;

@@ -112,6 +112,13 @@ private:
     case Op::sum_i64: case Op::sum_f64: case Op::product_i64: case Op::product_f64:
     case Op::least_i64: case Op::least_f64: case Op::most_i64: case Op::most_f64:
       return reduction(i, 8);
+    case Op::load_step: {
+      const Memory *m = memory(i.imm, kReads);
+      if (!m) return;
+      slots(i.d, lane_bytes(m->storage) * uint64_t(i.n));
+      slots(i.a, 8);
+      return slots(i.b, 8);
+    }
     case Op::load: case Op::load_part: case Op::load_if: case Op::load_mask: case Op::gather: case Op::gather_mask: {
       const Memory *m = memory(i.imm, kReads);
       if (!m) return;
