@@ -28,7 +28,7 @@ SCRIPTS = {
     "models": ("tests/models/models.py", 1),
     "networks": ("tests/models/networks_agree.py", 4),
     "control": ("tests/control/control.py", 1),
-    "onnx-node": ("tests/onnx/node_tests.py", 4),
+    "onnx-suite-llvm-cpu": ("tests/onnx/suite.py", 4),
     "onnx-generated": ("tests/onnx/generated.py", 4),
 }
 LINE = re.compile(r"^(ok|not ok|skip) (\S+/\S.*?)(?: # (.*))?$")

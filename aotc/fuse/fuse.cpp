@@ -411,6 +411,9 @@ class Fuser {
 
   // ---- third pass: memory and steps
 
+  // A splat of known size is a slot that the loader fills; of another, a kernel does.
+  bool filled_at_run_time(const Op &splat) { return !function_.values[splat.results[0]].type.elements().is_constant(); }
+
   // The value whose memory a materialised value uses.
   ValueId storage(ValueId v) {
     const Op *d = states_[v].definition;
@@ -436,7 +439,7 @@ class Fuser {
     const Op *d = states_[v].definition;
     TensorId t = new_tensor(function_.values[v].type, function_.values[v].name);
     it->second = t;
-    if (d && (d->code == graph::Opcode::kConstant || d->code == graph::Opcode::kSplat)) {
+    if (d && (d->code == graph::Opcode::kConstant || (d->code == graph::Opcode::kSplat && !filled_at_run_time(*d)))) {
       program_.tensors[t].kind = Tensor::Kind::kConstant;
       program_.tensors[t].constant = d->constant;
       program_.tensors[t].splat = d->code == graph::Opcode::kSplat || d->constant->bytes.size() == byte_size(d->constant->type);
@@ -566,11 +569,10 @@ class Fuser {
         break;
       }
       case graph::Opcode::kConstant:
-      case graph::Opcode::kSplat:
         break; // constant tensors have memory and no step
       default: {
         ValueId v = op.results[0];
-        if (!states_[v].materialised || storage(v) != v)
+        if (!states_[v].materialised || storage(v) != v || (op.code == graph::Opcode::kSplat && !filled_at_run_time(op)))
           break;
         GraphView view{function_, [this](ValueId x) { return states_[x].definition; },
                        [this](ValueId x) { return states_[x].materialised; }, [this](ValueId x) { return storage(x); }};

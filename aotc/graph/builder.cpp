@@ -110,6 +110,16 @@ ValueId GraphBuilder::convert(ElementType element, ValueId x) {
   return finish(op, {element, from.dims});
 }
 
+ValueId GraphBuilder::bitcast(ElementType element, ValueId x) {
+  const TensorType from = type(x);
+  if (from.element == element)
+    return x;
+  ensure(byte_size(from.element) == byte_size(element), "graph builder: bitcast keeps the size");
+  Op &op = append(Opcode::kMap, {x});
+  op.map = kernel::Opcode::kBitcast;
+  return finish(op, {element, from.dims});
+}
+
 ValueId GraphBuilder::broadcast(ValueId x, std::vector<uint32_t> axes, std::vector<Expr> dims) {
   const TensorType &from = type(x);
   if (from.dims == dims)

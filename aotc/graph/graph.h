@@ -150,6 +150,7 @@ class GraphBuilder {
   ValueId host_tensor(ElementType type, std::vector<Expr> values, bool scalar);
   ValueId map(kernel::Opcode code, std::vector<ValueId> operands);  // arithmetic: the operands' type; comparisons: bool
   ValueId convert(ElementType type, ValueId x);                     // signedness-aware; no-op when equal
+  ValueId bitcast(ElementType type, ValueId x);                     // the same bytes as another type of their size
   ValueId broadcast(ValueId x, std::vector<uint32_t> axes, std::vector<Expr> dims);
   ValueId broadcast_to(ValueId x, const std::vector<Expr> &dims);   // numpy rules, right-aligned
   ValueId reshape(ValueId x, std::vector<Expr> dims);               // no-op when equal

@@ -2,7 +2,7 @@
 # Compiles a sanitized program from sources, in parallel and through ccache where it is there. The fuzzers are built by
 # this and not by Meson, as they need clang and the sanitizers whatever the rest of the build uses.
 #   build.sh OUTPUT ROOT GENERATED_HEADERS KERNELS.so SANITIZERS SOURCE...
-# INGOT_DEFINES in the environment holds further compiler arguments: which drivers there are.
+# INGOT_DEFINES in the environment holds further compiler arguments: which drivers there are, whether bytecode is.
 set -euo pipefail
 output=$1 root=$2 generated=$3 kernels=$4 sanitizers=$5
 shift 5
@@ -11,8 +11,7 @@ ccache=$(command -v ccache || true)
 objects=$output.objects
 mkdir -p "$objects"
 flags=(-std=c++20 -g -O1 -fsanitize="$sanitizers" -fno-sanitize-recover=all -fno-omit-frame-pointer -I"$root"
-       -I"$root/include" -I"$generated" "-DINGOT_TEST_KERNELS=\"$kernels\"" -DINGOT_BYTECODE=1 -DINGOT_DEFAULT_FUEL=20000
-       ${INGOT_DEFINES:-})
+       -I"$root/include" -I"$generated" "-DINGOT_TEST_KERNELS=\"$kernels\"" ${INGOT_DEFINES:-})
 compile() {
   local level=()
   case $1 in # as src/meson.build has it

@@ -171,22 +171,27 @@ def in_share(test, share, count):
     return int(hash_of(test)[:8], 16) % count == share
 
 
-def expected_failures(suite):
-    """{test: reason} of tests/expected_failures.txt for the suite: strict both ways."""
+def expected_failures(*suites):
+    """{test: reason} of tests/expected_failures.txt for the suites: strict both ways."""
     found = {}
     for text in (ROOT / "tests/expected_failures.txt").read_text().splitlines():
         test, _, reason = text.partition(" # ")
-        if test.startswith(suite + "/"):
-            found[test[len(suite) + 1:]] = reason.strip()
+        for suite in suites:
+            if test.startswith(suite + "/"):
+                found[test[len(suite) + 1:]] = reason.strip()
     return found
 
 
-def run_suite(name, prepare, versions_used):
+def run_suite(name, prepare, versions_used, arrange=None, record_extra=None, scratch=None, expected_as=()):
     """Entry point of a script suite.
 
     prepare(tools) gives (tests, inputs_hash): tests is {test name: function(folder) -> Outcome}; the function gets an
     empty folder of its own and may be called from any thread. inputs_hash says what the suite's outcome rests on apart
     from the code under test: data, generator, pins, the operators that the compiler lists.
+
+    arrange(names, jobs), if given, is told which tests will run and gives the order to start them in. record_extra(results)
+    gives further sections of the record. `scratch` is a folder to remove at the end. Expected failures are those listed
+    for `name` and for each of `expected_as` (a family of suites, e.g. one a target).
     """
     parser = argparse.ArgumentParser(description=f"the suite {name}")
     parser.add_argument("--build", default=str(ROOT / "build"))
@@ -198,7 +203,7 @@ def run_suite(name, prepare, versions_used):
     parser.add_argument("--keep", help="folder for the tests' files, kept")
     args = parser.parse_args()
     tests, inputs_hash = prepare(Tools(args.build))
-    expected = expected_failures(name)
+    expected = expected_failures(name, *expected_as)
 
     record_path = RESULTS / f"{name}.json"
     partial_path = CACHE / "results" / f"{name}.partial.json"
@@ -269,8 +274,14 @@ def run_suite(name, prepare, versions_used):
             if args.full and len(results) % 50 == 0:
                 write_partial()
 
-    with concurrent.futures.ThreadPoolExecutor(max(1, args.jobs)) as pool:
-        list(pool.map(one, chosen.items()))
+    if arrange:
+        chosen = {t: chosen[t] for t in arrange(list(chosen), max(1, args.jobs))}
+    try:
+        with concurrent.futures.ThreadPoolExecutor(max(1, args.jobs)) as pool:
+            list(pool.map(one, chosen.items()))
+    finally:
+        if scratch:
+            shutil.rmtree(scratch, ignore_errors=True)
     if not args.keep:
         shutil.rmtree(temporary, ignore_errors=True)
     for test, reason in complaints:
@@ -282,6 +293,7 @@ def run_suite(name, prepare, versions_used):
         text = json.dumps({
             "suite": name, "inputs": inputs_hash, "versions": versions_used(), "machine": platform.machine(),
             "counts": {"tests": len(results), **counts},
+            **(record_extra(results) if record_extra else {}),
             "results": {t: results[t] for t in sorted(results)}}, indent=0) + "\n"
         record_path.write_text(text)
         partial_path.unlink(missing_ok=True)

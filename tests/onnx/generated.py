@@ -11,10 +11,10 @@ import sys
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "lib"))
 import harness
 import node_generator
-import node_tests
 import numpy as np
 import onnx
 import onnxruntime
+import suite
 
 COUNT = 1000
 SEED = 20261122
@@ -71,7 +71,7 @@ def one_test(tools, index, operator, scratch):
 
 
 def prepare(tools):
-    table = node_tests.supported_operators(tools)
+    table = suite.supported_operators(tools)
     deck = []
     for operator in sorted(node_generator.FAMILIES):
         if ("", operator) in table:

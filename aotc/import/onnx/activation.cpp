@@ -23,14 +23,18 @@ void import_leaky_relu(Node &n) {
   m.finish(0, m.select(m.lt(m.x, m.c(0)), m.mul(m.x, m.c(n.float_attr("alpha", 0.01f))), m.x));
 }
 
-// The slope broadcasts to x; in models of opset < 7 habits it may also be [c] for x[n,c,...], which ONNX writes [c,1,1].
+// The slope broadcasts to x; below opset 7 it is [c] for x[n,c,...], which is written [c,1,1] since.
 void import_prelu(Node &n) {
   n.need_inputs(2, 2);
   n.need_same_element(0, 1);
   const Dims dims = n.dims(0);
-  n.need_broadcasts_to(1, dims);
+  const bool channels = n.opset < 7 && n.rank(1) == 1 && n.rank(0) > 1 && !(n.dims(1)[0] == Expr(1));
+  if (channels)
+    n.require_equal(n.dims(1)[0], dims[1], "slope " + to_string(n.type(1)) + " and channels of " + to_string(n.type(0)));
+  else
+    n.need_broadcasts_to(1, dims);
   Math m(n, n.in(0));
-  const ValueId slope = n.broadcast_to(n.lift(n.in(1)), dims);
+  const ValueId slope = channels ? n.b.broadcast(n.lift(n.in(1)), {1}, dims) : n.broadcast_to(n.lift(n.in(1)), dims);
   m.finish(0, m.select(m.lt(m.x, m.c(0)), m.mul(m.x, slope), m.x));
 }
 
@@ -255,25 +259,25 @@ void import_hardmax(Node &n) {
 std::vector<OperatorRow> activation_operators() {
   return {
       {"", "Celu", 12, kMaxOpset, import_celu},
-      {"", "Clip", 7, kMaxOpset, import_clip},
-      {"", "Elu", 7, kMaxOpset, import_elu},
+      {"", "Clip", 6, kMaxOpset, import_clip},
+      {"", "Elu", 6, kMaxOpset, import_elu},
       {"", "Gelu", 20, kMaxOpset, import_gelu},
-      {"", "HardSigmoid", 7, kMaxOpset, import_hard_sigmoid},
+      {"", "HardSigmoid", 6, kMaxOpset, import_hard_sigmoid},
       {"", "HardSwish", 14, kMaxOpset, import_hard_swish},
-      {"", "Hardmax", 7, kMaxOpset, import_hardmax},
-      {"", "LeakyRelu", 7, kMaxOpset, import_leaky_relu},
-      {"", "LogSoftmax", 7, kMaxOpset, import_log_softmax},
+      {"", "Hardmax", 6, kMaxOpset, import_hardmax},
+      {"", "LeakyRelu", 6, kMaxOpset, import_leaky_relu},
+      {"", "LogSoftmax", 6, kMaxOpset, import_log_softmax},
       {"", "Mish", 18, kMaxOpset, import_mish},
-      {"", "PRelu", 7, kMaxOpset, import_prelu},
-      {"", "Relu", 7, kMaxOpset, import_relu},
-      {"", "Selu", 7, kMaxOpset, import_selu},
+      {"", "PRelu", 6, kMaxOpset, import_prelu},
+      {"", "Relu", 6, kMaxOpset, import_relu},
+      {"", "Selu", 6, kMaxOpset, import_selu},
       {"", "Shrink", 9, kMaxOpset, import_shrink},
-      {"", "Sigmoid", 7, kMaxOpset, import_sigmoid},
-      {"", "Softmax", 7, kMaxOpset, import_softmax},
-      {"", "Softplus", 7, kMaxOpset, import_softplus},
-      {"", "Softsign", 7, kMaxOpset, import_softsign},
+      {"", "Sigmoid", 6, kMaxOpset, import_sigmoid},
+      {"", "Softmax", 6, kMaxOpset, import_softmax},
+      {"", "Softplus", 6, kMaxOpset, import_softplus},
+      {"", "Softsign", 6, kMaxOpset, import_softsign},
       {"", "Swish", 24, kMaxOpset, import_swish},
-      {"", "Tanh", 7, kMaxOpset, import_tanh},
+      {"", "Tanh", 6, kMaxOpset, import_tanh},
       {"", "ThresholdedRelu", 10, kMaxOpset, import_thresholded_relu},
   };
 }

@@ -247,8 +247,8 @@ void import_einsum(Node &n) {
 std::vector<OperatorRow> contract_operators() {
   return {
       {"", "Einsum", 12, kMaxOpset, import_einsum},
-      {"", "Gemm", 7, kMaxOpset, import_gemm},
-      {"", "MatMul", 7, kMaxOpset, import_matmul},
+      {"", "Gemm", 6, kMaxOpset, import_gemm},
+      {"", "MatMul", 6, kMaxOpset, import_matmul},
   };
 }
 

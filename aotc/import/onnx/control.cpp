@@ -2,7 +2,9 @@
 // the device where it must be.
 #include <algorithm>
 
+#include "aotc/import/onnx/algebra.h"
 #include "aotc/import/onnx/math.h"
+#include "aotc/import/onnx/subgraph.h"
 
 namespace ingot::aotc::importer {
 
@@ -10,7 +12,8 @@ namespace {
 
 constexpr int64_t kFar = 0x7fffffff;
 
-// Symbols that ops of a region bind (read scalars, trips): they mean nothing outside.
+} // namespace
+
 void bound_inside(const graph::Graph &graph, std::set<Symbol> &out) {
   for (const graph::Op &op : graph.ops) {
     if (op.symbol)
@@ -31,13 +34,16 @@ bool free_of(const Expr &e, const std::set<Symbol> &symbols) {
   return true;
 }
 
+namespace {
+
 struct Branch {
   graph::Graph graph;
   std::vector<ValuePtr> outputs;
   std::set<Symbol> inside;
 };
 
-// Imports the nodes of `proto` into the builder's current graph and finds its outputs.
+} // namespace
+
 std::vector<ValuePtr> import_body(Node &n, Scope &scope, const onnx::GraphProto &proto) {
   Importer &importer = n.importer();
   const size_t before = importer.problems();
@@ -57,6 +63,8 @@ std::vector<ValuePtr> import_body(Node &n, Scope &scope, const onnx::GraphProto 
   }
   return outputs;
 }
+
+namespace {
 
 Branch import_branch(Node &n, const char *attribute) {
   Branch branch;
@@ -235,12 +243,92 @@ void import_loop(Node &n) {
     n.set(i, results[i]);
 }
 
+// before: Scan(state..., x...) body(state..., x[i]...) -> (state..., y...); after: a loop over the scanned axis that slices
+// the inputs and stacks the results along axis 0, moved and turned round afterwards as the attributes say
+void import_scan(Node &n) {
+  const onnx::GraphProto &body = n.graph_attr("body");
+  const int64_t count = n.int_attr("num_scan_inputs", 0);
+  if (count < 1 || count > static_cast<int64_t>(n.inputs()) || body.input_size() != static_cast<int>(n.inputs()))
+    n.fail("has " + std::to_string(n.inputs()) + " inputs, " + std::to_string(count) + " of them scanned; its body has " + std::to_string(body.input_size()));
+  const size_t scanned = static_cast<size_t>(count), states = n.inputs() - scanned;
+  if (static_cast<size_t>(body.output_size()) < states || n.outputs() > static_cast<size_t>(body.output_size()))
+    n.fail("has " + std::to_string(n.outputs()) + " outputs and " + std::to_string(states) + " states; its body gives " + std::to_string(body.output_size()));
+  const size_t stacks = static_cast<size_t>(body.output_size()) - states;
+  const auto list = [&](const char *name, size_t size) {
+    const auto values = n.ints_attr(name).value_or(std::vector<int64_t>(size, 0));
+    if (values.size() != size)
+      n.fail(std::string("attribute '") + name + "' has " + std::to_string(values.size()) + " elements, expected " + std::to_string(size));
+    return values;
+  };
+  const auto in_axes = list("scan_input_axes", scanned), out_axes = list("scan_output_axes", stacks);
+  const auto in_reverse = list("scan_input_directions", scanned), out_reverse = list("scan_output_directions", stacks);
+  Algebra a(n);
+  std::vector<size_t> axes;
+  Expr trips;
+  for (size_t i = 0; i < scanned; ++i) {
+    axes.push_back(static_cast<size_t>(n.axis(in_axes[i], n.rank(states + i))));
+    const Expr extent = n.dims(states + i)[axes[i]];
+    trips = i == 0 ? extent : n.unify(trips, extent, "steps of scanned inputs");
+  }
+  std::vector<ValueId> initial, inputs;
+  for (size_t i = 0; i < n.inputs(); ++i)
+    (i < states ? initial : inputs).push_back(n.in(i));
+  const std::vector<ValueId> results = counted_loop(n, trips, initial, [&](const Expr &step, const std::vector<ValueId> &old) {
+    Scope scope{&n.scope(), {}};
+    for (size_t i = 0; i < n.inputs(); ++i) {
+      ValueId id;
+      if (i < states) {
+        id = old[i];
+      } else {
+        const Expr at = in_reverse[i - states] ? trips - 1 - step : step;
+        id = a.pick(inputs[i - states], axes[i - states], at);
+      }
+      auto v = std::make_shared<Value>();
+      v->name = body.input(static_cast<int>(i)).name();
+      v->type = n.b.type(id);
+      v->id = id;
+      v->home = n.importer().region();
+      scope.values[v->name] = std::move(v);
+    }
+    const std::vector<ValuePtr> outputs = import_body(n, scope, body);
+    std::vector<ValueId> next;
+    for (size_t i = 0; i < outputs.size(); ++i) {
+      next.push_back(n.importer().materialise(*outputs[i]));
+      if (i >= states)
+        continue;
+      const TensorType &from = n.type(i), &to = outputs[i]->type;
+      const std::string what = "state '" + outputs[i]->name + "' is " + to_string(from) + " before and " + to_string(to) + " after a step";
+      if (from.element != to.element || from.dims.size() != to.dims.size())
+        n.fail(what, "a state keeps its type and shape");
+      for (size_t d = 0; d < from.dims.size(); ++d)
+        n.require_equal(to.dims[d], from.dims[d], what);
+    }
+    return next;
+  });
+  for (size_t i = 0; i < n.outputs(); ++i) {
+    ValueId y = results[i];
+    if (i >= states) {
+      if (out_reverse[i - states])
+        y = a.flip(y, 0);
+      const int64_t rank = static_cast<int64_t>(n.dims_of(y).size());
+      const uint32_t axis = static_cast<uint32_t>(n.axis(out_axes[i - states], rank));
+      std::vector<uint32_t> order;
+      for (uint32_t d = 1; d < static_cast<uint32_t>(rank); ++d)
+        order.push_back(d);
+      order.insert(order.begin() + axis, 0);
+      y = n.b.transpose(y, order);
+    }
+    n.set(i, y);
+  }
+}
+
 } // namespace
 
 std::vector<OperatorRow> control_operators() {
   return {
       {"", "If", 7, kMaxOpset, import_if},
       {"", "Loop", 7, kMaxOpset, import_loop},
+      {"", "Scan", 9, kMaxOpset, import_scan},
   };
 }
 

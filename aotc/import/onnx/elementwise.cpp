@@ -4,6 +4,7 @@
 
 #include "aotc/graph/constant.h"
 #include "aotc/import/onnx/math.h"
+#include "aotc/import/onnx/narrow.h"
 
 namespace ingot::aotc::importer {
 
@@ -37,7 +38,7 @@ Expr wrap(ElementType element, const Expr &value) {
 }
 
 bool fold_binary(Node &n, ElementType result, Fold2 fold) {
-  if (!fold || !n.host(0) || !n.host(1))
+  if (!fold || n.opset < 7 || !n.host(0) || !n.host(1))
     return false;
   const Dims dims = n.broadcast_dims(n.dims(0), n.dims(1));
   const int64_t count = *product(dims).constant();
@@ -113,9 +114,33 @@ struct Pair {
   ValueId a, b;
 };
 
+// Below opset 7 the second operand has the first one's dims, or (broadcast=1) a run of them that begins at `axis`; without
+// an axis, those at the end.
+//   before: Add(a[n,c,h,w], b[c]) broadcast=1 axis=1; after: b seen as [c,1,1]
+Pair legacy_operands(Node &n, size_t i, size_t j) {
+  const Dims &a = n.dims(i), &b = n.dims(j);
+  const std::string what = to_string(n.type(i)) + " and " + to_string(n.type(j));
+  if (n.int_attr("broadcast", 0) == 0 && a.size() != b.size())
+    n.fail(what + " differ in rank and attribute 'broadcast' is 0", "convert the model to opset 7 or later");
+  if (a.size() < b.size())
+    n.fail(what + ": only the second operand broadcasts below opset 7");
+  const int64_t at = n.attribute("axis") ? n.axis(n.int_attr("axis", 0), n.rank(i)) : n.rank(i) - n.rank(j);
+  if (at + n.rank(j) > n.rank(i))
+    n.fail(what + ": attribute 'axis' is " + std::to_string(at));
+  Dims seen = b;
+  seen.resize(a.size() - static_cast<size_t>(at), Expr(1));
+  const ValueId second = n.reshape(n.in(j), seen);
+  for (size_t d = 0; d < a.size(); ++d)
+    if (!(seen[d] == Expr(1)))
+      n.require_equal(seen[d], a[d], what + " do not broadcast");
+  return {n.in(i), n.broadcast_to(second, a)};
+}
+
 // Both operands broadcast to their common dims.
 Pair operands(Node &n, size_t i = 0, size_t j = 1) {
   n.need_same_element(i, j);
+  if (n.opset < 7)
+    return legacy_operands(n, i, j);
   const Dims dims = n.broadcast_dims(n.dims(i), n.dims(j));
   return {n.broadcast_to(n.in(i), dims), n.broadcast_to(n.in(j), dims)};
 }
@@ -256,8 +281,9 @@ void import_pow(Node &n) {
   const ElementType e = n.element(0);
   if (e == ElementType::kBool || n.element(1) == ElementType::kBool)
     n.fail("takes no bool operands");
-  const Dims dims = n.broadcast_dims(n.dims(0), n.dims(1));
-  const ValueId base = n.broadcast_to(n.in(0), dims);
+  const Pair legacy = n.opset < 7 ? legacy_operands(n, 0, 1) : Pair{kNoValue, kNoValue};
+  const Dims dims = n.opset < 7 ? n.dims(0) : n.broadcast_dims(n.dims(0), n.dims(1));
+  const ValueId base = n.opset < 7 ? legacy.a : n.broadcast_to(n.in(0), dims);
   // Small constant exponents are products: exact where pow() would be within an ulp.
   if (const auto exponents = n.constant_floats(1); exponents && exponents->size() == 1) {
     const double k = (*exponents)[0];
@@ -274,7 +300,7 @@ void import_pow(Node &n) {
       return;
     }
   }
-  const ValueId exponent = n.broadcast_to(n.in(1), dims);
+  const ValueId exponent = n.opset < 7 ? legacy.b : n.broadcast_to(n.in(1), dims);
   if (!is_float(e) && !is_float(n.element(1))) {
     n.set(0, integer_power(n, base, exponent));
     return;
@@ -457,75 +483,127 @@ void cast(Node &n, ElementType to) {
   n.set(0, n.b.convert(to, x));
 }
 
+// To or from a type that the graph only stores.
+void cast_narrow(Node &n, int32_t to) {
+  if (n.narrow(0) == to) {
+    n.set_value(0, n.value(0));
+    return;
+  }
+  const ValueId x = n.narrow(0) ? widen_narrow(n, n.in(0), n.narrow(0)) : n.in(0);
+  if (narrow_storage(to)) {
+    const bool saturate = n.int_attr("saturate", 1) != 0;
+    n.set_narrow(0, store_narrow(n, x, to, saturate, n.string_attr("round_mode", "up")), to);
+  } else {
+    const ElementType e = *element_type(to);
+    const bool half = e == ElementType::kF16 || e == ElementType::kBF16;
+    n.set(0, n.b.convert(e, half ? n.b.convert(ElementType::kF32, x) : x));
+  }
+}
+
 void import_cast(Node &n) {
   n.need_inputs(1, 1);
-  const int64_t code = n.int_attr("to", 0);
-  const auto to = element_type(static_cast<int32_t>(code));
-  if (!to)
-    n.fail("attribute 'to' is " + onnx_type_name(static_cast<int32_t>(code)) + ", which is not supported");
-  cast(n, *to);
+  const int32_t code = static_cast<int32_t>(n.int_attr("to", 0));
+  const auto to = element_type(code);
+  if (!to && !narrow_storage(code))
+    n.fail("attribute 'to' is the element type " + onnx_type_name(code) + ", which is not supported");
+  if (!to || n.narrow(0))
+    cast_narrow(n, code);
+  else
+    cast(n, *to);
+}
+
+// The bits of each element as another type of the same size.
+void import_bit_cast(Node &n) {
+  n.need_inputs(1, 1);
+  const int32_t code = static_cast<int32_t>(n.int_attr("to", 0));
+  const auto to = element_type(code), stored = narrow_storage(code);
+  if (!to && !stored)
+    n.fail("attribute 'to' is the element type " + onnx_type_name(code) + ", which is not supported");
+  const int from_bits = n.narrow(0) ? narrow_bits(n.narrow(0)) : static_cast<int>(8 * byte_size(n.element(0)));
+  const int to_bits = stored ? narrow_bits(code) : static_cast<int>(8 * byte_size(*to));
+  if (from_bits != to_bits)
+    n.fail("attribute 'to' is " + onnx_type_name(code) + " of " + std::to_string(to_bits) + " bits, the input has " + std::to_string(from_bits));
+  ValueId x = n.in(0);
+  if (from_bits < 8) { // signed values are stored extended: only the low bits count, then the new sign
+    x = n.b.convert(ElementType::kI32, x);
+    x = store_narrow(n, x, code, true, "up");
+    n.set_narrow(0, x, code);
+    return;
+  }
+  const bool from_bool = n.element(0) == ElementType::kBool, to_bool = to == ElementType::kBool;
+  if (from_bool) // stored 0 or 1, as a byte
+    x = n.b.convert(ElementType::kU8, x);
+  if (to_bool)
+    x = n.b.convert(ElementType::kBool, x);
+  else
+    x = n.b.bitcast(stored ? *stored : *to, x);
+  n.set_narrow(0, x, stored ? code : 0);
 }
 
 void import_cast_like(Node &n) {
   n.need_inputs(2, 2);
-  cast(n, n.element(1));
+  if (n.narrow(0) || n.narrow(1))
+    cast_narrow(n, n.narrow(1) ? n.narrow(1) : onnx_type_of(n.element(1)));
+  else
+    cast(n, n.element(1));
 }
 
 } // namespace
 
 std::vector<OperatorRow> elementwise_operators() {
   return {
-      {"", "Abs", 7, kMaxOpset, import_abs},
+      {"", "Abs", 6, kMaxOpset, import_abs},
       {"", "Acos", 7, kMaxOpset, float_unary<K::kAcos>},
       {"", "Acosh", 9, kMaxOpset, float_unary<K::kAcosh>},
-      {"", "Add", 7, kMaxOpset, import_add},
-      {"", "And", 7, kMaxOpset, import_and},
+      {"", "Add", 6, kMaxOpset, import_add},
+      {"", "And", 6, kMaxOpset, import_and},
       {"", "Asin", 7, kMaxOpset, float_unary<K::kAsin>},
       {"", "Asinh", 9, kMaxOpset, float_unary<K::kAsinh>},
       {"", "Atan", 7, kMaxOpset, float_unary<K::kAtan>},
       {"", "Atanh", 9, kMaxOpset, float_unary<K::kAtanh>},
+      {"", "BitCast", 26, kMaxOpset, import_bit_cast},
       {"", "BitShift", 11, kMaxOpset, import_bit_shift},
       {"", "BitwiseAnd", 18, kMaxOpset, import_bitwise_and},
       {"", "BitwiseNot", 18, kMaxOpset, import_bitwise_not},
       {"", "BitwiseOr", 18, kMaxOpset, import_bitwise_or},
       {"", "BitwiseXor", 18, kMaxOpset, import_bitwise_xor},
-      {"", "Cast", 7, kMaxOpset, import_cast},
+      {"", "Cast", 6, kMaxOpset, import_cast},
       {"", "CastLike", 15, kMaxOpset, import_cast_like},
-      {"", "Ceil", 7, kMaxOpset, float_unary<K::kCeil>},
+      {"", "Ceil", 6, kMaxOpset, float_unary<K::kCeil>},
       {"", "Cos", 7, kMaxOpset, float_unary<K::kCos>},
       {"", "Cosh", 9, kMaxOpset, float_unary<K::kCosh>},
-      {"", "Div", 7, kMaxOpset, import_div},
-      {"", "Equal", 7, kMaxOpset, import_equal},
+      {"", "Div", 6, kMaxOpset, import_div},
+      {"", "Equal", 6, kMaxOpset, import_equal},
       {"", "Erf", 9, kMaxOpset, float_unary<K::kErf>},
-      {"", "Exp", 7, kMaxOpset, float_unary<K::kExp>},
-      {"", "Floor", 7, kMaxOpset, float_unary<K::kFloor>},
-      {"", "Greater", 7, kMaxOpset, import_greater},
+      {"", "Exp", 6, kMaxOpset, float_unary<K::kExp>},
+      {"", "Floor", 6, kMaxOpset, float_unary<K::kFloor>},
+      {"", "Greater", 6, kMaxOpset, import_greater},
       {"", "GreaterOrEqual", 12, kMaxOpset, import_greater_equal},
       {"", "IsInf", 10, kMaxOpset, import_is_inf},
       {"", "IsNaN", 9, kMaxOpset, import_is_nan},
-      {"", "Less", 7, kMaxOpset, import_less},
+      {"", "Less", 6, kMaxOpset, import_less},
       {"", "LessOrEqual", 12, kMaxOpset, import_less_equal},
-      {"", "Log", 7, kMaxOpset, float_unary<K::kLog>},
-      {"", "Max", 7, kMaxOpset, import_max},
-      {"", "Mean", 7, kMaxOpset, import_mean},
-      {"", "Min", 7, kMaxOpset, import_min},
+      {"", "Log", 6, kMaxOpset, float_unary<K::kLog>},
+      {"", "Max", 6, kMaxOpset, import_max},
+      {"", "Mean", 6, kMaxOpset, import_mean},
+      {"", "Min", 6, kMaxOpset, import_min},
       {"", "Mod", 10, kMaxOpset, import_mod},
-      {"", "Mul", 7, kMaxOpset, import_mul},
-      {"", "Neg", 7, kMaxOpset, import_neg},
-      {"", "Not", 7, kMaxOpset, import_not},
-      {"", "Or", 7, kMaxOpset, import_or},
-      {"", "Pow", 7, kMaxOpset, import_pow},
-      {"", "Reciprocal", 7, kMaxOpset, import_reciprocal},
+      {"", "Mul", 6, kMaxOpset, import_mul},
+      {"", "Neg", 6, kMaxOpset, import_neg},
+      {"", "Not", 1, kMaxOpset, import_not},
+      {"", "Or", 6, kMaxOpset, import_or},
+      {"", "Pow", 6, kMaxOpset, import_pow},
+      {"", "Reciprocal", 6, kMaxOpset, import_reciprocal},
       {"", "Round", 11, kMaxOpset, float_unary<K::kRint>},
       {"", "Sign", 9, kMaxOpset, import_sign},
       {"", "Sin", 7, kMaxOpset, float_unary<K::kSin>},
       {"", "Sinh", 9, kMaxOpset, float_unary<K::kSinh>},
-      {"", "Sqrt", 7, kMaxOpset, float_unary<K::kSqrt>},
-      {"", "Sub", 7, kMaxOpset, import_sub},
-      {"", "Sum", 7, kMaxOpset, import_sum},
+      {"", "Sqrt", 6, kMaxOpset, float_unary<K::kSqrt>},
+      {"", "Sub", 6, kMaxOpset, import_sub},
+      {"", "Sum", 6, kMaxOpset, import_sum},
       {"", "Tan", 7, kMaxOpset, float_unary<K::kTan>},
       {"", "Where", 9, kMaxOpset, import_where},
-      {"", "Xor", 7, kMaxOpset, import_xor},
+      {"", "Xor", 6, kMaxOpset, import_xor},
   };
 }
 

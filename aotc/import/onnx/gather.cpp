@@ -349,7 +349,7 @@ void import_one_hot(Node &n) {
 
 std::vector<OperatorRow> gather_operators() {
   return {
-      {"", "Gather", 7, kMaxOpset, import_gather},
+      {"", "Gather", 6, kMaxOpset, import_gather},
       {"", "GatherElements", 11, kMaxOpset, import_gather_elements},
       {"", "GatherND", 11, kMaxOpset, import_gather_nd},
       {"", "NonZero", 9, kMaxOpset, import_non_zero},

@@ -11,6 +11,7 @@
 
 #include "aotc/base/error.h"
 #include "aotc/graph/constant.h"
+#include "aotc/import/onnx/narrow.h"
 
 namespace ingot::aotc::importer {
 
@@ -151,6 +152,7 @@ ValuePtr Importer::constant(const onnx::TensorProto &tensor, std::string &error)
     return nullptr;
   auto value = std::make_shared<Value>();
   value->type = decoded->type;
+  value->narrow = decoded->narrow;
   value->data = decoded->data;
   value->name = tensor.name();
   return value;
@@ -184,6 +186,40 @@ void Importer::poison(Scope &scope, const onnx::NodeProto &proto) {
     value->poisoned = true;
     if (!output.empty())
       scope.values[output] = std::move(value);
+  }
+}
+
+namespace {
+
+// What may take elements of a narrow type: conversions, and operators that move elements without looking at them. The
+// results of the latter are of the type of their first input.
+enum class Narrow : uint8_t { kRefused, kConverts, kMoves };
+
+Narrow narrow_use(const std::string &op) {
+  static const std::map<std::string, Narrow> uses = {
+      {"Cast", Narrow::kConverts},        {"CastLike", Narrow::kConverts},  {"QuantizeLinear", Narrow::kConverts},
+      {"DequantizeLinear", Narrow::kConverts}, {"Shape", Narrow::kConverts}, {"Size", Narrow::kConverts},
+      {"BitCast", Narrow::kConverts},     {"Identity", Narrow::kMoves},     {"Reshape", Narrow::kMoves},
+      {"Flatten", Narrow::kMoves},        {"Squeeze", Narrow::kMoves},      {"Unsqueeze", Narrow::kMoves},
+      {"Transpose", Narrow::kMoves},      {"Slice", Narrow::kMoves},        {"Split", Narrow::kMoves},
+      {"Concat", Narrow::kMoves},         {"Gather", Narrow::kMoves},       {"GatherElements", Narrow::kMoves},
+      {"GatherND", Narrow::kMoves},       {"Expand", Narrow::kMoves},       {"Tile", Narrow::kMoves},
+      {"DepthToSpace", Narrow::kMoves},   {"SpaceToDepth", Narrow::kMoves}};
+  const auto it = uses.find(op);
+  return it == uses.end() ? Narrow::kRefused : it->second;
+}
+
+} // namespace
+
+void Importer::check_narrow(const Node &node, const std::string &op) {
+  for (size_t i = 0; i < node.inputs(); ++i) {
+    if (!node.has(i) || !node.narrow(i))
+      continue;
+    if (narrow_use(op) == Narrow::kRefused)
+      node.fail("input " + std::to_string(i) + " has element type " + onnx_type_name(node.narrow(i)) + ", which " + op + " does not take here",
+                "insert a Cast or a DequantizeLinear before it");
+    if (narrow_use(op) == Narrow::kMoves && op == "Concat" && node.narrow(i) != node.narrow(0))
+      node.fail("inputs differ in type: " + onnx_type_name(node.narrow(0)) + " and " + onnx_type_name(node.narrow(i)));
   }
 }
 
@@ -265,6 +301,7 @@ void Importer::import_node(Scope &scope, const onnx::NodeProto &proto) {
         poison(scope, proto);
         return;
       }
+    check_narrow(node, proto.op_type());
     row->import(node);
     for (size_t i = 0; i < node.outputs(); ++i) {
       const std::string &output = proto.output(static_cast<int>(i));
@@ -273,6 +310,8 @@ void Importer::import_node(Scope &scope, const onnx::NodeProto &proto) {
       if (!node.outputs_[i])
         node.fail("output " + std::to_string(i) + " ('" + output + "') is not supported");
       ValuePtr &value = node.outputs_[i];
+      if (narrow_use(proto.op_type()) == Narrow::kMoves)
+        value->narrow = node.narrow(0);
       value->name = output;
       if (value->id != kNoValue && function.values[value->id].name.empty())
         builder.set_name(value->id, output);
@@ -460,7 +499,11 @@ bool Importer::import_inputs(Scope &scope, const onnx::GraphProto &graph) {
       continue;
     }
     const onnx::TypeProto_Tensor &tensor = input.type().tensor_type();
-    const std::optional<ElementType> element = element_type(tensor.elem_type());
+    std::optional<ElementType> element = element_type(tensor.elem_type());
+    if (!element && narrow_storage(tensor.elem_type())) {
+      element = narrow_storage(tensor.elem_type());
+      value->narrow = tensor.elem_type();
+    }
     if (!element) {
       problem("input '" + input.name() + "' has element type " + onnx_type_name(tensor.elem_type()) +
               ", which is not supported");
@@ -677,7 +720,9 @@ const std::vector<OperatorRow> &operator_table() {
     for (const auto &rows : {elementwise_operators(), activation_operators(), shape_operators(), movement_operators(),
                              gather_operators(), contract_operators(), nn_operators(), pool_operators(),
                              norm_operators(), reduce_operators(), resize_operators(), control_operators(),
-                             quantize_operators(), sort_operators(), loss_operators()})
+                             quantize_operators(), sort_operators(), loss_operators(), recurrent_operators(),
+                             attention_operators(), spatial_operators(), sample_operators(), signal_operators(),
+                             detect_operators(), training_operators(), random_operators()})
       all.insert(all.end(), rows.begin(), rows.end());
     return all;
   }();

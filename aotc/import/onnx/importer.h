@@ -29,10 +29,12 @@ using Dims = std::vector<Expr>;
 inline constexpr int64_t kMaxHostElements = 1024; // above that, integer tensors are tensors
 inline constexpr int64_t kMaxDim = 1 << 20;       // default bound of a free dim
 // From opset 23 to 27 operators gained types (of which the graph has none) and no new meaning.
-inline constexpr int64_t kMinOpset = 7, kMaxOpset = 27;
+// Below opset 6 no exporter in use writes models; what a row says decides (Not has never changed).
+inline constexpr int64_t kMinOpset = 1, kMaxOpset = 27;
 
 struct Value {
   TensorType type;
+  int32_t narrow = 0;                            // the ONNX type that `type` stores (narrow.h), 0: `type` itself
   std::string name;
   bool poisoned = false;                         // made by a node that was refused: its users stay silent
   ValueId id = kNoValue;
@@ -75,6 +77,7 @@ class Node {
   const Dims &dims(size_t i) const { return value(i)->type.dims; }
   int64_t rank(size_t i) const { return static_cast<int64_t>(dims(i).size()); }
   ElementType element(size_t i) const { return value(i)->type.element; }
+  int32_t narrow(size_t i) const { return value(i)->narrow; } // the narrow ONNX type of the input, or 0
   ValueId in(size_t i);                          // as a graph value
   void need_inputs(size_t min, size_t max) const;
   void need_float(size_t i) const;
@@ -104,6 +107,7 @@ class Node {
   size_t outputs() const { return static_cast<size_t>(proto_.output_size()); }
   bool wants(size_t i) const { return i < outputs() && !proto_.output(static_cast<int>(i)).empty(); }
   void set(size_t i, ValueId value);
+  void set_narrow(size_t i, ValueId stored, int32_t onnx_type); // elements of a narrow type, as narrow.h stores them
   void set_host(size_t i, ElementType element, Dims dims, std::vector<Expr> values);
   void set_data(size_t i, TensorType type, std::shared_ptr<const graph::ConstantData> data);
   void set_value(size_t i, const ValuePtr &value); // forwards, e.g. Identity
@@ -167,6 +171,14 @@ std::vector<OperatorRow> control_operators();
 std::vector<OperatorRow> quantize_operators();
 std::vector<OperatorRow> sort_operators();
 std::vector<OperatorRow> loss_operators();
+std::vector<OperatorRow> recurrent_operators();
+std::vector<OperatorRow> attention_operators();
+std::vector<OperatorRow> spatial_operators();
+std::vector<OperatorRow> sample_operators();
+std::vector<OperatorRow> signal_operators();
+std::vector<OperatorRow> detect_operators();
+std::vector<OperatorRow> training_operators();
+std::vector<OperatorRow> random_operators();
 
 class Importer {
  public:
@@ -197,6 +209,7 @@ class Importer {
  private:
   friend class Node;
   void import_node(Scope &scope, const onnx::NodeProto &proto);
+  void check_narrow(const Node &node, const std::string &op); // refuses narrow inputs of operators that compute with them
   bool import_call(Scope &scope, const onnx::NodeProto &proto, const std::string &name);
   bool import_inputs(Scope &scope, const onnx::GraphProto &graph);
   void poison(Scope &scope, const onnx::NodeProto &proto);

@@ -387,10 +387,54 @@ void import_pad(Node &n) {
   n.set(0, n.b.pad(x, low, high, mode, value));
 }
 
+// The shape's dims are known at run time only, so either side may turn out to be 1 there. An axis whose own extent may be 1
+// or the result's is a gather by min(i, extent - 1).
+void expand_at_run_time(Node &n, const Dims &shape) {
+  const Dims from = n.dims(0);
+  const size_t rank = std::max(from.size(), shape.size());
+  Dims seen(rank - from.size(), Expr(1)), to;
+  seen.insert(seen.end(), from.begin(), from.end());
+  std::vector<uint32_t> stretched;
+  for (size_t i = 0; i < rank; ++i) {
+    const Expr a = seen[i], c = i + shape.size() < rank ? Expr(1) : shape[i + shape.size() - rank];
+    if (a == c || c == Expr(1)) {
+      to.push_back(a);
+      continue;
+    }
+    if (a == Expr(1)) {
+      to.push_back(c);
+      continue;
+    }
+    const std::string what = "axis of " + a.to_string() + " expanded to " + c.to_string();
+    if (a.is_constant() && c.is_constant())
+      n.fail("shapes do not broadcast: " + what);
+    n.b.check(logical_or(equal(a, c), logical_or(equal(a, Expr(1)), equal(c, Expr(1)))), "node '" + n.name + "' (" + n.source + "): " + what);
+    if (a.is_constant()) { // c is a or 1
+      to.push_back(a);
+      continue;
+    }
+    to.push_back(c.is_constant() ? c : select(equal(a, Expr(1)), c, a));
+    stretched.push_back(static_cast<uint32_t>(i));
+  }
+  n.check_dims(to);
+  ValueId x = n.reshape(n.in(0), seen);
+  for (uint32_t axis : stretched) {
+    const ValueId i = n.b.iota(ElementType::kI64, {to[axis]}, 0);
+    const ValueId last = n.scalar_of(ElementType::kI64, seen[axis] - 1, {to[axis]});
+    x = n.b.gather(x, n.b.map(K::kMin, {i, last}), axis);
+  }
+  n.set(0, n.broadcast_to(x, to));
+}
+
 void import_expand(Node &n) {
   n.need_inputs(2, 2);
   const Dims from = n.dims(0);
-  const Dims dims = n.check_dims(n.broadcast_dims(from, n.check_dims(n.shape_values(1, 0, kMaxDim))));
+  const Dims shape = n.check_dims(n.shape_values(1, 0, kMaxDim));
+  if (!std::all_of(shape.begin(), shape.end(), [](const Expr &e) { return e.is_constant(); })) {
+    expand_at_run_time(n, shape);
+    return;
+  }
+  const Dims dims = n.check_dims(n.broadcast_dims(from, shape));
   if (fold_move(n, dims, [&](const std::vector<int64_t> &at) {
         std::vector<int64_t> source(from.size());
         for (size_t i = 0; i < from.size(); ++i)
@@ -498,15 +542,15 @@ void import_trilu(Node &n) {
 
 std::vector<OperatorRow> movement_operators() {
   return {
-      {"", "Concat", 7, kMaxOpset, import_concat},
-      {"", "DepthToSpace", 7, kMaxOpset, import_depth_to_space},
+      {"", "Concat", 6, kMaxOpset, import_concat},
+      {"", "DepthToSpace", 6, kMaxOpset, import_depth_to_space},
       {"", "Expand", 8, kMaxOpset, import_expand},
-      {"", "Pad", 7, kMaxOpset, import_pad},
-      {"", "Slice", 7, kMaxOpset, import_slice},
-      {"", "SpaceToDepth", 7, kMaxOpset, import_space_to_depth},
-      {"", "Split", 7, kMaxOpset, import_split},
-      {"", "Tile", 7, kMaxOpset, import_tile},
-      {"", "Transpose", 7, kMaxOpset, import_transpose},
+      {"", "Pad", 6, kMaxOpset, import_pad},
+      {"", "Slice", 6, kMaxOpset, import_slice},
+      {"", "SpaceToDepth", 6, kMaxOpset, import_space_to_depth},
+      {"", "Split", 6, kMaxOpset, import_split},
+      {"", "Tile", 6, kMaxOpset, import_tile},
+      {"", "Transpose", 6, kMaxOpset, import_transpose},
       {"", "Trilu", 14, kMaxOpset, import_trilu},
   };
 }

@@ -323,8 +323,8 @@ void import_conv_transpose(Node &n) {
 
 std::vector<OperatorRow> nn_operators() {
   return {
-      {"", "Conv", 7, kMaxOpset, import_conv},
-      {"", "ConvTranspose", 7, kMaxOpset, import_conv_transpose},
+      {"", "Conv", 6, kMaxOpset, import_conv},
+      {"", "ConvTranspose", 6, kMaxOpset, import_conv_transpose},
   };
 }
 

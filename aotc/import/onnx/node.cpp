@@ -215,6 +215,12 @@ void Node::set(size_t i, ValueId id) {
   outputs_[i] = std::move(v);
 }
 
+void Node::set_narrow(size_t i, ValueId stored, int32_t onnx_type) {
+  set(i, stored);
+  if (i < outputs_.size())
+    outputs_[i]->narrow = onnx_type;
+}
+
 void Node::set_host(size_t i, ElementType element, Dims dims, std::vector<Expr> values) {
   if (i >= outputs_.size())
     return;

@@ -44,6 +44,8 @@ ValueId along(Node &n, size_t input, uint32_t axis, const Dims &dims, ElementTyp
 void import_batch_norm(Node &n) {
   n.need_inputs(5, 5);
   n.need_float(0);
+  if (n.opset < 7 && n.int_attr("is_test", 0) == 0)
+    n.fail("attribute 'is_test' is 0: training mode is not supported below opset 14", "export the model for inference");
   if (n.opset < 9 && n.int_attr("spatial", 1) == 0)
     n.fail("attribute 'spatial' is 0, which is not supported");
   if (n.rank(0) < 2)
@@ -246,12 +248,12 @@ void import_lrn(Node &n) {
 
 std::vector<OperatorRow> norm_operators() {
   return {
-      {"", "BatchNormalization", 7, kMaxOpset, import_batch_norm},
+      {"", "BatchNormalization", 6, kMaxOpset, import_batch_norm},
       {"", "GroupNormalization", 18, kMaxOpset, import_group_norm},
-      {"", "InstanceNormalization", 7, kMaxOpset, import_instance_norm},
-      {"", "LRN", 7, kMaxOpset, import_lrn},
+      {"", "InstanceNormalization", 6, kMaxOpset, import_instance_norm},
+      {"", "LRN", 6, kMaxOpset, import_lrn},
       {"", "LayerNormalization", 17, kMaxOpset, import_layer_norm},
-      {"", "LpNormalization", 7, kMaxOpset, import_lp_norm},
+      {"", "LpNormalization", 6, kMaxOpset, import_lp_norm},
       {"", "MeanVarianceNormalization", 9, kMaxOpset, import_mean_variance_norm},
       {"", "RMSNormalization", 23, kMaxOpset, import_rms_norm},
   };

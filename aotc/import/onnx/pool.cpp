@@ -177,12 +177,12 @@ void import_global_lp_pool(Node &n) {
 
 std::vector<OperatorRow> pool_operators() {
   return {
-      {"", "AveragePool", 7, kMaxOpset, import_average_pool},
-      {"", "GlobalAveragePool", 7, kMaxOpset, import_global_average_pool},
-      {"", "GlobalLpPool", 7, kMaxOpset, import_global_lp_pool},
-      {"", "GlobalMaxPool", 7, kMaxOpset, import_global_max_pool},
-      {"", "LpPool", 7, kMaxOpset, import_lp_pool},
-      {"", "MaxPool", 7, kMaxOpset, import_max_pool},
+      {"", "AveragePool", 6, kMaxOpset, import_average_pool},
+      {"", "GlobalAveragePool", 6, kMaxOpset, import_global_average_pool},
+      {"", "GlobalLpPool", 6, kMaxOpset, import_global_lp_pool},
+      {"", "GlobalMaxPool", 6, kMaxOpset, import_global_max_pool},
+      {"", "LpPool", 6, kMaxOpset, import_lp_pool},
+      {"", "MaxPool", 6, kMaxOpset, import_max_pool},
   };
 }
 

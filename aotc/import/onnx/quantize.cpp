@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "aotc/import/onnx/math.h"
+#include "aotc/import/onnx/narrow.h"
 #include "aotc/import/onnx/window.h"
 
 namespace ingot::aotc::importer {
@@ -14,7 +15,8 @@ bool one_element(Node &n, size_t i) { return n.type(i).elements() == Expr(1); }
 
 // A scale or zero point broadcast to x: one for all, one per index of `axis`, or one per block along it.
 ValueId parameter(Node &n, size_t i, ElementType element, int64_t axis_attribute, int64_t block, const Dims &dims) {
-  const ValueId p = n.b.convert(element, n.in(i));
+  const ValueId stored = n.narrow(i) ? widen_narrow(n, n.in(i), n.narrow(i)) : n.in(i);
+  const ValueId p = n.b.convert(element, stored);
   if (one_element(n, i))
     return n.broadcast_to(n.reshape(p, {}), dims);
   const uint32_t axis = static_cast<uint32_t>(n.axis(axis_attribute, static_cast<int64_t>(dims.size())));
@@ -66,6 +68,22 @@ Bounds bounds(Node &n, ElementType e) {
   }
 }
 
+// x / scale in a narrow type: integers as below with their own bounds, floats rounded by their format (zero must be 0).
+ValueId quantize_narrow(Node &n, ValueId x, ValueId scale, ValueId zero, int32_t to) {
+  ValueId y = n.b.map(K::kDiv, {x, scale});
+  if (!narrow_is_float(to)) {
+    y = n.b.map(K::kRint, {y});
+    if (zero != kNoValue)
+      y = n.b.map(K::kAdd, {y, zero});
+    const NarrowRange range = narrow_range(to);
+    y = n.b.map(K::kMax, {n.b.map(K::kMin, {y, n.constant(y, static_cast<double>(range.high))}), n.constant(y, static_cast<double>(range.low))});
+    return n.b.convert(*narrow_storage(to), y);
+  }
+  if (zero != kNoValue)
+    y = n.b.map(K::kAdd, {y, zero});
+  return store_narrow(n, y, to, n.int_attr("saturate", 1) != 0, "up");
+}
+
 // saturate(rint(x / scale) + zero)
 ValueId quantize(Node &n, ValueId x, ValueId scale, ValueId zero, ElementType to) {
   const Bounds range = bounds(n, to);
@@ -79,8 +97,12 @@ ValueId quantize(Node &n, ValueId x, ValueId scale, ValueId zero, ElementType to
 void import_quantize_linear(Node &n) {
   n.need_inputs(2, 3);
   ElementType to = ElementType::kU8;
+  int32_t narrow = 0;
   if (n.has(2)) {
     to = n.element(2);
+    narrow = n.narrow(2);
+  } else if (narrow_storage(static_cast<int32_t>(n.int_attr("output_dtype", 0)))) {
+    narrow = static_cast<int32_t>(n.int_attr("output_dtype", 0));
   } else if (const int64_t code = n.int_attr("output_dtype", 0); code != 0) {
     const auto type = element_type(static_cast<int32_t>(code));
     if (!type)
@@ -89,15 +111,27 @@ void import_quantize_linear(Node &n) {
   }
   const Dims dims = n.dims(0);
   const int64_t axis = n.int_attr("axis", 1), block = block_size(n);
-  const ValueId x = n.b.convert(kF32, n.in(0));
-  n.set(0, quantize(n, x, parameter(n, 1, kF32, axis, block, dims),
-                    n.has(2) ? parameter(n, 2, kF32, axis, block, dims) : kNoValue, to));
+  const ValueId x = n.b.convert(kF32, n.in(0)), scale = parameter(n, 1, kF32, axis, block, dims);
+  const ValueId zero = n.has(2) ? parameter(n, 2, kF32, axis, block, dims) : kNoValue;
+  if (narrow)
+    n.set_narrow(0, quantize_narrow(n, x, scale, zero, narrow), narrow);
+  else
+    n.set(0, quantize(n, x, scale, zero, to));
 }
 
 void import_dequantize_linear(Node &n) {
   n.need_inputs(2, 3);
   const Dims dims = n.dims(0);
   const int64_t axis = n.int_attr("axis", 1), block = block_size(n);
+  if (n.has(2) && n.narrow(0) != n.narrow(2))
+    n.fail("the input is of type " + (n.narrow(0) ? onnx_type_name(n.narrow(0)) : to_string(n.type(0))) + ", the zero point of another");
+  if (n.narrow(0) && narrow_is_float(n.narrow(0))) {
+    ValueId x = widen_narrow(n, n.in(0), n.narrow(0));
+    if (n.has(2))
+      x = n.b.map(K::kSub, {x, parameter(n, 2, kF32, axis, block, dims)});
+    n.set(0, n.b.convert(n.element(1), n.b.map(K::kMul, {x, parameter(n, 1, kF32, axis, block, dims)})));
+    return;
+  }
   ValueId x = n.b.convert(kI32, n.in(0));
   if (n.has(2)) {
     n.need_same_element(0, 2);

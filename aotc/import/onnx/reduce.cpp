@@ -200,19 +200,19 @@ void import_cum_sum(Node &n) {
 
 std::vector<OperatorRow> reduce_operators() {
   return {
-      {"", "ArgMax", 7, kMaxOpset, import_arg_max},
-      {"", "ArgMin", 7, kMaxOpset, import_arg_min},
+      {"", "ArgMax", 6, kMaxOpset, import_arg_max},
+      {"", "ArgMin", 6, kMaxOpset, import_arg_min},
       {"", "CumSum", 11, kMaxOpset, import_cum_sum},
-      {"", "ReduceL1", 7, kMaxOpset, import_reduce_l1},
-      {"", "ReduceL2", 7, kMaxOpset, import_reduce_l2},
-      {"", "ReduceLogSum", 7, kMaxOpset, import_reduce_log_sum},
-      {"", "ReduceLogSumExp", 7, kMaxOpset, import_reduce_log_sum_exp},
-      {"", "ReduceMax", 7, kMaxOpset, import_reduce_max},
-      {"", "ReduceMean", 7, kMaxOpset, import_reduce_mean},
-      {"", "ReduceMin", 7, kMaxOpset, import_reduce_min},
-      {"", "ReduceProd", 7, kMaxOpset, import_reduce_prod},
-      {"", "ReduceSum", 7, kMaxOpset, import_reduce_sum},
-      {"", "ReduceSumSquare", 7, kMaxOpset, import_reduce_sum_square},
+      {"", "ReduceL1", 6, kMaxOpset, import_reduce_l1},
+      {"", "ReduceL2", 6, kMaxOpset, import_reduce_l2},
+      {"", "ReduceLogSum", 6, kMaxOpset, import_reduce_log_sum},
+      {"", "ReduceLogSumExp", 6, kMaxOpset, import_reduce_log_sum_exp},
+      {"", "ReduceMax", 6, kMaxOpset, import_reduce_max},
+      {"", "ReduceMean", 6, kMaxOpset, import_reduce_mean},
+      {"", "ReduceMin", 6, kMaxOpset, import_reduce_min},
+      {"", "ReduceProd", 6, kMaxOpset, import_reduce_prod},
+      {"", "ReduceSum", 6, kMaxOpset, import_reduce_sum},
+      {"", "ReduceSumSquare", 6, kMaxOpset, import_reduce_sum_square},
   };
 }
 

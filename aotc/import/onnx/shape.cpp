@@ -3,7 +3,9 @@
 #include <cmath>
 
 #include "aotc/graph/constant.h"
+#include "aotc/import/onnx/algebra.h"
 #include "aotc/import/onnx/math.h"
+#include "aotc/import/onnx/random.h"
 #include "aotc/import/onnx/runtime_axes.h"
 
 namespace ingot::aotc::importer {
@@ -20,7 +22,7 @@ void import_constant(Node &n) {
       const ValuePtr v = n.importer().constant(a.t(), error);
       if (!v)
         n.fail(error);
-      n.set_data(0, v->type, v->data);
+      n.set_value(0, v);
     } else if (a.name() == "value_float") {
       n.set_data(0, {ElementType::kF32, {}}, graph::make_floats(ElementType::kF32, {a.f()}));
     } else if (a.name() == "value_int") {
@@ -48,6 +50,22 @@ void import_identity(Node &n) {
   n.set_value(0, n.value(0));
 }
 
+// Elements stay with probability 1 - ratio, enlarged so that the mean stays; none is dropped where the mode is off.
+void dropout_in_training(Node &n) {
+  n.need_float(0);
+  Algebra a(n);
+  const ElementType e = n.element(0);
+  const ValueId ratio = n.has(1) ? n.b.convert(ElementType::kF32, n.as_scalar(n.in(1))) : a.number(ElementType::kF32, 0.5);
+  const ValueId on = n.b.convert(ElementType::kBool, n.as_scalar(n.in(2)));
+  const ValueId effective = a.select(on, ratio, a.number(ratio, 0));
+  const ValueId stays = a.le(a.spread(effective, n.dims(0)), random_unit(n, n.dims(0), 0));
+  const ValueId x = n.lift(n.in(0));
+  const ValueId scaled = a.div(x, n.b.convert(a.element(x), a.sub(a.number(ratio, 1), effective)));
+  n.set(0, n.lower(e, a.select(stays, scaled, a.number(x, 0))));
+  if (n.wants(1))
+    n.set(1, stays);
+}
+
 // Inference: the identity, and a mask of all true. training_mode from opset 12 on is an input.
 void import_dropout(Node &n) {
   n.need_inputs(1, n.opset < 12 ? 1 : 3);
@@ -56,9 +74,13 @@ void import_dropout(Node &n) {
     const auto ratio = n.has(1) ? n.constant_floats(1) : std::optional(std::vector<double>{0.5});
     const bool off = (training && training->size() == 1 && (*training)[0] == 0) ||
                      (ratio && ratio->size() == 1 && (*ratio)[0] == 0);
-    if (!off)
-      n.fail("training_mode is on", "export the model for inference");
+    if (!off) {
+      dropout_in_training(n);
+      return;
+    }
   }
+  if (n.opset < 7 && n.int_attr("is_test", 0) == 0)
+    n.fail("attribute 'is_test' is 0: training mode is not supported below opset 7", "export the model for inference");
   n.set_value(0, n.value(0));
   if (n.wants(1))
     n.set(1, n.b.splat_int(ElementType::kBool, n.dims(0), 1));
@@ -309,6 +331,8 @@ void import_constant_of_shape(Node &n) {
   if (const onnx::AttributeProto *a = n.attribute("value")) {
     std::string error;
     const ValuePtr v = a->has_t() ? n.importer().constant(a->t(), error) : nullptr;
+    if (v && v->narrow)
+      n.fail("attribute 'value' has element type " + onnx_type_name(v->narrow) + ", which is not supported");
     if (!v || !(v->type.elements() == Expr(1)))
       n.fail("attribute 'value' must be a tensor of one element" + (error.empty() ? "" : ": " + error));
     scalar.element = v->type.element;
@@ -399,18 +423,18 @@ void import_eye_like(Node &n) {
 
 std::vector<OperatorRow> shape_operators() {
   return {
-      {"", "Constant", 7, kMaxOpset, import_constant},
+      {"", "Constant", 6, kMaxOpset, import_constant},
       {"", "ConstantOfShape", 9, kMaxOpset, import_constant_of_shape},
-      {"", "Dropout", 7, kMaxOpset, import_dropout},
+      {"", "Dropout", 6, kMaxOpset, import_dropout},
       {"", "EyeLike", 9, kMaxOpset, import_eye_like},
-      {"", "Flatten", 7, kMaxOpset, import_flatten},
-      {"", "Identity", 7, kMaxOpset, import_identity},
+      {"", "Flatten", 6, kMaxOpset, import_flatten},
+      {"", "Identity", 6, kMaxOpset, import_identity},
       {"", "Range", 11, kMaxOpset, import_range},
-      {"", "Reshape", 7, kMaxOpset, import_reshape},
-      {"", "Shape", 7, kMaxOpset, import_shape},
-      {"", "Size", 7, kMaxOpset, import_size},
-      {"", "Squeeze", 7, kMaxOpset, import_squeeze},
-      {"", "Unsqueeze", 7, kMaxOpset, import_unsqueeze},
+      {"", "Reshape", 6, kMaxOpset, import_reshape},
+      {"", "Shape", 6, kMaxOpset, import_shape},
+      {"", "Size", 6, kMaxOpset, import_size},
+      {"", "Squeeze", 6, kMaxOpset, import_squeeze},
+      {"", "Unsqueeze", 6, kMaxOpset, import_unsqueeze},
   };
 }
 

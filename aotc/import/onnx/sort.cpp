@@ -161,7 +161,7 @@ std::vector<OperatorRow> sort_operators() {
   return {
       {"", "Compress", 9, kMaxOpset, import_compress},
       {"", "ReverseSequence", 10, kMaxOpset, import_reverse_sequence},
-      {"", "TopK", 7, kMaxOpset, import_top_k},
+      {"", "TopK", 6, kMaxOpset, import_top_k},
   };
 }
 

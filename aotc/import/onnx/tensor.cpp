@@ -6,6 +6,7 @@
 #include <fstream>
 
 #include "aotc/graph/constant.h"
+#include "aotc/import/onnx/narrow.h"
 
 namespace ingot::aotc::importer {
 
@@ -134,6 +135,18 @@ bool take(const Field &field, const char *name, ElementType type, uint64_t eleme
   return true;
 }
 
+// Elements of 2 or 4 bits, low bits first, to one a byte.
+std::vector<uint8_t> unpack(const std::vector<uint8_t> &packed, uint64_t elements, int bits, bool with_sign) {
+  std::vector<uint8_t> out(elements);
+  const int each = 8 / bits, unused = 8 - bits;
+  for (uint64_t i = 0; i < elements; ++i) {
+    const int shifted = packed[i / static_cast<uint64_t>(each)] >> (bits * static_cast<int>(i % static_cast<uint64_t>(each)));
+    const uint8_t high = static_cast<uint8_t>(shifted << unused);
+    out[i] = with_sign ? static_cast<uint8_t>(static_cast<int8_t>(high) >> unused) : static_cast<uint8_t>(high >> unused);
+  }
+  return out;
+}
+
 } // namespace
 
 std::optional<ElementType> element_type(int32_t onnx_type) {
@@ -155,6 +168,13 @@ std::optional<ElementType> element_type(int32_t onnx_type) {
   }
 }
 
+int32_t onnx_type_of(ElementType type) {
+  for (int32_t code = 0; code < TensorProto::DataType_ARRAYSIZE; ++code)
+    if (element_type(code) == type)
+      return code;
+  return TensorProto::UNDEFINED;
+}
+
 std::string onnx_type_name(int32_t onnx_type) {
   static constexpr const char *names[] = {
       "undefined", "float",    "uint8",      "int8",       "uint16",   "int16",        "int32",      "int64",          "string",
@@ -167,7 +187,10 @@ std::string onnx_type_name(int32_t onnx_type) {
 }
 
 std::optional<DecodedTensor> decode_tensor(const TensorProto &tensor, const std::string &folder, std::string &error) {
-  const std::optional<ElementType> type = element_type(tensor.data_type());
+  std::optional<ElementType> type = element_type(tensor.data_type());
+  const bool narrow = !type && narrow_storage(tensor.data_type());
+  if (narrow)
+    type = narrow_storage(tensor.data_type());
   if (!type) {
     error = "tensor '" + tensor.name() + "' has element type " + onnx_type_name(tensor.data_type()) +
             ", which is not supported";
@@ -179,6 +202,7 @@ std::optional<DecodedTensor> decode_tensor(const TensorProto &tensor, const std:
   }
   DecodedTensor out;
   out.type.element = *type;
+  out.narrow = narrow ? tensor.data_type() : 0;
   if (tensor.dims_size() > 8) {
     error = "tensor '" + tensor.name() + "' has rank " + std::to_string(tensor.dims_size()) + "; at most 8 is supported";
     return std::nullopt;
@@ -202,7 +226,8 @@ std::optional<DecodedTensor> decode_tensor(const TensorProto &tensor, const std:
   }
   if (empty)
     elements = 0;
-  const uint64_t size = elements * byte_size(*type);
+  const int bits = narrow ? narrow_bits(tensor.data_type()) : 8;
+  const uint64_t size = narrow ? (elements * static_cast<uint64_t>(bits) + 7) / 8 : elements * byte_size(*type);
   auto data = std::make_shared<graph::ConstantData>();
   data->type = *type;
   bool good = true;
@@ -216,6 +241,8 @@ std::optional<DecodedTensor> decode_tensor(const TensorProto &tensor, const std:
     } else {
       data->bytes.assign(tensor.raw_data().begin(), tensor.raw_data().end());
     }
+  } else if (narrow) { // int32_data holds the packed bytes
+    good = take(tensor.int32_data(), "int32_data", ElementType::kU8, size, data->bytes, error);
   } else {
     switch (*type) {
       case ElementType::kF32: good = take(tensor.float_data(), "float_data", *type, elements, data->bytes, error); break;
@@ -230,6 +257,8 @@ std::optional<DecodedTensor> decode_tensor(const TensorProto &tensor, const std:
     error = "tensor '" + tensor.name() + "': " + error;
     return std::nullopt;
   }
+  if (bits < 8)
+    data->bytes = unpack(data->bytes, elements, bits, *type == ElementType::kI8);
   if (*type == ElementType::kBool) // any non-zero byte is true; a stored bool is 0 or 1
     for (uint8_t &byte : data->bytes)
       byte = byte != 0;
