@@ -1,5 +1,5 @@
-// Whole runs on local-task through the C++ API: the same bits as local-sync at any number of threads, errors, deadlines,
-// cancelling, memory, several contexts at once, profiles, options.
+// Whole runs on local-task through the C++ API: the same bits as local-sync at any number of threads, errors,
+// deadlines, cancelling, memory, several contexts at once, profiles, options.
 #include <catch2/catch.hpp>
 
 #include <sys/wait.h>
@@ -30,7 +30,8 @@ std::vector<float> numbers(size_t n, uint64_t seed) {
 }
 
 // One run of y[n] = f(x[n]).
-ingot::Status run(ingot::Context &context, std::vector<float> &x, std::vector<float> &y, const ingot::RunOptions *options = nullptr) {
+ingot::Status run(ingot::Context &context, std::vector<float> &x, std::vector<float> &y,
+                  const ingot::RunOptions *options = nullptr) {
   const ingot::Tensor in[] = {tensor(x, INGOT_ELEMENT_TYPE_F32, {int64_t(x.size())})};
   ingot::Tensor out[] = {tensor(y, INGOT_ELEMENT_TYPE_F32, {int64_t(y.size())})};
   return context.run(in, out, options);
@@ -171,7 +172,8 @@ TEST_CASE("a run allocates nothing once the context is there") {
     auto context = l.session->context();
     std::vector<float> x = numbers(3000, 5), y(3000), z(3000);
     const long before = counting.calls;
-    for (int round = 0; round < 10; ++round) REQUIRE(run(*context, x, round % 2 ? y : z).ok()); // other tensors too
+    for (int round = 0; round < 10; ++round)
+      REQUIRE(run(*context, x, round % 2 ? y : z).ok()); // other tensors too
     CHECK(counting.calls == before);
     CHECK(same_bits(y, z));
   }
@@ -259,7 +261,8 @@ TEST_CASE("a profile has each dispatch once, one after the other, and changes no
   REQUIRE(run(*context, x, y, &options).ok());
   CHECK(same_bits(y, expected));
   CHECK(profile.events.size() == dispatches);
-  for (size_t i = 1; i < profile.events.size(); ++i) CHECK(profile.events[i].start_ns >= profile.events[i - 1].end_ns);
+  for (size_t i = 1; i < profile.events.size(); ++i)
+    CHECK(profile.events[i].start_ns >= profile.events[i - 1].end_ns);
   REQUIRE(run(*context, x, y).ok());
   CHECK(same_bits(y, expected));
 }
@@ -302,9 +305,11 @@ TEST_CASE("options of the device") {
   CHECK(open("local-task?features=0x1&threads=256") == "256");
   CHECK(open("auto?threads=3") == "3");
   CHECK(open("local-task") == std::to_string(ingot::platform::cpu_count()));
-  for (const char *bad : {"threads=0", "threads=257", "threads=99999999999999999999", "threads=2x", "threads=", "threads=-1"})
+  for (const char *bad :
+       {"threads=0", "threads=257", "threads=99999999999999999999", "threads=2x", "threads=", "threads=-1"})
     CHECK(contains(open((std::string("local-task?") + bad).c_str()), "1 to 256 threads may be asked for"));
-  CHECK(contains(open("local-task?color=red"), "unknown option 'color=red': known are threads=N and features=0xMASK"));
+  CHECK(contains(open("local-task?color=red"),
+                 "unknown option 'color=red': known are threads=N and features=0xMASK"));
   CHECK(contains(open("local-task:1"), "no such device"));
   CHECK(open("auto?threads=999") != "999");
 }
