@@ -3,7 +3,7 @@
 // every model run with one thread and with several, in turn, for about the same time; the scaling of a round is
 // the ratio of its two times.
 //
-//   scaling [--threads=2] [--rounds=21] [--check=0.9] MODEL.ingot[,INPUT]...     INPUT as in `ingot run
+//   scaling [--threads=2] [--rounds=21] [--check=0.9] MODEL.ingot[+INPUT]...     INPUT as in `ingot run
 //   --input`
 //
 // Prints the median scaling, p10 and p90, and the ratio of each model's to the loop's. With --check, the exit
@@ -16,6 +16,7 @@
 #include <cstring>
 #include <functional>
 #include <memory>
+#include <sstream>
 #include <string>
 #include <thread>
 #include <vector>
@@ -108,10 +109,11 @@ Subject fma_loop(unsigned threads) {
 }
 
 Subject model(const Instance &instance, const std::string &argument, unsigned threads) {
-  const size_t comma = argument.find(',');
-  const std::string path = argument.substr(0, comma);
   std::vector<std::string> specs;
-  if (comma != std::string::npos) specs.push_back(argument.substr(comma + 1));
+  std::stringstream parts(argument);
+  for (std::string part; std::getline(parts, part, '+');) specs.push_back(part);
+  const std::string path = specs.front();
+  specs.erase(specs.begin());
   auto alone = std::make_shared<Prepared>(instance, path, specs, 1u),
        together = std::make_shared<Prepared>(instance, path, specs, threads);
   alone->run();
