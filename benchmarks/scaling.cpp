@@ -1,11 +1,14 @@
-// How models scale from one thread to several, beside what the machine gives to a loop of fused multiply-adds that shares
-// nothing: on a busy or throttled machine two threads are not worth two. In each round the loop and every model run with
-// one thread and with several, in turn, for about the same time; the scaling of a round is the ratio of its two times.
+// How models scale from one thread to several, beside what the machine gives to a loop of fused multiply-adds
+// that shares nothing: on a busy or throttled machine two threads are not worth two. In each round the loop and
+// every model run with one thread and with several, in turn, for about the same time; the scaling of a round is
+// the ratio of its two times.
 //
-//   scaling [--threads=2] [--rounds=21] [--check=0.9] MODEL.ingot[,INPUT]...     INPUT as in `ingot run --input`
+//   scaling [--threads=2] [--rounds=21] [--check=0.9] MODEL.ingot[+INPUT]...     INPUT as in `ingot run
+//   --input`
 //
-// Prints the median scaling, p10 and p90, and the ratio of each model's to the loop's. With --check, the exit status is 1
-// where a ratio is below it. Results of both numbers of threads are compared bit for bit on the way.
+// Prints the median scaling, p10 and p90, and the ratio of each model's to the loop's. With --check, the exit
+// status is 1 where a ratio is below it. Results of both numbers of threads are compared bit for bit on the
+// way.
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
@@ -13,6 +16,7 @@
 #include <cstring>
 #include <functional>
 #include <memory>
+#include <sstream>
 #include <string>
 #include <thread>
 #include <vector>
@@ -43,7 +47,7 @@ double quantile(std::vector<double> values, double q) {
 struct Subject {
   std::string name;
   std::function<void(bool several, long n)> run;
-  double work_ratio = 1; // work of a step with several threads over that with one
+  double work_ratio = 1;  // work of a step with several threads over that with one
   long one = 1, many = 1; // steps that take about a slice
   std::vector<double> scaling;
 
@@ -63,11 +67,17 @@ struct Subject {
 
 // A model prepared on a device, with its tensors.
 struct Prepared {
-  Prepared(const Instance &instance, const std::string &path, const std::vector<std::string> &specs, unsigned threads)
-      : archive(open_archive(path)), in(inputs_of(archive, 0)), inputs(make_inputs(specs, in, true)), views(views_of(inputs)),
+  Prepared(const Instance &instance, const std::string &path, const std::vector<std::string> &specs,
+           unsigned threads)
+      : archive(open_archive(path)),
+        in(inputs_of(archive, 0)),
+        inputs(make_inputs(specs, in, true)),
+        views(views_of(inputs)),
         device(open_device(instance, archive, "local-task://0?threads=" + std::to_string(threads))),
-        session(device.prepare(archive)), context(session->context()),
-        outputs(make_outputs(*session, 0, in, inputs, outputs_of(archive, 0).size())), fresh(outputs.views) {
+        session(device.prepare(archive)),
+        context(session->context()),
+        outputs(make_outputs(*session, 0, in, inputs, outputs_of(archive, 0).size())),
+        fresh(outputs.views) {
     check(context.status(), path);
   }
   void run() {
@@ -99,15 +109,18 @@ Subject fma_loop(unsigned threads) {
 }
 
 Subject model(const Instance &instance, const std::string &argument, unsigned threads) {
-  const size_t comma = argument.find(',');
-  const std::string path = argument.substr(0, comma);
   std::vector<std::string> specs;
-  if (comma != std::string::npos) specs.push_back(argument.substr(comma + 1));
-  auto alone = std::make_shared<Prepared>(instance, path, specs, 1u), together = std::make_shared<Prepared>(instance, path, specs, threads);
+  std::stringstream parts(argument);
+  for (std::string part; std::getline(parts, part, '+');) specs.push_back(part);
+  const std::string path = specs.front();
+  specs.erase(specs.begin());
+  auto alone = std::make_shared<Prepared>(instance, path, specs, 1u),
+       together = std::make_shared<Prepared>(instance, path, specs, threads);
   alone->run();
   together->run();
   for (size_t i = 0; i < alone->outputs.tensors.size(); ++i)
-    if (std::memcmp(alone->outputs.views[i].data, together->outputs.views[i].data, alone->outputs.views[i].size) != 0)
+    if (std::memcmp(alone->outputs.views[i].data, together->outputs.views[i].data,
+                    alone->outputs.views[i].size) != 0)
       fail(path + ": other results with " + std::to_string(threads) + " threads than with one");
   Subject s;
   s.name = path.substr(path.find_last_of('/') + 1);
@@ -127,10 +140,12 @@ int scale(unsigned threads, int rounds, double bar, const std::vector<std::strin
     for (Subject &s : subjects) s.round();
   const double loop = quantile(subjects[0].scaling, 0.5);
   bool good = true;
-  std::printf("scaling from 1 to %u threads, %d rounds\n%8s %8s %8s %10s\n", threads, rounds, "median", "p10", "p90", "of the loop");
+  std::printf("scaling from 1 to %u threads, %d rounds\n%8s %8s %8s %10s\n", threads, rounds, "median", "p10",
+              "p90", "of the loop");
   for (const Subject &s : subjects) {
     const double median = quantile(s.scaling, 0.5);
-    std::printf("%8.2f %8.2f %8.2f %10.2f  %s\n", median, quantile(s.scaling, 0.1), quantile(s.scaling, 0.9), median / loop, s.name.c_str());
+    std::printf("%8.2f %8.2f %8.2f %10.2f  %s\n", median, quantile(s.scaling, 0.1), quantile(s.scaling, 0.9),
+                median / loop, s.name.c_str());
     good = good && median / loop >= bar;
   }
   return good ? 0 : 1;
@@ -144,10 +159,14 @@ int main(int argc, char **argv) {
   double bar = 0;
   std::vector<std::string> models;
   for (int i = 1; i < argc; ++i)
-    if (std::strncmp(argv[i], "--threads=", 10) == 0) threads = unsigned(std::atoi(argv[i] + 10));
-    else if (std::strncmp(argv[i], "--rounds=", 9) == 0) rounds = std::max(1, std::atoi(argv[i] + 9));
-    else if (std::strncmp(argv[i], "--check=", 8) == 0) bar = std::atof(argv[i] + 8);
-    else models.push_back(argv[i]);
+    if (std::strncmp(argv[i], "--threads=", 10) == 0)
+      threads = unsigned(std::atoi(argv[i] + 10));
+    else if (std::strncmp(argv[i], "--rounds=", 9) == 0)
+      rounds = std::max(1, std::atoi(argv[i] + 9));
+    else if (std::strncmp(argv[i], "--check=", 8) == 0)
+      bar = std::atof(argv[i] + 8);
+    else
+      models.push_back(argv[i]);
   try {
     return scale(threads, rounds, bar, models);
   } catch (const Failure &failure) {

@@ -288,6 +288,9 @@ Report exercise(const uint8_t *data, size_t size) {
     report.hashes_ok = hashes == INGOT_OK;
     // Native code is trusted as far as its archive is, so that of a mutated archive is loaded but never run. Bytecode is run.
     run_on(instance, archive, "local-sync", !has_native_code(archive), &report);
+#if INGOT_DRIVER_LOCAL_TASK
+    run_on(instance, archive, "local-task://0?threads=1", !has_native_code(archive), &report); // hazards and waves
+#endif
     run_on(instance, archive, "null", true, &report);
   } else {
     if (code != INGOT_CORRUPT && code != INGOT_INCOMPATIBLE && code != INGOT_OUT_OF_MEMORY)

@@ -1,5 +1,6 @@
-// local-task on an application's threads: executors with several threads and with one, one that never starts its tasks,
-// one that runs them at once, tasks that come after the device is gone, and what may be wrong with the struct.
+// local-task on an application's threads: executors with several threads and with one, one that never starts
+// its tasks, one that runs them at once, tasks that come after the device is gone, and what may be wrong with
+// the struct.
 #include <catch2/catch.hpp>
 
 #include <condition_variable>
@@ -17,7 +18,7 @@ namespace {
 
 // A queue of tasks that `count` threads work off; with none they lie there.
 class Executor {
-public:
+ public:
   explicit Executor(size_t count, uint32_t concurrency) {
     executor_ = {sizeof executor_, this, concurrency, start};
     for (size_t i = 0; i < count; ++i) threads_.emplace_back([this] { work(); });
@@ -44,7 +45,7 @@ public:
   std::atomic<size_t> started{0}, ran{0};
   std::atomic<size_t> most_waiting{0};
 
-private:
+ private:
   struct Task {
     void (*run)(void *);
     void *argument;
@@ -81,8 +82,11 @@ constexpr int64_t kSize = 2000;
 
 // A session on local-task with that executor, and what its program gives on local-sync.
 struct Fixture {
-  explicit Fixture(const ingot_executor_t *executor, const char *uri = "local-task", const ingot_allocator_t *allocator = nullptr)
-      : bytes(task_programs::random_line(23, kSize, 30, 1'000'000)), x(kSize), expected(kSize),
+  explicit Fixture(const ingot_executor_t *executor, const char *uri = "local-task",
+                   const ingot_allocator_t *allocator = nullptr)
+      : bytes(task_programs::random_line(23, kSize, 30, 1'000'000)),
+        x(kSize),
+        expected(kSize),
         instance(allocator ? *allocator : ingot_allocator_t{}) {
     mutate::Random random{7};
     for (float &v : x) v = float(random.below(100)) / 10;
@@ -171,18 +175,22 @@ TEST_CASE("the only thread of an executor runs models itself") {
   } call;
   call.fixture = &f;
   // From inside the thread on which the helpers would have to start.
-  executor.get()->start(executor.get()->user, [](void *argument) {
-    Call &c = *static_cast<Call *>(argument);
-    auto context = c.fixture->session->context();
-    c.good = c.fixture->good(*context) && c.fixture->good(*context);
-    c.done = true;
-  }, &call);
+  executor.get()->start(
+      executor.get()->user,
+      [](void *argument) {
+        Call &c = *static_cast<Call *>(argument);
+        auto context = c.fixture->session->context();
+        c.good = c.fixture->good(*context) && c.fixture->good(*context);
+        c.done = true;
+      },
+      &call);
   while (!call.done) std::this_thread::yield();
   CHECK(call.good);
 }
 
 TEST_CASE("an executor may run tasks at once, on the thread that asks") {
-  ingot_executor_t executor = {sizeof executor, nullptr, 2, [](void *, void (*run)(void *), void *argument) { run(argument); }};
+  ingot_executor_t executor = {sizeof executor, nullptr, 2,
+                               [](void *, void (*run)(void *), void *argument) { run(argument); }};
   Fixture f(&executor);
   REQUIRE(f.session.ok());
   auto context = f.session->context();
@@ -221,13 +229,15 @@ TEST_CASE("devices come and go while their tasks are still about") {
 
 TEST_CASE("options and executors that are wrong are refused") {
   Executor executor(0, 3);
-  CHECK(threads_of(*Fixture(executor.get(), "local-task://0?threads=2").device) == "2"); // fewer than the executor has
+  CHECK(threads_of(*Fixture(executor.get(), "local-task://0?threads=2").device) ==
+        "2"); // fewer than the executor has
   CHECK(threads_of(*Fixture(executor.get(), "local-task://0?threads=9").device) == "4"); // not more
   CHECK(threads_of(*Fixture(executor.get(), "local-sync").device) == "1");               // does without
   CHECK(threads_of(*Fixture(nullptr, "local-task://0?threads=2").device) == "2");
   ingot_executor_t wrong = *executor.get();
   wrong.concurrency = 0;
-  CHECK(std::string(Fixture(&wrong).device.message()) == "local-task: an executor's concurrency is 0, expected 1 .. 255");
+  CHECK(std::string(Fixture(&wrong).device.message()) ==
+        "local-task: an executor's concurrency is 0, expected 1 .. 255");
   wrong.concurrency = 256;
   CHECK(contains(Fixture(&wrong).device.message(), "concurrency is 256"));
   wrong = *executor.get();
@@ -241,6 +251,7 @@ TEST_CASE("options and executors that are wrong are refused") {
   ingot_device_t *device = nullptr;
   ingot_error_t error;
   const char *uri = "local-task";
-  CHECK(ingot_device_open_with(instance.get(), &uri, 1, nullptr, &options, &device, &error) == INGOT_INVALID_ARGUMENT);
+  CHECK(ingot_device_open_with(instance.get(), &uri, 1, nullptr, &options, &device, &error) ==
+        INGOT_INVALID_ARGUMENT);
   CHECK(contains(error.message, "device options: struct_size is 4"));
 }

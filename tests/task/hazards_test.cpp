@@ -26,7 +26,8 @@ uint32_t place(Hazards &hazards, const std::vector<Access> &command) {
 }
 
 bool conflict(const Access &a, const Access &b) {
-  return (a.writes || b.writes) && a.length && b.length && a.begin < b.begin + b.length && b.begin < a.begin + a.length;
+  return (a.writes || b.writes) && a.length && b.length && a.begin < b.begin + b.length &&
+         b.begin < a.begin + a.length;
 }
 
 } // namespace
@@ -35,16 +36,16 @@ TEST_CASE("reads, writes and untouched bytes") {
   Hazards hazards;
   REQUIRE(hazards.reserve(ingot::resolve_allocator(nullptr), 32, nullptr) == INGOT_OK);
   CHECK(place(hazards, {{100, 50, true}}) == 0);
-  CHECK(place(hazards, {{100, 50, false}}) == 1);                   // read after write
-  CHECK(place(hazards, {{120, 10, false}}) == 1);                   // reads do not disturb each other
-  CHECK(place(hazards, {{149, 1, true}}) == 2);                     // write after read, of one byte
-  CHECK(place(hazards, {{100, 49, true}}) == 2);                    // the rest is independent of that byte
-  CHECK(place(hazards, {{150, 50, true}}) == 0);                    // behind
-  CHECK(place(hazards, {{50, 50, true}}) == 0);                     // before
-  CHECK(place(hazards, {{40, 200, false}}) == 3);                   // over all of it
-  CHECK(place(hazards, {{0, 40, false}, {400, 10, true}}) == 0);    // elsewhere
-  CHECK(place(hazards, {{110, 0, true}}) == 0);                     // no bytes, no conflict
-  CHECK(place(hazards, {{405, 1, false}, {100, 1, false}}) == 3);   // the higher of two
+  CHECK(place(hazards, {{100, 50, false}}) == 1);                 // read after write
+  CHECK(place(hazards, {{120, 10, false}}) == 1);                 // reads do not disturb each other
+  CHECK(place(hazards, {{149, 1, true}}) == 2);                   // write after read, of one byte
+  CHECK(place(hazards, {{100, 49, true}}) == 2);                  // the rest is independent of that byte
+  CHECK(place(hazards, {{150, 50, true}}) == 0);                  // behind
+  CHECK(place(hazards, {{50, 50, true}}) == 0);                   // before
+  CHECK(place(hazards, {{40, 200, false}}) == 3);                 // over all of it
+  CHECK(place(hazards, {{0, 40, false}, {400, 10, true}}) == 0);  // elsewhere
+  CHECK(place(hazards, {{110, 0, true}}) == 0);                   // no bytes, no conflict
+  CHECK(place(hazards, {{405, 1, false}, {100, 1, false}}) == 3); // the higher of two
   hazards.reset();
   CHECK(place(hazards, {{100, 50, false}}) == 0);
 }
@@ -59,7 +60,8 @@ TEST_CASE("random commands follow exactly those that they conflict with") {
     for (auto &command : commands) {
       command.resize(random.below(6));
       accesses += command.size();
-      for (Access &a : command) a = {4096 + random.below(span), random.below(random.below(4) ? 20 : span), random.below(3) == 0};
+      for (Access &a : command)
+        a = {4096 + random.below(span), random.below(random.below(4) ? 20 : span), random.below(3) == 0};
     }
     REQUIRE(hazards.reserve(ingot::resolve_allocator(nullptr), accesses, nullptr) == INGOT_OK);
     std::vector<uint32_t> levels;

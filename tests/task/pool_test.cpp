@@ -1,5 +1,6 @@
-// The pool by itself: every unit once, on every number of threads; what a job wrote is seen by the next one; more runs
-// than there are places; scratch memory; threads that sleep are woken, and sleep when there is nothing to do.
+// The pool by itself: every unit once, on every number of threads; what a job wrote is seen by the next one;
+// more runs than there are places; scratch memory; threads that sleep are woken, and sleep when there is
+// nothing to do.
 #include <catch2/catch.hpp>
 
 #include <sys/resource.h>
@@ -21,7 +22,8 @@ namespace {
 struct PoolHolder {
   explicit PoolHolder(uint32_t threads, const ingot_executor_t *executor = nullptr) {
     ingot::Error error;
-    if (TaskPool::create(ingot::resolve_allocator(nullptr), threads, executor, ingot::platform::now_ns, &pool, &error) != INGOT_OK)
+    if (TaskPool::create(ingot::resolve_allocator(nullptr), threads, executor, ingot::platform::now_ns, &pool,
+                         &error) != INGOT_OK)
       throw std::runtime_error(error.message);
   }
   ~PoolHolder() { pool->close(); }
@@ -173,7 +175,8 @@ TEST_CASE("a job sees all that the one before it wrote") {
   PoolHolder holder(4);
   constexpr uint32_t kSize = 4096, kUnits = 64;
   struct ChainJob : CountingJob {
-    ChainJob(const std::vector<uint32_t> *from, std::vector<uint32_t> *to) : CountingJob(kUnits, 4), source(from), target(to) {
+    ChainJob(const std::vector<uint32_t> *from, std::vector<uint32_t> *to)
+        : CountingJob(kUnits, 4), source(from), target(to) {
       run = [](const Job &base, uint32_t begin, uint32_t end, uint8_t *) {
         const ChainJob &job = static_cast<const ChainJob &>(base);
         for (uint32_t i = begin * (kSize / kUnits); i < end * (kSize / kUnits); ++i)

@@ -22,15 +22,18 @@ std::vector<uint8_t> random_line(uint32_t seed, int64_t n, uint32_t commands, in
   f.inputs = {{"x", INGOT_ELEMENT_TYPE_F32, {count}, {}, kNone}};
   f.outputs = {{"y", INGOT_ELEMENT_TYPE_F32, {count}, {}, kNone}};
   f.arenas = {bytes};
-  const uint32_t x = input_slot(f, 0, bytes), y = output_slot(f, 0, bytes), t = transient_slot(f, 0, zero, bytes);
+  const uint32_t x = input_slot(f, 0, bytes), y = output_slot(f, 0, bytes),
+                 t = transient_slot(f, 0, zero, bytes);
   const uint32_t cheap = e.constant(1), dear = e.constant(1'000'000);
   for (const uint32_t kernel : {blend, add})
-    for (const uint32_t cost : {flops == -1 || flops == 1 ? cheap : dear, flops == -1 || flops != 1 ? dear : cheap})
+    for (const uint32_t cost :
+         {flops == -1 || flops == 1 ? cheap : dear, flops == -1 || flops != 1 ? dear : cheap})
       f.sites.push_back({kernel, {"node"}, cost, one});
   CommandBuilder w(f.commands);
   w.copy(t, zero, x, zero, bytes);
   for (uint32_t i = 0; i < commands; ++i) {
-    // Three ranges that do not overlap, as kernels demand, of one length; other commands' ranges cut through them.
+    // Three ranges that do not overlap, as kernels demand, of one length; other commands' ranges cut through
+    // them.
     const int64_t length = 1 + random.below(uint32_t(n / 4));
     int64_t starts[3];
     int64_t at = random.below(uint32_t(n - 3 * length) / 2 + 1);
@@ -41,15 +44,26 @@ std::vector<uint8_t> random_line(uint32_t seed, int64_t n, uint32_t commands, in
     if (starts[2] < starts[1] + length || starts[1] < starts[0] + length) continue;
     for (int k = 2; k > 0; --k) std::swap(starts[k], starts[random.below(uint32_t(k + 1))]);
     const uint32_t size = e.constant(4 * length);
-    const uint32_t a = e.constant(4 * starts[0]), c = e.constant(4 * starts[1]), out = e.constant(4 * starts[2]);
+    const uint32_t a = e.constant(4 * starts[0]), c = e.constant(4 * starts[1]),
+                   out = e.constant(4 * starts[2]);
     const uint32_t groups = e.constant((length + 15) / 16);
     switch (random.below(8)) {
-    case 0: w.copy(t, out, t, a, size); break;
-    case 1: w.copy(t, out, x, a, size); break;
-    case 2: w.fill(t, out, size, 0x3e800000u + i, 4); break;
-    case 3: w.dispatch(add, 2 + random.below(2), groups, one, one, {{t, a, size}, {t, c, size}, {t, out, size}}, {e.constant(length)}); break;
-    default:
-      w.dispatch(blend, random.below(2), groups, one, one, {{t, a, size}, {t, c, size}, {t, out, size}}, {e.constant(length)});
+      case 0:
+        w.copy(t, out, t, a, size);
+        break;
+      case 1:
+        w.copy(t, out, x, a, size);
+        break;
+      case 2:
+        w.fill(t, out, size, 0x3e800000u + i, 4);
+        break;
+      case 3:
+        w.dispatch(add, 2 + random.below(2), groups, one, one, {{t, a, size}, {t, c, size}, {t, out, size}},
+                   {e.constant(length)});
+        break;
+      default:
+        w.dispatch(blend, random.below(2), groups, one, one, {{t, a, size}, {t, c, size}, {t, out, size}},
+                   {e.constant(length)});
     }
   }
   w.copy(y, zero, t, zero, bytes);
@@ -103,7 +117,8 @@ std::vector<uint8_t> claiming_empties(uint32_t dispatches, uint32_t groups, int6
   const uint32_t y = output_slot(f, 0, four);
   f.sites = {{kernel, {"empty"}, e.constant(flops), one}};
   CommandBuilder w(f.commands);
-  for (uint32_t i = 0; i < dispatches; ++i) w.dispatch(kernel, 0, e.constant(groups), one, one, {{y, zero, four}}, {});
+  for (uint32_t i = 0; i < dispatches; ++i)
+    w.dispatch(kernel, 0, e.constant(groups), one, one, {{y, zero, four}}, {});
   return b.bytes();
 }
 

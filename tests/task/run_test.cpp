@@ -1,10 +1,12 @@
-// Whole runs on local-task through the C++ API: the same bits as local-sync at any number of threads, errors, deadlines,
-// cancelling, memory, several contexts at once, profiles, options.
+// Whole runs on local-task through the C++ API: the same bits as local-sync at any number of threads, errors,
+// deadlines, cancelling, memory, several contexts at once, profiles, options.
 #include <catch2/catch.hpp>
 
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <atomic>
+#include <chrono>
 #include <cstring>
 #include <memory>
 #include <set>
@@ -30,7 +32,8 @@ std::vector<float> numbers(size_t n, uint64_t seed) {
 }
 
 // One run of y[n] = f(x[n]).
-ingot::Status run(ingot::Context &context, std::vector<float> &x, std::vector<float> &y, const ingot::RunOptions *options = nullptr) {
+ingot::Status run(ingot::Context &context, std::vector<float> &x, std::vector<float> &y,
+                  const ingot::RunOptions *options = nullptr) {
   const ingot::Tensor in[] = {tensor(x, INGOT_ELEMENT_TYPE_F32, {int64_t(x.size())})};
   ingot::Tensor out[] = {tensor(y, INGOT_ELEMENT_TYPE_F32, {int64_t(y.size())})};
   return context.run(in, out, options);
@@ -149,13 +152,17 @@ TEST_CASE("a run is cancelled between blocks of workgroups") {
     Loaded l(task_programs::slow_counts(4096, 1, 100'000), uri(threads).c_str());
     REQUIRE(l.session.ok());
     auto context = l.session->context();
-    alignas(64) volatile int32_t count = -1;
-    ingot::Tensor out[] = {tensor(const_cast<int32_t *>(&count), 4, INGOT_ELEMENT_TYPE_I32, {})};
+    int32_t count = 0;
+    ingot::Tensor out[] = {ingot::view(count)};
+    std::atomic<bool> returned{false};
     std::thread other([&] {
-      while (count < 1) std::this_thread::yield(); // something has run
-      context->cancel();
+      while (!returned) { // a cancel that comes before the run counts for nothing
+        std::this_thread::sleep_for(std::chrono::milliseconds(3));
+        context->cancel();
+      }
     });
     const ingot::Status status = context->run(ingot::Span<const ingot::Tensor>(), out);
+    returned = true;
     other.join();
     CHECK(status.code() == INGOT_CANCELLED);
     CHECK(count < 4096);
@@ -171,7 +178,8 @@ TEST_CASE("a run allocates nothing once the context is there") {
     auto context = l.session->context();
     std::vector<float> x = numbers(3000, 5), y(3000), z(3000);
     const long before = counting.calls;
-    for (int round = 0; round < 10; ++round) REQUIRE(run(*context, x, round % 2 ? y : z).ok()); // other tensors too
+    for (int round = 0; round < 10; ++round)
+      REQUIRE(run(*context, x, round % 2 ? y : z).ok()); // other tensors too
     CHECK(counting.calls == before);
     CHECK(same_bits(y, z));
   }
@@ -259,7 +267,8 @@ TEST_CASE("a profile has each dispatch once, one after the other, and changes no
   REQUIRE(run(*context, x, y, &options).ok());
   CHECK(same_bits(y, expected));
   CHECK(profile.events.size() == dispatches);
-  for (size_t i = 1; i < profile.events.size(); ++i) CHECK(profile.events[i].start_ns >= profile.events[i - 1].end_ns);
+  for (size_t i = 1; i < profile.events.size(); ++i)
+    CHECK(profile.events[i].start_ns >= profile.events[i - 1].end_ns);
   REQUIRE(run(*context, x, y).ok());
   CHECK(same_bits(y, expected));
 }
@@ -302,9 +311,11 @@ TEST_CASE("options of the device") {
   CHECK(open("local-task?features=0x1&threads=256") == "256");
   CHECK(open("auto?threads=3") == "3");
   CHECK(open("local-task") == std::to_string(ingot::platform::cpu_count()));
-  for (const char *bad : {"threads=0", "threads=257", "threads=99999999999999999999", "threads=2x", "threads=", "threads=-1"})
+  for (const char *bad :
+       {"threads=0", "threads=257", "threads=99999999999999999999", "threads=2x", "threads=", "threads=-1"})
     CHECK(contains(open((std::string("local-task?") + bad).c_str()), "1 to 256 threads may be asked for"));
-  CHECK(contains(open("local-task?color=red"), "unknown option 'color=red': known are threads=N and features=0xMASK"));
+  CHECK(contains(open("local-task?color=red"),
+                 "unknown option 'color=red': known are threads=N and features=0xMASK"));
   CHECK(contains(open("local-task:1"), "no such device"));
   CHECK(open("auto?threads=999") != "999");
 }

@@ -1,10 +1,12 @@
 // Many runs of many contexts at once: made for the thread sanitizer.
 //
-//   stress [--runs=N]     N runs in all (default 100,000); prints a line for each part; exit status 1 where anything is wrong
+//   stress [--runs=N]     N runs in all (default 100,000); prints a line for each part; exit status 1 where
+//   anything is wrong
 //
-// Part 1 drives the pool with jobs compiled here, so the sanitizer sees every byte that jobs hand to each other. Parts 2
-// and 3 run archives through the API from 8 threads, each with a context of its own, on a pool and on an application's
-// executor; now and then with a deadline that cannot be kept, and with another thread that cancels at random. Part 4 fails.
+// Part 1 drives the pool with jobs compiled here, so the sanitizer sees every byte that jobs hand to each
+// other. Parts 2 and 3 run archives through the API from 8 threads, each with a context of its own, on a pool
+// and on an application's executor; now and then with a deadline that cannot be kept, and with another thread
+// that cancels at random. Part 4 fails.
 #include <atomic>
 #include <condition_variable>
 #include <cstdio>
@@ -32,7 +34,7 @@ void complain(const char *what) {
   if (wrong++ < 10) std::printf("wrong: %s\n", what);
 }
 
-// ---- the pool --------------------------------------------------------------------------------------------------------
+// ---- the pool ----
 
 using ingot::drivers::Job;
 using ingot::drivers::TaskPool;
@@ -58,7 +60,8 @@ void pool_runs(TaskPool &pool, uint64_t seed, long runs) {
     };
     job.units = kUnits;
     job.parties = 1 + random.below(kThreads);
-    for (uint32_t p = 1; p < job.parties; ++p) cuts[p] = uint16_t(cuts[p - 1] + random.below(kUnits - cuts[p - 1] + 1));
+    for (uint32_t p = 1; p < job.parties; ++p)
+      cuts[p] = uint16_t(cuts[p - 1] + random.below(kUnits - cuts[p - 1] + 1));
     cuts[job.parties] = kUnits;
     job.cuts = cuts;
     job.rouse = random.below(4) != 0;
@@ -67,16 +70,20 @@ void pool_runs(TaskPool &pool, uint64_t seed, long runs) {
       job.from = cells[k % 2];
       job.to = cells[1 - k % 2];
       for (uint32_t i = 0; i < kCells; ++i) expected[1 - k % 2][i] = step(expected[k % 2], i);
-      if (run) pool.run(*run, job, nullptr);
-      else job.run(job, 0, kUnits, nullptr); // more runs than places
+      if (run)
+        pool.run(*run, job, nullptr);
+      else
+        job.run(job, 0, kUnits, nullptr); // more runs than places
     }
     if (run) pool.leave(run);
-    if (std::memcmp(cells, expected, sizeof cells) != 0) return complain("a job did not see what the one before it wrote");
-    if (random.below(500) == 0) std::this_thread::sleep_for(std::chrono::microseconds(200)); // workers fall asleep
+    if (std::memcmp(cells, expected, sizeof cells) != 0)
+      return complain("a job did not see what the one before it wrote");
+    if (random.below(500) == 0)
+      std::this_thread::sleep_for(std::chrono::microseconds(200)); // workers fall asleep
   }
 }
 
-// ---- archives --------------------------------------------------------------------------------------------------------
+// ---- archives ----
 
 std::vector<float> input_of(uint64_t seed) {
   mutate::Random random{seed};
@@ -85,7 +92,8 @@ std::vector<float> input_of(uint64_t seed) {
   return x;
 }
 
-ingot::Status run_once(ingot::Context &context, std::vector<float> &x, std::vector<float> &y, const ingot::RunOptions *options) {
+ingot::Status run_once(ingot::Context &context, std::vector<float> &x, std::vector<float> &y,
+                       const ingot::RunOptions *options) {
   const ingot::Tensor in[] = {support::tensor(x, INGOT_ELEMENT_TYPE_F32, {kSize})};
   ingot::Tensor out[] = {support::tensor(y, INGOT_ELEMENT_TYPE_F32, {kSize})};
   return context.run(in, out, options);
@@ -95,7 +103,8 @@ struct Tally {
   std::atomic<long> done{0}, late{0}, cancelled{0};
 };
 
-void context_runs(ingot::Context &context, uint64_t seed, long runs, const std::vector<float> &expected, Tally &tally) {
+void context_runs(ingot::Context &context, uint64_t seed, long runs, const std::vector<float> &expected,
+                  Tally &tally) {
   std::vector<float> x = input_of(seed), y[2] = {std::vector<float>(kSize), std::vector<float>(kSize)};
   for (long n = 0; n < runs; ++n) {
     std::vector<float> &out = y[n / 16 % 2]; // recorded anew now and then
@@ -105,7 +114,8 @@ void context_runs(ingot::Context &context, uint64_t seed, long runs, const std::
     const ingot::Status status = run_once(context, x, out, &options);
     if (status.ok()) {
       ++tally.done;
-      if (std::memcmp(out.data(), expected.data(), 4 * kSize) != 0) complain("a run gave other bits than local-sync");
+      if (std::memcmp(out.data(), expected.data(), 4 * kSize) != 0)
+        complain("a run gave other bits than local-sync");
     } else if (status.code() == INGOT_DEADLINE_EXCEEDED && options.timeout_ns) {
       ++tally.late;
     } else if (status.code() == INGOT_CANCELLED) {
@@ -148,12 +158,14 @@ void archive_runs(const char *part, const ingot_executor_t *executor, long runs)
   });
   std::vector<std::thread> threads;
   for (int t = 0; t < kContexts; ++t)
-    threads.emplace_back([&, t] { context_runs(contexts[size_t(t)], uint64_t(t), runs / kContexts, expected[size_t(t)], tally); });
+    threads.emplace_back([&, t] {
+      context_runs(contexts[size_t(t)], uint64_t(t), runs / kContexts, expected[size_t(t)], tally);
+    });
   for (std::thread &thread : threads) thread.join();
   over = true;
   canceller.join();
-  std::printf("%s: %ld runs right, %ld past their deadline, %ld cancelled\n", part, tally.done.load(), tally.late.load(),
-              tally.cancelled.load());
+  std::printf("%s: %ld runs right, %ld past their deadline, %ld cancelled\n", part, tally.done.load(),
+              tally.late.load(), tally.cancelled.load());
   if (tally.late == 0 || tally.done < runs / 2) complain("too few runs, or no deadline met");
 }
 
@@ -230,12 +242,14 @@ int main(int argc, char **argv) {
   {
     TaskPool *pool = nullptr;
     ingot::Error error;
-    if (TaskPool::create(ingot::resolve_allocator(nullptr), kThreads, nullptr, ingot::platform::now_ns, &pool, &error) != INGOT_OK) {
+    if (TaskPool::create(ingot::resolve_allocator(nullptr), kThreads, nullptr, ingot::platform::now_ns, &pool,
+                         &error) != INGOT_OK) {
       std::printf("%s\n", error.message);
       return 2;
     }
     std::vector<std::thread> threads;
-    for (int t = 0; t < kContexts + 2; ++t) threads.emplace_back([&, t] { pool_runs(*pool, uint64_t(t), runs / 4 / kContexts); });
+    for (int t = 0; t < kContexts + 2; ++t)
+      threads.emplace_back([&, t] { pool_runs(*pool, uint64_t(t), runs / 4 / kContexts); });
     for (std::thread &thread : threads) thread.join();
     pool->close();
     std::printf("pool: %ld runs\n", runs / 4 / kContexts * (kContexts + 2));

@@ -13,8 +13,10 @@ size_t Hazards::first_after(uintptr_t address) const {
   size_t low = 0, high = count_;
   while (low < high) {
     const size_t middle = low + (high - low) / 2;
-    if (intervals_[middle].end <= address) low = middle + 1;
-    else high = middle;
+    if (intervals_[middle].end <= address)
+      low = middle + 1;
+    else
+      high = middle;
   }
   return low;
 }

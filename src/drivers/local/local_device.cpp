@@ -9,13 +9,16 @@
 namespace ingot::drivers {
 namespace {
 
-// A number that ends at '&' or at the end of the text; moves *text there. False where it is none or does not fit.
+// A number that ends at '&' or at the end of the text; moves *text there. False where it is none or does not
+// fit.
 bool take_number(const char **text, uint32_t base, uint64_t *out) {
   const char *at = *text;
   uint64_t value = 0;
   for (; *at && *at != '&'; ++at) {
     const char c = char(*at | 0x20);
-    const uint32_t digit = c >= '0' && c <= '9' ? uint32_t(c - '0') : c >= 'a' && c <= 'f' ? uint32_t(c - 'a' + 10) : 16;
+    const uint32_t digit = c >= '0' && c <= '9'   ? uint32_t(c - '0')
+                           : c >= 'a' && c <= 'f' ? uint32_t(c - 'a' + 10)
+                                                  : 16;
     if (digit >= base || value > (UINT64_MAX - digit) / base) return false;
     value = value * base + digit;
   }
@@ -32,7 +35,8 @@ bool take_prefix(const char **text, const char *prefix) {
   return true;
 }
 
-Code parse_options(const char *driver, const char *options, uint32_t max_threads, LocalOptions *out, Error *error) {
+Code parse_options(const char *driver, const char *options, uint32_t max_threads, LocalOptions *out,
+                   Error *error) {
   for (const char *at = options; *at;) {
     const char *const option = at;
     uint64_t value = 0;
@@ -42,13 +46,14 @@ Code parse_options(const char *driver, const char *options, uint32_t max_threads
       out->features &= value;
     } else if (take_prefix(&at, "threads=")) {
       if (!take_number(&at, 10, &value) || value == 0 || value > max_threads)
-        return fail(error, INGOT_INVALID_ARGUMENT, max_threads == 1 ? "%s: '%.40s': it runs on one thread (local-task uses more)"
-                                                                    : "%s: '%.40s': 1 to %u threads may be asked for",
+        return fail(error, INGOT_INVALID_ARGUMENT,
+                    max_threads == 1 ? "%s: '%.40s': it runs on one thread (local-task uses more)"
+                                     : "%s: '%.40s': 1 to %u threads may be asked for",
                     driver, option, max_threads);
       out->threads = uint32_t(value);
     } else {
-      return fail(error, INGOT_INVALID_ARGUMENT, "%s: unknown option '%.60s': known are threads=N and features=0xMASK",
-                  driver, option);
+      return fail(error, INGOT_INVALID_ARGUMENT,
+                  "%s: unknown option '%.60s': known are threads=N and features=0xMASK", driver, option);
     }
     if (*at == '&') ++at;
   }
@@ -65,14 +70,16 @@ Code local_open(const char *driver, const char *id, uint32_t ordinal, const char
   return parse_options(driver, options, max_threads, out, error);
 }
 
-Code local_enumerate(const ingot_driver_host_t *, void (*visit)(void *, const char *, const char *), void *user, Error *) {
+Code local_enumerate(const ingot_driver_host_t *, void (*visit)(void *, const char *, const char *), void *user,
+                     Error *) {
   char name[128];
   host_cpu_name(name, sizeof name);
   visit(user, "0", name[0] ? name : host_arch());
   return INGOT_OK;
 }
 
-Code local_describe(ingot_driver_device_t *d, void (*visit)(void *, const char *, const char *), void *user, Error *) {
+Code local_describe(ingot_driver_device_t *d, void (*visit)(void *, const char *, const char *), void *user,
+                    Error *) {
   const LocalDevice &device = *local_device(d);
   char buffer[256];
   host_cpu_name(buffer, sizeof buffer);
@@ -106,21 +113,25 @@ Code local_load(LocalDevice &device, const ingot_driver_code_t &code, LocalExecu
   return out->code.load(device.allocator, device.features, code, error);
 }
 
-Code local_stream_init(LocalDevice &device, ingot_driver_executable_t *executable, LocalStream *out, Error *error) {
+Code local_stream_init(LocalDevice &device, ingot_driver_executable_t *executable, LocalStream *out,
+                       Error *error) {
   out->device = &device;
   out->executable = reinterpret_cast<LocalExecutable *>(executable);
   const uint64_t scratch = out->executable->code.scratch_bytes();
   if (scratch == 0) return INGOT_OK;
   out->scratch = static_cast<uint8_t *>(allocate_bytes(device.allocator, size_t(scratch), 1, kAlignment));
   if (out->scratch) return INGOT_OK;
-  return fail(error, INGOT_OUT_OF_MEMORY, "out of memory: %llu bytes of scratch memory", (unsigned long long)scratch);
+  return fail(error, INGOT_OUT_OF_MEMORY, "out of memory: %llu bytes of scratch memory",
+              (unsigned long long)scratch);
 }
 
 void local_stream_release_scratch(LocalStream &stream) {
-  release_bytes(stream.device->allocator, stream.scratch, size_t(stream.executable->code.scratch_bytes()), kAlignment);
+  release_bytes(stream.device->allocator, stream.scratch, size_t(stream.executable->code.scratch_bytes()),
+                kAlignment);
 }
 
-HostDispatch *local_record_dispatch(HostRecording &recording, LocalStream &stream, const ingot_driver_dispatch_t &d) {
+HostDispatch *local_record_dispatch(HostRecording &recording, LocalStream &stream,
+                                    const ingot_driver_dispatch_t &d) {
   const NativeKernel &kernel = stream.executable->code.kernel(d.kernel);
   HostDispatch *c = host_record_dispatch(recording, d);
   if (!c) return nullptr;
@@ -133,8 +144,10 @@ HostDispatch *local_record_dispatch(HostRecording &recording, LocalStream &strea
 }
 
 __attribute__((noinline, cold)) void local_timed(const LocalDevice &device, const HostDispatch &c,
-                                                 const ingot_driver_submit_t &s, void (*run)(void *), void *argument) {
-  ingot_driver_timing_t t = {c.kernel, c.site, c.version, {c.args.grid[0], c.args.grid[1], c.args.grid[2]}, 0, 0};
+                                                 const ingot_driver_submit_t &s, void (*run)(void *),
+                                                 void *argument) {
+  ingot_driver_timing_t t = {c.kernel, c.site, c.version, {c.args.grid[0], c.args.grid[1], c.args.grid[2]},
+                             0,        0};
   t.start_ns = device.now_ns();
   run(argument);
   t.end_ns = device.now_ns();
@@ -142,7 +155,8 @@ __attribute__((noinline, cold)) void local_timed(const LocalDevice &device, cons
 }
 
 __attribute__((cold)) Code local_stopped(Code reason, Error *error) {
-  return fail(error, reason, reason == INGOT_CANCELLED ? "the run was cancelled" : "the run exceeded its deadline");
+  return fail(error, reason,
+              reason == INGOT_CANCELLED ? "the run was cancelled" : "the run exceeded its deadline");
 }
 
 __attribute__((cold)) Code local_kernel_error(uint64_t word, ingot_driver_submit_t *s, Error *error) {

@@ -1,6 +1,6 @@
 // local-task: native kernels on several threads. A recording is cut into waves of independent commands
-// (task_recording.h), whose workgroups the submitting thread and the device's workers share (task_pool.h). Waves that are
-// too small to share run on the submitting thread, as on local-sync.
+// (task_recording.h), whose workgroups the submitting thread and the device's workers share (task_pool.h).
+// Waves that are too small to share run on the submitting thread, as on local-sync.
 #include "src/drivers/local/fp_control.h"
 #include "src/drivers/local/local_device.h"
 #include "src/drivers/local/task_pool.h"
@@ -19,8 +19,8 @@ struct TaskExecutable : LocalExecutable {
   Array<uint8_t> access;        // of its bindings
 };
 struct TaskStream : LocalStream {
-  // The error word that is reported: of the last command, and in it the last workgroups, that stored one. That is what
-  // remains where one thread runs them in order.
+  // The error word that is reported: of the last command, and in it the last workgroups, that stored one. That
+  // is what remains where one thread runs them in order.
   std::atomic<uint32_t> noting; // a lock of a few instructions
   uint64_t place, word;
   Hazards hazards;
@@ -30,7 +30,7 @@ TaskDevice &device_of(ingot_driver_device_t *d) { return static_cast<TaskDevice 
 TaskStream &stream_of(ingot_driver_stream_t *s) { return static_cast<TaskStream &>(*local_stream(s)); }
 TaskRecording &recording_of(ingot_driver_recording_t *r) { return *reinterpret_cast<TaskRecording *>(r); }
 
-// ---- device and code -------------------------------------------------------------------------------------------------
+// ---- device and code ----
 
 Code open_device(const ingot_driver_host_t *h, const char *id, uint32_t ordinal, const char *options,
                  ingot_driver_device_t **out, Error *error) {
@@ -42,8 +42,9 @@ Code open_device(const ingot_driver_host_t *h, const char *id, uint32_t ordinal,
   if (threads > kMaxThreads) threads = kMaxThreads;
   if (executor) {
     if (executor->concurrency == 0 || executor->concurrency >= kMaxThreads)
-      return fail(error, INGOT_INVALID_ARGUMENT, "local-task: an executor's concurrency is %u, expected 1 .. %u",
-                  executor->concurrency, kMaxThreads - 1);
+      return fail(error, INGOT_INVALID_ARGUMENT,
+                  "local-task: an executor's concurrency is %u, expected 1 .. %u", executor->concurrency,
+                  kMaxThreads - 1);
     threads = executor->concurrency + 1;
   }
   if (parsed.threads && (!executor || parsed.threads < threads)) threads = parsed.threads;
@@ -81,7 +82,8 @@ Code fill_executable(TaskDevice &device, const ingot_driver_code_t &code, TaskEx
   return INGOT_OK;
 }
 
-Code load(ingot_driver_device_t *d, const ingot_driver_code_t *code, ingot_driver_executable_t **out, Error *error) {
+Code load(ingot_driver_device_t *d, const ingot_driver_code_t *code, ingot_driver_executable_t **out,
+          Error *error) {
   TaskDevice &device = device_of(d);
   TaskExecutable *e = create_object<TaskExecutable>(device.allocator, "an executable", error);
   if (!e) return INGOT_OUT_OF_MEMORY;
@@ -93,16 +95,19 @@ Code load(ingot_driver_device_t *d, const ingot_driver_code_t *code, ingot_drive
   return INGOT_OK;
 }
 
-TaskExecutable &executable_of(const LocalStream &stream) { return static_cast<TaskExecutable &>(*stream.executable); }
+TaskExecutable &executable_of(const LocalStream &stream) {
+  return static_cast<TaskExecutable &>(*stream.executable);
+}
 
 void unload(ingot_driver_executable_t *handle) {
   TaskExecutable *e = static_cast<TaskExecutable *>(reinterpret_cast<LocalExecutable *>(handle));
   destroy_object(e->device->allocator, e);
 }
 
-// ---- streams and recordings ------------------------------------------------------------------------------------------
+// ---- streams and recordings ----
 
-Code stream_create(ingot_driver_device_t *d, ingot_driver_executable_t *e, ingot_driver_stream_t **out, Error *error) {
+Code stream_create(ingot_driver_device_t *d, ingot_driver_executable_t *e, ingot_driver_stream_t **out,
+                   Error *error) {
   TaskDevice &device = device_of(d);
   TaskStream *stream = create_object<TaskStream>(device.allocator, "a stream", error);
   if (!stream) return INGOT_OUT_OF_MEMORY;
@@ -120,8 +125,8 @@ void stream_destroy(ingot_driver_stream_t *s) {
   destroy_object(stream.device->allocator, &stream);
 }
 
-Code recording_create(ingot_driver_stream_t *s, const ingot_driver_recording_size_t *size, ingot_driver_recording_t **out,
-                      Error *error) {
+Code recording_create(ingot_driver_stream_t *s, const ingot_driver_recording_size_t *size,
+                      ingot_driver_recording_t **out, Error *error) {
   TaskStream &stream = stream_of(s);
   INGOT_TRY(stream.hazards.reserve(stream.device->allocator, TaskRecording::accesses(*size), error));
   return TaskRecording::create(stream.device->allocator, s, *size, stream.device->threads, &stream.hazards,
@@ -133,12 +138,15 @@ void record_dispatch(ingot_driver_recording_t *r, const ingot_driver_dispatch_t 
   TaskRecording &recording = recording_of(r);
   TaskStream &stream = stream_of(recording.host().stream);
   const TaskExecutable &e = executable_of(stream);
-  recording.add(local_record_dispatch(recording.host(), stream, *d), *d, e.access.begin() + e.first_access[d->kernel]);
+  recording.add(local_record_dispatch(recording.host(), stream, *d), *d,
+                e.access.begin() + e.first_access[d->kernel]);
 }
-void record_copy(ingot_driver_recording_t *r, const ingot_driver_span_t *target, const ingot_driver_span_t *source) {
+void record_copy(ingot_driver_recording_t *r, const ingot_driver_span_t *target,
+                 const ingot_driver_span_t *source) {
   recording_of(r).add_copy(*target, *source);
 }
-void record_fill(ingot_driver_recording_t *r, const ingot_driver_span_t *target, uint64_t pattern, uint32_t bytes) {
+void record_fill(ingot_driver_recording_t *r, const ingot_driver_span_t *target, uint64_t pattern,
+                 uint32_t bytes) {
   recording_of(r).add_fill(*target, pattern, bytes);
 }
 void record_barrier(ingot_driver_recording_t *) {} // hazards say more
@@ -147,10 +155,11 @@ Code recording_end(ingot_driver_recording_t *r, Error *) {
   return INGOT_OK;
 }
 
-// ---- submission ------------------------------------------------------------------------------------------------------
+// ---- submission ----
 
 // Called by any thread that runs a part of this stream's work.
-__attribute__((noinline, cold)) void note_error(TaskStream &stream, const TaskCommand &c, uint32_t unit, uint64_t word) {
+__attribute__((noinline, cold)) void note_error(TaskStream &stream, const TaskCommand &c, uint32_t unit,
+                                                uint64_t word) {
   const uint64_t place = uint64_t(c.order) << 32 | unit;
   while (stream.noting.exchange(1, std::memory_order_acquire)) {
   }
@@ -163,9 +172,12 @@ __attribute__((noinline, cold)) void note_error(TaskStream &stream, const TaskCo
 
 // One submission: walks the waves, alone or with the pool.
 class alignas(64) Submission {
-public:
+ public:
   Submission(TaskStream &stream, const TaskRecording &recording, const ingot_driver_submit_t &submit)
-      : stream_(stream), device_(static_cast<TaskDevice &>(*stream.device)), recording_(recording), submit_(submit) {}
+      : stream_(stream),
+        device_(static_cast<TaskDevice &>(*stream.device)),
+        recording_(recording),
+        submit_(submit) {}
   ~Submission() {
     if (run_) device_.pool->leave(run_);
   }
@@ -173,15 +185,18 @@ public:
   Code run() {
     for (const Wave *w = recording_.begin_waves(); w != recording_.end_waves(); ++w) {
       Code code;
-      if (INGOT_UNLIKELY(submit_.on_dispatch != nullptr)) code = profile(*w);
-      else if (w->parties > 1 && enter()) code = share(*w, w->units, 0, w->parties, recording_.cuts(*w));
-      else code = alone(*w);
+      if (INGOT_UNLIKELY(submit_.on_dispatch != nullptr))
+        code = profile(*w);
+      else if (w->parties > 1 && enter())
+        code = share(*w, w->units, 0, w->parties, recording_.cuts(*w));
+      else
+        code = alone(*w);
       if (INGOT_UNLIKELY(code != INGOT_OK)) return code;
     }
     return INGOT_OK;
   }
 
-private:
+ private:
   struct alignas(64) WaveJob : Job { // workers read it: no line of the stack that changes meanwhile
     Submission *submission;
     const Wave *wave;
@@ -209,7 +224,8 @@ private:
       }
       for (uint32_t unit = 0; unit < c.units; ++unit) {
         INGOT_TRY(local_interrupted(device_, submit_));
-        if (const uint64_t word = run_units(c, unit, unit + 1, stream_.scratch)) note_error(stream_, c, unit, word);
+        if (const uint64_t word = run_units(c, unit, unit + 1, stream_.scratch))
+          note_error(stream_, c, unit, word);
       }
     }
     return INGOT_OK;
@@ -241,15 +257,19 @@ private:
     }
     begin += job.first_unit;
     end += job.first_unit;
-    uint32_t low = job.wave->first, high = low + job.wave->count; // the last command that starts at or before `begin`
+    uint32_t low = job.wave->first,
+             high = low + job.wave->count; // the last command that starts at or before `begin`
     while (high - low > 1) {
       const uint32_t middle = low + (high - low) / 2;
-      if (s.recording_.command(middle).first_unit <= begin) low = middle;
-      else high = middle;
+      if (s.recording_.command(middle).first_unit <= begin)
+        low = middle;
+      else
+        high = middle;
     }
     for (uint32_t i = low; begin < end; ++i) {
       const TaskCommand &c = s.recording_.command(i);
-      const uint32_t from = begin - c.first_unit, to = end - c.first_unit < c.units ? end - c.first_unit : c.units;
+      const uint32_t from = begin - c.first_unit,
+                     to = end - c.first_unit < c.units ? end - c.first_unit : c.units;
       if (const uint64_t word = run_units(c, from, to, scratch)) note_error(s.stream_, c, from, word);
       begin = c.first_unit + to;
     }
@@ -271,8 +291,10 @@ private:
         t.code = t.self->by_itself(t.wave);
       };
       const HostCommand &c = *recording_.command(i).command;
-      if (c.op == HostOp::dispatch) local_timed(device_, static_cast<const HostDispatch &>(c), submit_, run, &timed);
-      else run(&timed);
+      if (c.op == HostOp::dispatch)
+        local_timed(device_, static_cast<const HostDispatch &>(c), submit_, run, &timed);
+      else
+        run(&timed);
       code = timed.code;
     }
     return code;
@@ -298,7 +320,8 @@ Code submit(ingot_driver_stream_t *driver_stream, ingot_driver_recording_t *reco
   TaskStream &stream = stream_of(driver_stream);
   const FpControl control;
   stream.error = stream.word = 0;
-  if (const Code stop = Submission(stream, recording_of(recording), *s).run()) return local_stopped(stop, error);
+  if (const Code stop = Submission(stream, recording_of(recording), *s).run())
+    return local_stopped(stop, error);
   return INGOT_LIKELY(stream.word == 0) ? INGOT_OK : local_kernel_error(stream.word, s, error);
 }
 

@@ -21,9 +21,10 @@ inline void pause() {
 #endif
 }
 
-// Looks for at most kSpinNs whether `changed`; the clock is read now and then only. After a while, whoever is waited for
-// may be waiting for this very CPU.
-template <class Changed> bool spin_until(uint64_t (*now_ns)(void), Changed changed) {
+// Looks for at most kSpinNs whether `changed`; the clock is read now and then only. After a while, whoever is
+// waited for may be waiting for this very CPU.
+template <class Changed>
+bool spin_until(uint64_t (*now_ns)(void), Changed changed) {
   const uint64_t start = now_ns();
   for (uint64_t passed = 0; passed < kSpinNs; passed = now_ns() - start) {
     if (passed >= kPoliteNs) platform::yield();
@@ -55,7 +56,8 @@ struct TaskPool::Worker {
   platform::Thread thread;
 };
 
-// Scratch memory of all workers. Blocks only get larger; those outgrown stay until the end, as somebody may use them.
+// Scratch memory of all workers. Blocks only get larger; those outgrown stay until the end, as somebody may use
+// them.
 struct TaskPool::Scratch {
   Scratch *outgrown;
   uint8_t *memory;
@@ -90,8 +92,10 @@ Code TaskPool::fill(Error *error) {
     w.pool = this;
     w.number = i;
     w.state.store(own_threads_ ? kAwake : kResting, std::memory_order_relaxed);
-    if (own_threads_) INGOT_TRY(platform::start_thread(thread_main, &w, &w.thread, error));
-    else resting_.fetch_add(1, std::memory_order_relaxed);
+    if (own_threads_)
+      INGOT_TRY(platform::start_thread(thread_main, &w, &w.thread, error));
+    else
+      resting_.fetch_add(1, std::memory_order_relaxed);
   }
   return INGOT_OK;
 }
@@ -125,18 +129,22 @@ Code TaskPool::reserve_scratch(uint64_t bytes, Error *error) {
   Scratch *now = scratch_.load(std::memory_order_acquire);
   if (now && now->stride >= bytes) return INGOT_OK;
   const uint64_t stride = align_up(bytes, kAlignment);
-  uint8_t *memory = stride < bytes || stride > SIZE_MAX
-                        ? nullptr
-                        : static_cast<uint8_t *>(allocate_bytes(allocator_, workers_.size(), size_t(stride), kAlignment));
+  uint8_t *memory =
+      stride < bytes || stride > SIZE_MAX
+          ? nullptr
+          : static_cast<uint8_t *>(allocate_bytes(allocator_, workers_.size(), size_t(stride), kAlignment));
   if (!memory)
-    return fail(error, INGOT_OUT_OF_MEMORY, "out of memory: %llu bytes of scratch memory for each of %zu threads",
+    return fail(error, INGOT_OUT_OF_MEMORY,
+                "out of memory: %llu bytes of scratch memory for each of %zu threads",
                 (unsigned long long)bytes, workers_.size());
   Scratch *block = create_object<Scratch>(allocator_, "scratch memory", error);
   if (block) {
     *block = {now, memory, stride};
-    // Somebody else's block may come first; it does not matter whether it is the larger one, only that the newest is.
+    // Somebody else's block may come first; it does not matter whether it is the larger one, only that the
+    // newest is.
     while (!block->outgrown || block->outgrown->stride < stride)
-      if (scratch_.compare_exchange_weak(block->outgrown, block, std::memory_order_acq_rel, std::memory_order_acquire))
+      if (scratch_.compare_exchange_weak(block->outgrown, block, std::memory_order_acq_rel,
+                                         std::memory_order_acquire))
         return INGOT_OK;
   }
   release_bytes(allocator_, memory, size_t(stride) * workers_.size(), kAlignment);
@@ -149,14 +157,15 @@ uint8_t *TaskPool::scratch_of(uint32_t worker) const {
   return s ? s->memory + worker * s->stride : nullptr;
 }
 
-// ---- the submitting thread -------------------------------------------------------------------------------------------
+// ---- the submitting thread ----
 
 TaskPool::Run *TaskPool::enter() {
   uint32_t taken = entered_.load(std::memory_order_relaxed);
   while (runs_.size()) {
     const uint32_t free = ~taken & ((1u << kRuns) - 1);
     if (free == 0) return nullptr;
-    if (entered_.compare_exchange_weak(taken, taken | (free & -free), std::memory_order_acquire, std::memory_order_relaxed))
+    if (entered_.compare_exchange_weak(taken, taken | (free & -free), std::memory_order_acquire,
+                                       std::memory_order_relaxed))
       return &runs_[size_t(__builtin_ctz(free))];
   }
   return nullptr;
@@ -182,17 +191,17 @@ void TaskPool::await(Run &run, uint32_t units) {
   for (;;) { // [5]
     uint32_t seen = run.done.load(std::memory_order_acquire);
     if ((seen & ~kAwaited) == units) return;
-    if (!(seen & kAwaited) &&
-        !run.done.compare_exchange_strong(seen, seen | kAwaited, std::memory_order_acq_rel, std::memory_order_relaxed))
+    if (!(seen & kAwaited) && !run.done.compare_exchange_strong(
+                                  seen, seen | kAwaited, std::memory_order_acq_rel, std::memory_order_relaxed))
       continue;
     platform::wait_on(&run.done, seen | kAwaited, UINT64_MAX);
   }
 }
 
-// ---- everybody -------------------------------------------------------------------------------------------------------
+// ---- everybody ----
 
-// Takes chunks of the run until there are none. False if there was none at all. What was run is reported once, at the end:
-// `done` is a line of memory that everybody writes.
+// Takes chunks of the run until there are none. False if there was none at all. What was run is reported once,
+// at the end: `done` is a line of memory that everybody writes.
 bool TaskPool::work(Run &run, uint32_t party, uint32_t parties, uint8_t *submitters_scratch) {
   uint32_t ran = 0, units = 0;
   for (uint32_t i = 0; i < parties; ++i) {
@@ -201,7 +210,8 @@ bool TaskPool::work(Run &run, uint32_t party, uint32_t parties, uint8_t *submitt
       const uint32_t next = word & 0xffff, end = word >> 16;
       if (next >= end) break;
       const uint32_t chunk = (end - next + 3) / 4;
-      if (!span.compare_exchange_weak(word, word + chunk, std::memory_order_acquire, std::memory_order_relaxed)) continue; // [2]
+      if (!span.compare_exchange_weak(word, word + chunk, std::memory_order_acquire, std::memory_order_relaxed))
+        continue; // [2]
       const Job &job = *run.job;
       units = job.units;
       job.run(job, next, next + chunk, party ? scratch_of(party - 1) : submitters_scratch);
@@ -209,13 +219,14 @@ bool TaskPool::work(Run &run, uint32_t party, uint32_t parties, uint8_t *submitt
       word = span.load(std::memory_order_relaxed);
     }
   }
-  // All of it belongs to one job, as no job ends while some of its units are not reported; it may be gone after this.
+  // All of it belongs to one job, as no job ends while some of its units are not reported; it may be gone after
+  // this.
   if (ran && run.done.fetch_add(ran, std::memory_order_acq_rel) + ran == (units | kAwaited)) // [3], [5]
     platform::wake_one(&run.done);
   return ran != 0;
 }
 
-// ---- workers ---------------------------------------------------------------------------------------------------------
+// ---- workers ----
 
 bool TaskPool::help(uint32_t worker) {
   const uint32_t entered = entered_.load(std::memory_order_acquire);
@@ -239,7 +250,8 @@ void TaskPool::serve(Worker &worker) {
   }
 }
 
-// Waits awake for something new; false where nothing came. A thread of the application's waits during runs only.
+// Waits awake for something new; false where nothing came. A thread of the application's waits during runs
+// only.
 bool TaskPool::keep_awake(uint32_t seen) {
   if (!own_threads_ && entered_.load(std::memory_order_relaxed) == 0) return false;
   return spin_until(now_ns_, [&] { return published_.load(std::memory_order_acquire) != seen; });
@@ -256,7 +268,8 @@ bool TaskPool::rest(Worker &worker, uint32_t seen) {
     return mine || own_threads_; // roused already: another task is on its way
   }
   if (!own_threads_) return false;
-  while (worker.state.load(std::memory_order_acquire) == kResting) platform::wait_on(&worker.state, kResting, UINT64_MAX);
+  while (worker.state.load(std::memory_order_acquire) == kResting)
+    platform::wait_on(&worker.state, kResting, UINT64_MAX);
   return true;
 }
 

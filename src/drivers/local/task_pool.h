@@ -1,32 +1,41 @@
-// The threads of a local-task device and how they share the work of runs. A *job* is units [0, n) that may run in any
-// order on any thread. A *run* is what one submitting thread has under way: one job after the other. Each job's units
-// are cut into spans of about equal cost, one a party; a party takes chunks from its own span, a quarter of what is left
-// at a time, then from the others' (the tail is stolen). The submitting thread is party 0 and can do everything alone;
-// workers only ever help. Nobody waits for a thread that has not taken a chunk.
+// The threads of a local-task device and how they share the work of runs. A *job* is units [0, n) that may run
+// in any order on any thread. A *run* is what one submitting thread has under way: one job after the other.
+// Each job's units are cut into spans of about equal cost, one a party; a party takes chunks from its own span,
+// a quarter of what is left at a time, then from the others' (the tail is stolen). The submitting thread is
+// party 0 and can do everything alone; workers only ever help. Nobody waits for a thread that has not taken a
+// chunk.
 //
-// Everything that workers look at before they hold a chunk lies in the pool, which outlives them; what a job points to
-// lives on the submitting thread's side, and is touched by holders of chunks only.
+// Everything that workers look at before they hold a chunk lies in the pool, which outlives them; what a job
+// points to lives on the submitting thread's side, and is touched by holders of chunks only.
 //
 // Memory ordering:
-// 1. A span is one word: end | next. To take a chunk is one compare-and-swap of the whole word, and what the chunk means
-//    is read afterwards. So a worker that read the word long ago takes a chunk of the job that is current now, or none:
-//    if the swap finds the value that it expects, that many units are there to be taken, whoever put them there.
-// 2. The submitter writes job and `done = 0`, then stores the span words (release); it alone does so, and only when all
-//    are exhausted. Who swaps a span word (acquire; the swaps of others continue the release sequence) sees the job, and
-//    all that earlier jobs wrote: the submitter had waited for them (3).
-// 3. When a thread finds no more chunks, it adds the units that it ran to `done` (release). A job has ended when `done` equals its units, which the
-//    submitter reads (acquire): every chunk was run, and what it wrote is seen. Only then does the next job begin or the
-//    run end, so a holder's job pointer cannot dangle: its units are missing from `done`. After the addition the holder
-//    touches `done` no more, except as an address to wake.
-// 4. Sleep. A worker reads `published`, looks for work, and finds none; it announces itself (resting + 1, state =
-//    resting), reads `published` again, and sleeps only if it has not changed. The submitter changes `published`, then
-//    reads `resting` and the states. All of these are sequentially consistent, so of the two at least one sees the
-//    other: the worker stays awake, or the submitter wakes it. Whoever swaps the state back to awake counts it off.
-// 5. The submitter sleeps on `done`, with a flag bit in that same word: the addition that completes the job sees it.
+// 1. A span is one word: end | next. To take a chunk is one compare-and-swap of the whole word, and what the
+// chunk means
+//    is read afterwards. So a worker that read the word long ago takes a chunk of the job that is current now,
+//    or none: if the swap finds the value that it expects, that many units are there to be taken, whoever put
+//    them there.
+// 2. The submitter writes job and `done = 0`, then stores the span words (release); it alone does so, and only
+// when all
+//    are exhausted. Who swaps a span word (acquire; the swaps of others continue the release sequence) sees the
+//    job, and all that earlier jobs wrote: the submitter had waited for them (3).
+// 3. When a thread finds no more chunks, it adds the units that it ran to `done` (release). A job has ended
+// when `done` equals its units, which the
+//    submitter reads (acquire): every chunk was run, and what it wrote is seen. Only then does the next job
+//    begin or the run end, so a holder's job pointer cannot dangle: its units are missing from `done`. After
+//    the addition the holder touches `done` no more, except as an address to wake.
+// 4. Sleep. A worker reads `published`, looks for work, and finds none; it announces itself (resting + 1, state
+// =
+//    resting), reads `published` again, and sleeps only if it has not changed. The submitter changes
+//    `published`, then reads `resting` and the states. All of these are sequentially consistent, so of the two
+//    at least one sees the other: the worker stays awake, or the submitter wakes it. Whoever swaps the state
+//    back to awake counts it off.
+// 5. The submitter sleeps on `done`, with a flag bit in that same word: the addition that completes the job
+// sees it.
 //
-// With an executor of the application's, a worker is a task that the executor is given when it is wanted, instead of a
-// thread that is woken; it returns where a thread would sleep. The pool then counts references: one of the device's and
-// one a task handed over, so a task that comes after the device is gone finds a pool that is closed, and frees it.
+// With an executor of the application's, a worker is a task that the executor is given when it is wanted,
+// instead of a thread that is woken; it returns where a thread would sleep. The pool then counts references:
+// one of the device's and one a task handed over, so a task that comes after the device is gone finds a pool
+// that is closed, and frees it.
 #pragma once
 
 #include <ingot/driver.h>
@@ -37,8 +46,8 @@
 namespace ingot::drivers {
 
 constexpr uint32_t kMaxThreads = 256;
-constexpr uint32_t kMaxUnits = 0xffff;  // of a job
-constexpr uint64_t kSpinNs = 50'000;    // how long a thread waits awake
+constexpr uint32_t kMaxUnits = 0xffff; // of a job
+constexpr uint64_t kSpinNs = 50'000;   // how long a thread waits awake
 
 struct Job {
   // Runs units [begin, end) with the thread's scratch memory.
@@ -50,7 +59,7 @@ struct Job {
 };
 
 class TaskPool {
-public:
+ public:
   struct Run; // a run's place in the pool
 
   // `threads` counts the submitting one. With `executor` (copied; may be NULL) no thread is started.
@@ -61,8 +70,8 @@ public:
   // Workers have at least that much scratch memory from now on. May be called at any time, by any thread.
   Code reserve_scratch(uint64_t bytes, Error *error);
 
-  // A place for a run, or null where all are taken: then there are more runs than a pool can help, and the caller does
-  // the work alone. Allocates nothing, waits for nothing.
+  // A place for a run, or null where all are taken: then there are more runs than a pool can help, and the
+  // caller does the work alone. Allocates nothing, waits for nothing.
   Run *enter();
   void leave(Run *run);
   // Runs all units of the job; those that the calling thread takes get `scratch`.
@@ -71,7 +80,7 @@ public:
   TaskPool() = default; // use create and close
   ~TaskPool();
 
-private:
+ private:
   struct Span;
   struct Worker;
   struct Scratch;

@@ -16,14 +16,17 @@ uint64_t bounded(uint64_t cost) { return cost < kMaxCostNs ? cost : kMaxCostNs; 
 
 uint64_t cost_of(const ingot_driver_dispatch_t &d) {
   uint64_t bytes = 0;
-  if (d.bytes >= 0) bytes = uint64_t(d.bytes);
+  if (d.bytes >= 0)
+    bytes = uint64_t(d.bytes);
   else
     for (uint32_t i = 0; i < d.binding_count; ++i) bytes += bounded(d.bindings[i].length);
   const uint64_t compute = d.flops > 0 ? uint64_t(d.flops) / kFlopsPerNs : 0, memory = bytes / kBytesPerNs;
   return bounded(kCommandNs + (compute > memory ? compute : memory));
 }
 
-const uint8_t *start_of(const ingot_driver_span_t &s) { return static_cast<const uint8_t *>(s.host) + s.offset; }
+const uint8_t *start_of(const ingot_driver_span_t &s) {
+  return static_cast<const uint8_t *>(s.host) + s.offset;
+}
 
 } // namespace
 
@@ -76,8 +79,10 @@ void TaskRecording::add(HostDispatch *dispatch, const ingot_driver_dispatch_t &d
     for (uint32_t i = 0; i < d.binding_count; ++i) {
       const uint8_t *data = start_of(d.bindings[i]);
       const bool writes = access[i] & program::kAccessWrite;
-      if (pass == 1) hazards_->note(data, d.bindings[i].length, writes, level);
-      else if (const uint32_t needed = hazards_->level(data, d.bindings[i].length, writes); needed > level) level = needed;
+      if (pass == 1)
+        hazards_->note(data, d.bindings[i].length, writes, level);
+      else if (const uint32_t needed = hazards_->level(data, d.bindings[i].length, writes); needed > level)
+        level = needed;
     }
   append(dispatch, cost_of(d), level);
 }
@@ -115,9 +120,11 @@ void TaskRecording::end() {
   for (uint32_t i = 0; i < count_; ++i) commands_[i] = sorted_[i];
   for (uint32_t at = 0; at < count_;) {
     uint32_t next = at + 1;
-    while (next < count_ && commands_[next].level == commands_[at].level && next - at < kMaxWaveCommands) ++next;
+    while (next < count_ && commands_[next].level == commands_[at].level && next - at < kMaxWaveCommands)
+      ++next;
     Wave &wave = waves_[wave_count_++];
-    wave = {at, next - at, 0, 1, at * (threads_ + 1), 0, 0}; // room for the cuts: there are no more waves than commands
+    wave = {at, next - at, 0, 1, at * (threads_ + 1),
+            0,  0}; // room for the cuts: there are no more waves than commands
     divide(wave);
     at = next;
   }
@@ -167,14 +174,16 @@ void TaskRecording::divide(Wave &wave) {
 
 uint64_t divisible(const HostCommand &command) {
   switch (command.op) {
-  case HostOp::dispatch: return static_cast<const HostDispatch &>(command).args.group_end;
-  case HostOp::copy: {
-    const HostCopy &c = static_cast<const HostCopy &>(command);
-    const uintptr_t t = uintptr_t(c.target), s = uintptr_t(c.source);
-    const bool apart = (t > s ? t - s : s - t) >= c.length; // else the order of the bytes counts
-    return apart ? divide_up(c.length, kGrainBytes) : 1;
-  }
-  case HostOp::fill: break;
+    case HostOp::dispatch:
+      return static_cast<const HostDispatch &>(command).args.group_end;
+    case HostOp::copy: {
+      const HostCopy &c = static_cast<const HostCopy &>(command);
+      const uintptr_t t = uintptr_t(c.target), s = uintptr_t(c.source);
+      const bool apart = (t > s ? t - s : s - t) >= c.length; // else the order of the bytes counts
+      return apart ? divide_up(c.length, kGrainBytes) : 1;
+    }
+    case HostOp::fill:
+      break;
   }
   return divide_up(static_cast<const HostFill &>(command).length, kGrainBytes);
 }
@@ -182,7 +191,9 @@ uint64_t divisible(const HostCommand &command) {
 namespace {
 
 // Where unit `unit` of `units` begins among `total`.
-uint64_t split(uint64_t total, uint32_t unit, uint32_t units) { return total / units * unit + total % units * unit / units; }
+uint64_t split(uint64_t total, uint32_t unit, uint32_t units) {
+  return total / units * unit + total % units * unit / units;
+}
 
 uint64_t run_groups(const HostDispatch &d, uint32_t begin, uint32_t end, uint8_t *scratch) {
   // The argument block belongs to all threads: each runs a copy with its own range, scratch and error word.
@@ -204,10 +215,12 @@ uint64_t run_units(const TaskCommand &c, uint32_t begin, uint32_t end, uint8_t *
   if (c.command->op == HostOp::dispatch) {
     const HostDispatch &d = *static_cast<const HostDispatch *>(c.command);
     const uint32_t groups = d.args.group_end;
-    return run_groups(d, uint32_t(split(groups, begin, c.units)), uint32_t(split(groups, end, c.units)), scratch);
+    return run_groups(d, uint32_t(split(groups, begin, c.units)), uint32_t(split(groups, end, c.units)),
+                      scratch);
   }
   const bool copies = c.command->op == HostOp::copy;
-  const uint64_t length = copies ? static_cast<const HostCopy *>(c.command)->length : static_cast<const HostFill *>(c.command)->length;
+  const uint64_t length = copies ? static_cast<const HostCopy *>(c.command)->length
+                                 : static_cast<const HostFill *>(c.command)->length;
   const uint64_t grains = divide_up(length, kGrainBytes);
   const uint64_t from = split(grains, begin, c.units) * kGrainBytes;
   const uint64_t to = end == c.units ? length : split(grains, end, c.units) * kGrainBytes;

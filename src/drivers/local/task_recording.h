@@ -1,8 +1,8 @@
-// A recording of local-task: the commands of a straight line in waves. Commands of one wave are independent of each
-// other (hazards.h) and may run at the same time; waves run in order. A command is cut into units, contiguous ranges of
-// its workgroups (or bytes, of a copy or fill), and the units of a wave are dealt to parties by what they cost. All of it
-// follows from the commands and the number of threads, never from time, and where a command is cut has no influence on
-// its results, as workgroups are independent.
+// A recording of local-task: the commands of a straight line in waves. Commands of one wave are independent of
+// each other (hazards.h) and may run at the same time; waves run in order. A command is cut into units,
+// contiguous ranges of its workgroups (or bytes, of a copy or fill), and the units of a wave are dealt to
+// parties by what they cost. All of it follows from the commands and the number of threads, never from time,
+// and where a command is cut has no influence on its results, as workgroups are independent.
 #pragma once
 
 #include <ingot/driver.h>
@@ -12,14 +12,16 @@
 
 namespace ingot::drivers {
 
-// What the division of work rests on. Costs are of one thread, on the slow side of what a good kernel takes on current
-// cores: too many parties on a small wave lose half a microsecond, too few on a slow kernel lose much more.
+// What the division of work rests on. Costs are of one thread, on the slow side of what a good kernel takes on
+// current cores: too many parties on a small wave lose half a microsecond, too few on a slow kernel lose much
+// more.
 constexpr uint64_t kFlopsPerNs = 16, kBytesPerNs = 8;
 constexpr uint64_t kCommandNs = 50;
-constexpr uint64_t kPartyNs = 2'000;    // the least that a party is given
-constexpr uint64_t kUnitNs = 500;       // the least worth taking as a chunk
-constexpr uint64_t kRouseNs = 50'000;   // what must be ahead in this recording to wake sleeping threads
-constexpr uint64_t kPatienceNs = 100'000; // what runs between two looks at deadline and cancel, where it can be cut
+constexpr uint64_t kPartyNs = 2'000;  // the least that a party is given
+constexpr uint64_t kUnitNs = 500;     // the least worth taking as a chunk
+constexpr uint64_t kRouseNs = 50'000; // what must be ahead in this recording to wake sleeping threads
+constexpr uint64_t kPatienceNs =
+    100'000; // what runs between two looks at deadline and cancel, where it can be cut
 constexpr uint32_t kUnitsPerParty = 16;
 constexpr uint32_t kMaxWaveCommands = 16'384;
 
@@ -40,11 +42,11 @@ struct Wave {
 };
 
 class TaskRecording {
-public:
+ public:
   // `hazards` is the stream's, shared by its recordings, and has room for this one's accesses.
   static Code create(const ingot_allocator_t &allocator, ingot_driver_stream_t *stream,
-                     const ingot_driver_recording_size_t &size, uint32_t threads, Hazards *hazards, TaskRecording **out,
-                     Error *error);
+                     const ingot_driver_recording_size_t &size, uint32_t threads, Hazards *hazards,
+                     TaskRecording **out, Error *error);
   static void destroy(TaskRecording *recording);
   static size_t accesses(const ingot_driver_recording_size_t &size) {
     return size_t(size.bindings) + 2 * size_t(size.copies) + size.fills;
@@ -63,7 +65,7 @@ public:
   const Wave *end_waves() const { return waves_.begin() + wave_count_; }
   const uint16_t *cuts(const Wave &wave) const { return cuts_.begin() + wave.cuts; }
 
-private:
+ private:
   void append(HostCommand *command, uint64_t cost_ns, uint32_t level);
   void divide(Wave &wave);
 
@@ -80,8 +82,8 @@ private:
 // How many units a command can be cut into at most.
 uint64_t divisible(const HostCommand &command);
 
-// Runs units [begin, end) of the command's `units`. Kernels get `scratch`; the value returned is the error word that
-// they stored.
+// Runs units [begin, end) of the command's `units`. Kernels get `scratch`; the value returned is the error word
+// that they stored.
 uint64_t run_units(const TaskCommand &command, uint32_t begin, uint32_t end, uint8_t *scratch);
 
 } // namespace ingot::drivers
