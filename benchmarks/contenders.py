@@ -46,7 +46,9 @@ class Ingot:
         started = time.monotonic()
         status, _, err = self.tools.compile(self.model.path, self.archive, *self.model.flags, timeout=900)
         if status != 0:
-            raise Refused(f"aotc: exit status {status}: {err.strip().splitlines()[0][:300] if err.strip() else ''}")
+            lines = err.strip().splitlines() or ["no message"]
+            reason = lines[0].removeprefix("aotc: error: ").removeprefix(f"{self.model.path}: ")
+            raise Refused(f"aotc, exit status {status}: {reason[:300]}")
         return time.monotonic() - started
 
     @staticmethod

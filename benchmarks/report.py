@@ -39,6 +39,12 @@ def settings_text(settings):
     return ", ".join(f"{k} {str(v).lower() if isinstance(v, bool) else v}" for k, v in settings.items() if k != "threads")
 
 
+def reason(side):
+    """Why there is no figure, short and fit for a table; the whole text stands in results.json."""
+    text = side.get("refused", "").replace("|", "/")
+    return text if len(text) <= 100 else text[:99] + "…"
+
+
 def geometric_mean(values):
     return math.exp(sum(map(math.log, values)) / len(values))
 
@@ -91,12 +97,12 @@ def markdown(result):
         for r in rows:
             cells = [r["title"]]
             if "refused" in r["ingot"]:
-                cells.append(r["ingot"]["refused"].replace("|", "/"))
+                cells.append(reason(r["ingot"]))
             else:
                 cells.append(spread(r["ingot"]["ms"]))
             for name in peers:
                 peer = r["peers"].get(name, {})
-                cells.append(spread(peer["ms"]) if "ms" in peer else peer.get("refused", "").replace("|", "/")[:90])
+                cells.append(spread(peer["ms"]) if "ms" in peer else reason(peer))
                 cells.append(f"{band(peer['ratio'])} {verdict(peer['ratio'])}" if "ratio" in peer else "")
             body.append(cells)
         text.append(table(["model", "Ingot"] + [c for n in peers for c in (NAMES[n], "ratio")], body))

@@ -1,4 +1,5 @@
-// Fusion must not multiply work: what the dispatches compute is held against what the graph's own operators would.
+// Fusion must not multiply work: what the dispatches compute is held against what the graph's own operators
+// would.
 #define CATCH_CONFIG_MAIN
 #include <catch2/catch.hpp>
 
@@ -33,8 +34,7 @@ int64_t work_of(const Function &f) {
 
 int64_t work_of(const fuse::Program &program) {
   int64_t work = 0;
-  for (const dispatch::Dispatch &d : program.dispatches)
-    work += schedule::cost(d).flops.constant().value();
+  for (const dispatch::Dispatch &d : program.dispatches) work += schedule::cost(d).flops.constant().value();
   return work;
 }
 
@@ -50,7 +50,8 @@ ValueId normalise(GraphBuilder &b, ValueId x, const std::vector<uint32_t> &axes)
       count *= dims[i].constant().value();
   auto mean = [&](ValueId v) {
     ValueId sum = b.reduce(ReduceKind::kAdd, v, axes);
-    return b.map(K::kDiv, {sum, b.splat_float(ElementType::kF32, b.type(sum).dims, static_cast<double>(count))});
+    return b.map(K::kDiv,
+                 {sum, b.splat_float(ElementType::kF32, b.type(sum).dims, static_cast<double>(count))});
   };
   ValueId centred = b.map(K::kSub, {x, b.broadcast(mean(x), kept, dims)});
   ValueId variance = mean(b.map(K::kMul, {centred, centred}));
@@ -120,27 +121,25 @@ TEST_CASE("no chain of norms, reshapes and transposes multiplies its work") {
     for (size_t step = 0, steps = 2 + random() % 4; step < steps; ++step) {
       const auto rank = static_cast<uint32_t>(t.b.type(v).dims.size());
       switch (random() % 4) {
-      case 0:
-        v = t.b.reshape(v, dims_of(random_factors(random, total)));
-        break;
-      case 1: {
-        std::vector<uint32_t> order(rank);
-        for (uint32_t i = 0; i < rank; ++i)
-          order[i] = i;
-        std::shuffle(order.begin(), order.end(), random);
-        v = t.b.transpose(v, order);
-        break;
-      }
-      case 2: {
-        std::vector<uint32_t> axes;
-        for (uint32_t i = 0; i < rank; ++i)
-          if (random() % 2)
-            axes.push_back(i);
-        v = normalise(t.b, v, axes);
-        break;
-      }
-      default:
-        v = t.b.map(K::kTanh, {v});
+        case 0:
+          v = t.b.reshape(v, dims_of(random_factors(random, total)));
+          break;
+        case 1: {
+          std::vector<uint32_t> order(rank);
+          for (uint32_t i = 0; i < rank; ++i) order[i] = i;
+          std::shuffle(order.begin(), order.end(), random);
+          v = t.b.transpose(v, order);
+          break;
+        }
+        case 2: {
+          std::vector<uint32_t> axes;
+          for (uint32_t i = 0; i < rank; ++i)
+            if (random() % 2) axes.push_back(i);
+          v = normalise(t.b, v, axes);
+          break;
+        }
+        default:
+          v = t.b.map(K::kTanh, {v});
       }
     }
     v = t.b.map(K::kExp, {v});

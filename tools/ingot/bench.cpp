@@ -104,7 +104,8 @@ std::string with_threads(const std::string &uri, std::optional<unsigned> threads
   if (!threads || uri.find("threads=") != std::string::npos) return uri;
   const size_t query = uri.find('?');
   std::string base = uri.substr(0, query);
-  return base + "?threads=" + std::to_string(*threads) + (query == std::string::npos ? "" : "&" + uri.substr(query + 1));
+  return base + "?threads=" + std::to_string(*threads) +
+         (query == std::string::npos ? "" : "&" + uri.substr(query + 1));
 }
 
 std::string device_threads(const Device &device) {
@@ -292,7 +293,8 @@ int bench_command(const BenchOptions &options) {
     std::printf("%s\n", report.dump(2).c_str());
     return 0;
   }
-  std::printf("%s on %s, %s thread(s)\n", options.archive.c_str(), device.uri(), threads.empty() ? "?" : threads.c_str());
+  std::printf("%s on %s, %s thread(s)\n", options.archive.c_str(), device.uri(),
+              threads.empty() ? "?" : threads.c_str());
   std::printf("load + verify %10.4g ms\nprepare       %10.4g ms\nfirst run     %10.4g ms\n", load_ms,
               prepare_ms, first_ms);
   std::printf("run           %10.4g ms median, %.4g p10, %.4g p90 of %zu\n", quantile(times, 0.5),
