@@ -11,15 +11,15 @@
 namespace ingot::aotc::testing {
 
 struct BytecodeRun {
-  std::string error;        // of the verifier; "" where it ran
+  std::string error; // of the verifier; "" where it ran
   uint64_t error_word = 0;
 };
 
 // Runs the whole grid on `buffers`, which are bound with exactly their lengths. The kernel must be legal for
 // TargetRecord::bytecode(). `features`: INGOT_CPU_* bits, which choose the microkernels. Fuel 0: the default.
 BytecodeRun run_bytecode(const kernel::Kernel &kernel, std::vector<std::vector<uint8_t>> &buffers,
-                         const std::vector<int64_t> &params, const std::array<uint32_t, 3> &grid, uint64_t features,
-                         uint64_t fuel = 0);
+                         const std::vector<int64_t> &params, const std::array<uint32_t, 3> &grid,
+                         uint64_t features, uint64_t fuel = 0);
 
 // The same for an image that is already there.
 BytecodeRun run_image(const std::vector<uint8_t> &image, const std::vector<uint8_t> &access,

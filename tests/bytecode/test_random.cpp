@@ -15,8 +15,8 @@ using namespace ingot::aotc::testing;
 
 namespace {
 
-// The interpreter fills arrays with ones bits before each group, bytecode with zeros before a call; the generator's kernels
-// read what they may not have written.
+// The interpreter fills arrays with ones bits before each group, bytecode with zeros before a call; the
+// generator's kernels read what they may not have written.
 void clear_private_arrays(kernel::Kernel &k) {
   std::vector<kernel::Op> clear;
   auto constant = [&](Type type, int64_t value) {
@@ -29,8 +29,7 @@ void clear_private_arrays(kernel::Kernel &k) {
     return op.results[0];
   };
   for (uint32_t m = 0; m < k.memories.size(); m++) {
-    if (k.memories[m].space != kernel::Space::kPrivate)
-      continue;
+    if (k.memories[m].space != kernel::Space::kPrivate) continue;
     for (uint64_t i = 0; i < k.memories[m].count; i++) {
       kernel::Op store;
       store.code = kernel::Opcode::kStore;
@@ -48,10 +47,8 @@ void check_kernel(uint64_t seed) {
   options.seed = seed;
   options.kind = kernel::Class::kBlock;
   options.float_mad = false;
-  if (seed % 3 == 0)
-    options.lanes = {1, 4, 8, 16};
-  if (seed % 5 == 0)
-    options.ops = 120;
+  if (seed % 3 == 0) options.lanes = {1, 4, 8, 16};
+  if (seed % 5 == 0) options.ops = 120;
   kernel::random::Case c = kernel::random::make(options);
   clear_private_arrays(c.kernel);
   INFO("seed " << seed);
@@ -74,7 +71,8 @@ void check_kernel(uint64_t seed) {
 void check_dispatch(Case c, uint64_t seed, const char *expected = "") {
   INFO("seed " << seed << "\n" << dispatch::print(c.dispatch));
   Buffers inputs = make_buffers(c, seed), reference = inputs;
-  REQUIRE(testing::interpret(c, schedule::schedule_naive(c.dispatch, TargetRecord::x86_64_v2()), reference) == "");
+  REQUIRE(testing::interpret(c, schedule::schedule_naive(c.dispatch, TargetRecord::x86_64_v2()), reference) ==
+          "");
   REQUIRE(prepack(c, inputs) == "");
   if (*expected)
     CHECK(schedule::schedule(c.dispatch, TargetRecord::bytecode()).description.find(expected) == 0);
@@ -85,11 +83,9 @@ void check_dispatch(Case c, uint64_t seed, const char *expected = "") {
     CHECK(testing::compare(c, by_interpreter, reference) == "");
     REQUIRE(kernel::legalise(s.kernel, TargetRecord::bytecode()) == "");
     std::vector<int64_t> params;
-    for (const Symbol &symbol : c.dispatch.free_symbols())
-      params.push_back(value_of(symbol, c));
+    for (const Symbol &symbol : c.dispatch.free_symbols()) params.push_back(value_of(symbol, c));
     std::array<uint32_t, 3> grid;
-    for (size_t i = 0; i < 3; ++i)
-      grid[i] = static_cast<uint32_t>(value_of(s.grid[i], c));
+    for (size_t i = 0; i < 3; ++i) grid[i] = static_cast<uint32_t>(value_of(s.grid[i], c));
     for (uint64_t features : lane_levels()) {
       Buffers out = inputs;
       BytecodeRun run = run_bytecode(s.kernel, out.bytes, params, grid, features);
@@ -103,13 +99,11 @@ void check_dispatch(Case c, uint64_t seed, const char *expected = "") {
 } // namespace
 
 TEST_CASE("random kernels agree with the interpreter") {
-  for (uint64_t seed = 1; seed <= 300; ++seed)
-    check_kernel(seed);
+  for (uint64_t seed = 1; seed <= 300; ++seed) check_kernel(seed);
 }
 
 TEST_CASE("random dispatches agree with the interpreter in every block schedule") {
-  for (uint64_t seed = 1; seed <= 60; ++seed)
-    check_dispatch(random_dispatch(seed), seed);
+  for (uint64_t seed = 1; seed <= 60; ++seed) check_dispatch(random_dispatch(seed), seed);
 }
 
 TEST_CASE("products become tile ops") {

@@ -1,5 +1,5 @@
-// The bytecode verifier: one broken kernel per rule, each refused with the rule's words; and the interpreter on what only
-// shows while running.
+// The bytecode verifier: one broken kernel per rule, each refused with the rule's words; and the interpreter on
+// what only shows while running.
 #include <catch2/catch.hpp>
 
 #include <cstring>
@@ -71,7 +71,8 @@ struct Made {
     std::vector<uint8_t> out(sizeof h + memories.size() * sizeof(Memory) + code.size() * sizeof(Instruction));
     std::memcpy(out.data(), &h, sizeof h);
     std::memcpy(out.data() + sizeof h, memories.data(), memories.size() * sizeof(Memory));
-    std::memcpy(out.data() + sizeof h + memories.size() * sizeof(Memory), code.data(), code.size() * sizeof(Instruction));
+    std::memcpy(out.data() + sizeof h + memories.size() * sizeof(Memory), code.data(),
+                code.size() * sizeof(Instruction));
     return out;
   }
   BytecodeRun run(std::vector<std::vector<uint8_t>> *results = nullptr, uint64_t fuel = 1000) const {
@@ -84,8 +85,7 @@ struct Made {
     for (uint64_t features : lane_levels()) {
       std::vector<std::vector<uint8_t>> copies = buffers;
       result = run_image(bytes(), access, copies, {5}, {1, 1, 1}, features, fuel);
-      if (results)
-        *results = copies;
+      if (results) *results = copies;
     }
     return result;
   }
@@ -96,7 +96,8 @@ struct Rule {
   std::function<void(Made &)> broken;
 };
 
-// A tile of the input with itself: 2 rows, 2 vectors of 4 lanes, one loop. Slots of the operands: 8 (which holds 0).
+// A tile of the input with itself: 2 rows, 2 vectors of 4 lanes, one loop. Slots of the operands: 8 (which
+// holds 0).
 void add_tile(Made &m, uint32_t rows = 2, uint32_t vectors = 2, uint32_t loops = 1) {
   Instruction &tile = m.insert(Op::tile, 4, 32, 0);
   tile.a = static_cast<uint16_t>(loops | kTileZero);
@@ -281,29 +282,31 @@ TEST_CASE("accesses outside a binding end the run") {
   };
   // Slot 9 holds the index, slots 40.. the index for every lane (where indices are vectors), slot 10 is 1.
   const Access cases[] = {
-      {Op::load, 0, 0, true},     {Op::load, 0, 1, false},      {Op::load, 0, -1, false},       {Op::load, 0, INT64_MIN, false},
-      {Op::store, 1, 0, true},    {Op::store, 1, 1, false},     {Op::store, 1, INT64_MAX, false},
-      {Op::gather, 0, 7, true},   {Op::gather, 0, 8, false},    {Op::gather, 0, -1, false},
-      {Op::scatter, 1, 7, true},  {Op::scatter, 1, 8, false},   {Op::scatter, 1, -1, false},
-      {Op::load_mask, 0, 0, true}, {Op::load_mask, 0, 1, false}, {Op::store_mask, 1, 0, true},  {Op::store_mask, 1, 1, false},
-      {Op::load_step, 0, 7, true}, {Op::load_step, 0, 6, false}, {Op::load_step, 0, -1, false},
-      {Op::load_if, 0, 1, false}, {Op::store_if, 1, 1, false},  {Op::load_part, 0, 7, true},    {Op::load_part, 0, 8, false},
-      {Op::store_part, 1, 7, true}, {Op::store_part, 1, 8, false}, {Op::gather_mask, 0, 7, true}, {Op::gather_mask, 0, 8, false},
-      {Op::scatter_mask, 1, 7, true}, {Op::scatter_mask, 1, 8, false},
-      {Op::atomic_add, 2, 7, true}, {Op::atomic_add, 2, 8, false}, {Op::atomic_min, 2, -1, false},
+      {Op::load, 0, 0, true},           {Op::load, 0, 1, false},        {Op::load, 0, -1, false},
+      {Op::load, 0, INT64_MIN, false},  {Op::store, 1, 0, true},        {Op::store, 1, 1, false},
+      {Op::store, 1, INT64_MAX, false}, {Op::gather, 0, 7, true},       {Op::gather, 0, 8, false},
+      {Op::gather, 0, -1, false},       {Op::scatter, 1, 7, true},      {Op::scatter, 1, 8, false},
+      {Op::scatter, 1, -1, false},      {Op::load_mask, 0, 0, true},    {Op::load_mask, 0, 1, false},
+      {Op::store_mask, 1, 0, true},     {Op::store_mask, 1, 1, false},  {Op::load_step, 0, 7, true},
+      {Op::load_step, 0, 6, false},     {Op::load_step, 0, -1, false},  {Op::load_if, 0, 1, false},
+      {Op::store_if, 1, 1, false},      {Op::load_part, 0, 7, true},    {Op::load_part, 0, 8, false},
+      {Op::store_part, 1, 7, true},     {Op::store_part, 1, 8, false},  {Op::gather_mask, 0, 7, true},
+      {Op::gather_mask, 0, 8, false},   {Op::scatter_mask, 1, 7, true}, {Op::scatter_mask, 1, 8, false},
+      {Op::atomic_add, 2, 7, true},     {Op::atomic_add, 2, 8, false},  {Op::atomic_min, 2, -1, false},
   };
   for (const Access &access : cases) {
     INFO(ingot::bytecode::op_name(access.op) << " at " << access.index);
     Made m;
     m.header.slot_count = 128;
-    bool indices = access.op == Op::gather || access.op == Op::scatter || access.op == Op::gather_mask || access.op == Op::scatter_mask;
+    bool indices = access.op == Op::gather || access.op == Op::scatter || access.op == Op::gather_mask ||
+                   access.op == Op::scatter_mask;
     m.insert(Op::const_64, 1, 9, 0).wide = static_cast<uint64_t>(access.index);
     m.insert(Op::const_64, 8, 40, 0).wide = static_cast<uint64_t>(access.index);
     m.insert(Op::const_64, 1, 10, 0).wide = 1;
-    m.insert(Op::const_32, 8, 56, 0).wide = 1; // conditions
+    m.insert(Op::const_32, 8, 56, 0).wide = 1;                                                 // conditions
     m.insert(Op::const_64, 1, 11, 0).wide = static_cast<uint64_t>(access.index == 7 ? -1 : 1); // a step
-    bool loads = access.op == Op::load || access.op == Op::gather || access.op == Op::load_mask || access.op == Op::load_if ||
-                 access.op == Op::load_part || access.op == Op::gather_mask;
+    bool loads = access.op == Op::load || access.op == Op::gather || access.op == Op::load_mask ||
+                 access.op == Op::load_if || access.op == Op::load_part || access.op == Op::gather_mask;
     bool atomic = access.op >= Op::atomic_add && access.op <= Op::atomic_max;
     bool part = access.op == Op::load_part || access.op == Op::store_part;
     uint16_t condition = part ? 10 : 56;
@@ -345,8 +348,7 @@ TEST_CASE("fuel ends what does not end by itself") {
   tile.code.insert(tile.code.begin() + 5, {trips, lanes});
   uint16_t slot = 11, count = 12;
   uint8_t *numbers = reinterpret_cast<uint8_t *>(&tile.code[8]);
-  for (int v = 0; v < 2; ++v)
-    std::memcpy(numbers + 2 * (2 + 2 + 2 + v), &count, 2);
+  for (int v = 0; v < 2; ++v) std::memcpy(numbers + 2 * (2 + 2 + 2 + v), &count, 2);
   std::memcpy(numbers + 2 * (2 + 2 + 2 * 2), &slot, 2);
   CHECK(tile.run().error_word == (uint64_t{7} << 32 | INGOT_KERNEL_ERROR_FUEL));
 }

@@ -1,6 +1,7 @@
-// libFuzzer on bytecode: an image is verified and, where that passes, run with little fuel on buffers of exactly the bound
-// lengths, at each level of microkernels. Inputs are kernels as the archive holds them; what precedes is taken from the
-// header, so that mutated kernels stay plausible. The mutator works on whole instructions.
+// libFuzzer on bytecode: an image is verified and, where that passes, run with little fuel on buffers of
+// exactly the bound lengths, at each level of microkernels. Inputs are kernels as the archive holds them; what
+// precedes is taken from the header, so that mutated kernels stay plausible. The mutator works on whole
+// instructions.
 //
 //   fuzz_bytecode -ingot_write_seeds=DIR   writes the seeds: kernels that use every opcode
 #include <cstdio>
@@ -63,7 +64,8 @@ void run_once(const uint8_t *data, size_t size, uint64_t features) {
     return;
   }
   char line[256];
-  for (uint32_t at = 0; at < h.instruction_count;) at += disassemble(kernel, at, line, at % 3 ? sizeof line : 16);
+  for (uint32_t at = 0; at < h.instruction_count;)
+    at += disassemble(kernel, at, line, at % 3 ? sizeof line : 16);
   if (kernel.scratch_bytes > 1 << 20) return;
   kernel.lanes = &choose_lanes(features);
   kernel.fuel = kFuel;
@@ -91,17 +93,20 @@ void run_once(const uint8_t *data, size_t size, uint64_t features) {
 
 // ---- seeds
 
-std::vector<uint8_t> layout(Header h, const std::vector<Memory> &memories, const std::vector<Instruction> &code) {
+std::vector<uint8_t> layout(Header h, const std::vector<Memory> &memories,
+                            const std::vector<Instruction> &code) {
   h.memory_count = uint32_t(memories.size());
   h.instruction_count = uint32_t(code.size());
   std::vector<uint8_t> out(sizeof h + memories.size() * sizeof(Memory) + code.size() * sizeof(Instruction));
   std::memcpy(out.data(), &h, sizeof h);
   std::memcpy(out.data() + sizeof h, memories.data(), memories.size() * sizeof(Memory));
-  std::memcpy(out.data() + sizeof h + memories.size() * sizeof(Memory), code.data(), code.size() * sizeof(Instruction));
+  std::memcpy(out.data() + sizeof h + memories.size() * sizeof(Memory), code.data(),
+              code.size() * sizeof(Instruction));
   return out;
 }
 
-// One instruction of the opcode with operands that are in range, for a file of 256 slots of which 8.. hold small numbers.
+// One instruction of the opcode with operands that are in range, for a file of 256 slots of which 8.. hold
+// small numbers.
 void append(std::vector<Instruction> &code, Op op, uint32_t lanes, uint32_t memory_count) {
   Instruction i = {};
   i.op = uint16_t(op);
@@ -113,7 +118,8 @@ void append(std::vector<Instruction> &code, Op op, uint32_t lanes, uint32_t memo
   i.imm = 0;
   const std::string name = op_name(op);
   if (name.rfind("load", 0) == 0 || name.rfind("gather", 0) == 0) i.imm = uint32_t(code.size()) % memory_count;
-  if (name.rfind("store", 0) == 0 || name.rfind("scatter", 0) == 0) i.imm = uint32_t(code.size()) % memory_count;
+  if (name.rfind("store", 0) == 0 || name.rfind("scatter", 0) == 0)
+    i.imm = uint32_t(code.size()) % memory_count;
   if (name.rfind("atomic", 0) == 0) {
     i.imm = 3 + uint32_t(code.size()) % 2;
     i.n = 1;
@@ -198,7 +204,8 @@ extern "C" int LLVMFuzzerInitialize(int *argc, char ***argv) {
       for (uint32_t step : {1u, 7u})
         for (uint32_t first = 0; first < step; ++first) {
           const std::vector<uint8_t> bytes = seed(lanes, first, step);
-          std::ofstream file(std::string((*argv)[i] + sizeof kFlag - 1) + "/seed" + std::to_string(number++), std::ios::binary);
+          std::ofstream file(std::string((*argv)[i] + sizeof kFlag - 1) + "/seed" + std::to_string(number++),
+                             std::ios::binary);
           file.write(reinterpret_cast<const char *>(bytes.data()), long(bytes.size()));
         }
     exit(0);
@@ -217,7 +224,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
 extern "C" size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t max_size, unsigned int number) {
   uint64_t state = number * 0x9e3779b97f4a7c15ull + 1;
   Header h;
-  if (size < sizeof h + sizeof(Instruction) || next(state) % 8 == 0) return LLVMFuzzerMutate(data, size, max_size);
+  if (size < sizeof h + sizeof(Instruction) || next(state) % 8 == 0)
+    return LLVMFuzzerMutate(data, size, max_size);
   std::memcpy(&h, data, sizeof h);
   const size_t start = sizeof h + size_t(h.memory_count % 64) * sizeof(Memory);
   if (size < start + sizeof(Instruction)) return LLVMFuzzerMutate(data, size, max_size);
@@ -227,16 +235,35 @@ extern "C" size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t max
     Instruction i;
     std::memcpy(&i, data + at, sizeof i);
     switch (next(state) % 10) {
-    case 0: i.op = uint16_t(next(state) % kOps); break;
-    case 1: i.n = uint16_t(1 + next(state) % 17); break;
-    case 2: i.d = uint16_t(next(state) % 300); break;
-    case 3: i.a = uint16_t(next(state) % 300); break;
-    case 4: i.b = uint16_t(next(state) % 300); break;
-    case 5: i.c = uint16_t(next(state) % 300); break;
-    case 6: i.imm = uint32_t(next(state) % 40); break;
-    case 7: i.wide = next(state) >> next(state) % 64; break;
-    case 8: std::memcpy(&i, data + start + next(state) % words * sizeof i, sizeof i); break;
-    default: reinterpret_cast<uint8_t *>(&i)[next(state) % sizeof i] ^= uint8_t(1u << next(state) % 8);
+      case 0:
+        i.op = uint16_t(next(state) % kOps);
+        break;
+      case 1:
+        i.n = uint16_t(1 + next(state) % 17);
+        break;
+      case 2:
+        i.d = uint16_t(next(state) % 300);
+        break;
+      case 3:
+        i.a = uint16_t(next(state) % 300);
+        break;
+      case 4:
+        i.b = uint16_t(next(state) % 300);
+        break;
+      case 5:
+        i.c = uint16_t(next(state) % 300);
+        break;
+      case 6:
+        i.imm = uint32_t(next(state) % 40);
+        break;
+      case 7:
+        i.wide = next(state) >> next(state) % 64;
+        break;
+      case 8:
+        std::memcpy(&i, data + start + next(state) % words * sizeof i, sizeof i);
+        break;
+      default:
+        reinterpret_cast<uint8_t *>(&i)[next(state) % sizeof i] ^= uint8_t(1u << next(state) % 8);
     }
     std::memcpy(data + at, &i, sizeof i);
   }

@@ -99,7 +99,7 @@ TEST_CASE("syntax errors say what, where") {
   } cases[] = {
       {"kernal @x", "line 1: expected 'kernel', found kernal @x"},
       {"kernel @x simt local 1 1 1 {\n  %0 = konst 1 : index\n}", "line 2: expected an op, found konst"},
-      {"kernel @x simt local 1 1 1 {\n  %0 = const 1 : indexx99\n}", "line 2: expected a type, found indexx99"},
+      {"kernel @x simt local 1 1 1 {\n  %0 = const 1 : indexx1025\n}", "line 2: expected a type, found indexx1025"},
       {"kernel @x simt local 1 1 1 {\n  %0 = neg %1 : index\n}",
        "line 2: expected a value that is defined above, found %1"},
       {"kernel @x simt local 1 1 1 {\n  %0 = const 1 : i32\n  %0 = const 2 : i32\n}",

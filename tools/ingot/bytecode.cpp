@@ -6,7 +6,8 @@
 
 namespace ingot::tool {
 
-std::vector<std::string> disassemble(const Archive &archive, uint32_t variant, uint32_t kernel, uint32_t version) {
+std::vector<std::string> disassemble(const Archive &archive, uint32_t variant, uint32_t kernel,
+                                     uint32_t version) {
   ingot_kernel_info_t k;
   ingot_version_info_t v;
   ingot_segment_info_t code;
@@ -19,17 +20,19 @@ std::vector<std::string> disassemble(const Archive &archive, uint32_t variant, u
   const bytecode::Signature signature = {k.binding_count, k.param_count, k.binding_access};
   bytecode::Kernel loaded;
   ingot_error_t error;
-  if (bytecode::verify(resolve_allocator(nullptr), static_cast<const uint8_t *>(code.data), code.size, v.entry_offset, signature,
-                       &loaded, &error) != INGOT_OK)
+  if (bytecode::verify(resolve_allocator(nullptr), static_cast<const uint8_t *>(code.data), code.size,
+                       v.entry_offset, signature, &loaded, &error) != INGOT_OK)
     return {std::string("(") + error.message + ")"};
   std::vector<std::string> lines;
   for (uint32_t m = 0; m < loaded.header->memory_count; ++m) {
     static constexpr const char *kTypes[] = {"bool", "i8", "i16", "i32", "i64", "f32", "f64"};
     static constexpr const char *kAccess[] = {"?", "read", "write", "read_write"};
     const bytecode::Memory &memory = loaded.memories[m];
-    lines.push_back(m < loaded.header->binding_count
-                        ? format("m%u binding %s %s", m, kTypes[unsigned(memory.storage)], kAccess[memory.access & 3])
-                        : format("m%u array %s [%llu]", m, kTypes[unsigned(memory.storage)], (unsigned long long)memory.elements));
+    lines.push_back(
+        m < loaded.header->binding_count
+            ? format("m%u binding %s %s", m, kTypes[unsigned(memory.storage)], kAccess[memory.access & 3])
+            : format("m%u array %s [%llu]", m, kTypes[unsigned(memory.storage)],
+                     (unsigned long long)memory.elements));
   }
   lines.push_back(format("%u slots of registers", loaded.header->slot_count));
   std::string text(8192, '\0');

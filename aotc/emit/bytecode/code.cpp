@@ -45,16 +45,15 @@ void Code::end_loop() {
 }
 
 uint16_t Code::slot_of(Var var) const {
-  if (var == kNoVar)
-    return 0;
+  if (var == kNoVar) return 0;
   const Variable &v = variables_[root(var)];
   ensure(v.slot >= 0, "bytecode: a register that nothing writes");
   return static_cast<uint16_t>(v.slot + variables_[var].offset / 8);
 }
 
-// Linear scan over the hull of each variable's lines. A variable that is live on entry of a loop and used in it is live until
-// the loop's end. An instruction's result never shares a register with an operand that ends there: the microkernels may
-// write lanes before they have read all of them, unless the registers are the same.
+// Linear scan over the hull of each variable's lines. A variable that is live on entry of a loop and used in it
+// is live until the loop's end. An instruction's result never shares a register with an operand that ends
+// there: the microkernels may write lanes before they have read all of them, unless the registers are the same.
 void Code::allocate(uint32_t first_free) {
   struct Range {
     Var var;
@@ -63,8 +62,7 @@ void Code::allocate(uint32_t first_free) {
   std::vector<Range> ranges(variables_.size());
   std::vector<std::vector<size_t>> touched(variables_.size());
   auto touch = [&](Var var, size_t at) {
-    if (var == kNoVar)
-      return;
+    if (var == kNoVar) return;
     Var whole = root(var);
     touched[whole].push_back(at);
     ranges[whole].begin = std::min(ranges[whole].begin, at);
@@ -72,32 +70,29 @@ void Code::allocate(uint32_t first_free) {
   };
   for (size_t at = 0; at < lines_.size(); ++at) {
     const Line &line = lines_[at];
-    for (Var var : {line.d, line.a, line.b, line.c})
-      touch(var, at);
-    for (Var var : line.operands)
-      touch(var, at);
+    for (Var var : {line.d, line.a, line.b, line.c}) touch(var, at);
+    for (Var var : line.operands) touch(var, at);
   }
   for (const Line &line : once_)
     for (Var var : {line.d, line.a, line.b, line.c})
-      if (var != kNoVar)
-        variables_[root(var)].pinned = true;
+      if (var != kNoVar) variables_[root(var)].pinned = true;
   // Outer loops first would do too: an extension to an inner loop's end never leaves the outer one.
-  std::vector<std::vector<size_t>> enclosing(lines_.size()); // by line: ends are found through the loops' numbers
+  std::vector<std::vector<size_t>> enclosing(
+      lines_.size()); // by line: ends are found through the loops' numbers
   for (size_t l = 0; l < loops_.size(); ++l)
-    for (size_t at = loops_[l].begin; at < loops_[l].end; ++at)
-      enclosing[at].push_back(l);
+    for (size_t at = loops_[l].begin; at < loops_[l].end; ++at) enclosing[at].push_back(l);
   for (Var var = 0; var < variables_.size(); ++var) {
     ranges[var].var = var;
     for (size_t at : touched[var])
       for (size_t l : enclosing[at])
-        if (loops_[l].begin > ranges[var].begin)
-          ranges[var].end = std::max(ranges[var].end, loops_[l].end - 1);
+        if (loops_[l].begin > ranges[var].begin) ranges[var].end = std::max(ranges[var].end, loops_[l].end - 1);
     if (variables_[var].pinned) {
       ranges[var].begin = 0;
       ranges[var].end = lines_.size();
     }
   }
-  std::stable_sort(ranges.begin(), ranges.end(), [](const Range &a, const Range &b) { return a.begin < b.begin; });
+  std::stable_sort(ranges.begin(), ranges.end(),
+                   [](const Range &a, const Range &b) { return a.begin < b.begin; });
   struct Taken {
     uint32_t begin, end; // slots
     size_t until;
@@ -106,23 +101,22 @@ void Code::allocate(uint32_t first_free) {
   slots_ = first_free;
   for (const Range &range : ranges) {
     Variable &v = variables_[range.var];
-    if (range.begin == SIZE_MAX || v.part_of != kNoVar || v.slot >= 0)
-      continue;
+    if (range.begin == SIZE_MAX || v.part_of != kNoVar || v.slot >= 0) continue;
     std::erase_if(taken, [&](const Taken &t) { return t.until < range.begin; });
     uint32_t size = (v.bytes + 7) / 8, align = size >= 8 ? 8 : 1; // whole cache lines
     auto up = [&](uint32_t slot) { return (slot + align - 1) / align * align; };
     uint32_t at = up(first_free);
     size_t before = 0;
     for (; before < taken.size(); ++before) {
-      if (at + size <= taken[before].begin)
-        break;
+      if (at + size <= taken[before].begin) break;
       at = std::max(at, up(taken[before].end));
     }
     taken.insert(taken.begin() + static_cast<ptrdiff_t>(before), {at, at + size, range.end});
     v.slot = at;
     slots_ = std::max(slots_, at + size);
   }
-  ensure(slots_ <= bytecode::kMaxSlots, "bytecode: the kernel wants " + std::to_string(slots_) + " slots of registers");
+  ensure(slots_ <= bytecode::kMaxSlots,
+         "bytecode: the kernel wants " + std::to_string(slots_) + " slots of registers");
 }
 
 std::vector<uint8_t> Code::finish(bytecode::Header header, const std::vector<bytecode::Memory> &memories) {
@@ -143,20 +137,16 @@ std::vector<uint8_t> Code::finish(bytecode::Header header, const std::vector<byt
       i.c = line.c == kNoVar ? static_cast<uint16_t>(line.raw_c) : slot_of(line.c);
       i.imm = line.imm;
     }
-    if (line.label != kNoVar)
-      jumps.emplace_back(out.size(), line.label);
+    if (line.label != kNoVar) jumps.emplace_back(out.size(), line.label);
     out.push_back(i);
     std::vector<uint16_t> extra = line.numbers;
-    for (Var var : line.operands)
-      extra.push_back(slot_of(var));
-    if (extra.empty())
-      return;
+    for (Var var : line.operands) extra.push_back(slot_of(var));
+    if (extra.empty()) return;
     size_t at = out.size();
     out.resize(at + bytecode::extra_words(static_cast<uint32_t>(extra.size())), Instruction{});
     std::memcpy(static_cast<void *>(&out[at]), extra.data(), extra.size() * 2);
   };
-  for (const Line &line : once_)
-    append(line);
+  for (const Line &line : once_) append(line);
   append(Line{});
   header.body = static_cast<uint32_t>(out.size());
   for (size_t at = 0; at < lines_.size(); ++at) {
@@ -165,17 +155,19 @@ std::vector<uint8_t> Code::finish(bytecode::Header header, const std::vector<byt
   }
   word_of[lines_.size()] = out.size();
   append(Line{});
-  for (auto [word, label] : jumps)
-    out[word].imm = static_cast<uint32_t>(word_of[labels_[label]]);
-  ensure(out.size() <= bytecode::kMaxInstructions, "bytecode: the kernel has " + std::to_string(out.size()) + " instructions");
+  for (auto [word, label] : jumps) out[word].imm = static_cast<uint32_t>(word_of[labels_[label]]);
+  ensure(out.size() <= bytecode::kMaxInstructions,
+         "bytecode: the kernel has " + std::to_string(out.size()) + " instructions");
   header.slot_count = slots_;
   header.instruction_count = static_cast<uint32_t>(out.size());
-  std::vector<uint8_t> bytes(sizeof header + memories.size() * sizeof(bytecode::Memory) + out.size() * sizeof(Instruction));
+  std::vector<uint8_t> bytes(sizeof header + memories.size() * sizeof(bytecode::Memory) +
+                             out.size() * sizeof(Instruction));
   uint8_t *to = bytes.data();
   std::memcpy(to, &header, sizeof header);
   if (!memories.empty())
     std::memcpy(to + sizeof header, memories.data(), memories.size() * sizeof(bytecode::Memory));
-  std::memcpy(to + sizeof header + memories.size() * sizeof(bytecode::Memory), out.data(), out.size() * sizeof(Instruction));
+  std::memcpy(to + sizeof header + memories.size() * sizeof(bytecode::Memory), out.data(),
+              out.size() * sizeof(Instruction));
   return bytes;
 }
 

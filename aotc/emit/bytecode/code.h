@@ -1,5 +1,5 @@
-// Bytecode under construction: instructions over variables, before these have slots. Code::finish allocates the slots by a
-// linear scan and lays the kernel out.
+// Bytecode under construction: instructions over variables, before these have slots. Code::finish allocates the
+// slots by a linear scan and lays the kernel out.
 #pragma once
 
 #include <cstddef>
@@ -13,11 +13,12 @@ namespace ingot::aotc::bytecode_emit {
 using Var = uint32_t;
 inline constexpr Var kNoVar = ~0u;
 
-// A place in the register file. `part_of` names the variable that it is a part of, `offset` bytes from its start.
+// A place in the register file. `part_of` names the variable that it is a part of, `offset` bytes from its
+// start.
 struct Variable {
   uint32_t bytes = 0;
-  bool pinned = false;    // holds its value over the whole call
-  int64_t slot = -1;      // where it is, if that is fixed from the start, or once allocated
+  bool pinned = false; // holds its value over the whole call
+  int64_t slot = -1;   // where it is, if that is fixed from the start, or once allocated
   Var part_of = kNoVar;
   uint32_t offset = 0;
 };

@@ -1,10 +1,10 @@
 // Selection of opcodes. See emitter.h.
 //
-// Integers of 8 and 16 bits and bools are 32-bit lanes: sign-extended, 0 or 1. An op whose result may leave the type is
-// followed by a sign extension; unsigned ops that see the upper bits zero-extend their operands first.
+// Integers of 8 and 16 bits and bools are 32-bit lanes: sign-extended, 0 or 1. An op whose result may leave the
+// type is followed by a sign extension; unsigned ops that see the upper bits zero-extend their operands first.
 //
-// A carried value is one variable over its whole loop, the result included. A value that is yielded into it is computed in
-// place where nothing wants the old one any more, so that sums cost no moves.
+// A carried value is one variable over its whole loop, the result included. A value that is yielded into it is
+// computed in place where nothing wants the old one any more, so that sums cost no moves.
 #include "aotc/emit/bytecode/emitter.h"
 
 #include <bit>
@@ -41,22 +41,31 @@ bool is_small(Scalar scalar) { return scalar == Scalar::kI8 || scalar == Scalar:
 
 bytecode::Storage storage(Scalar scalar) {
   switch (scalar) {
-  case Scalar::kBool: return bytecode::Storage::boolean;
-  case Scalar::kI8: return bytecode::Storage::i8;
-  case Scalar::kI16: return bytecode::Storage::i16;
-  case Scalar::kI32: return bytecode::Storage::i32;
-  case Scalar::kI64: return bytecode::Storage::i64;
-  case Scalar::kF32: return bytecode::Storage::f32;
-  case Scalar::kF64: return bytecode::Storage::f64;
-  default: throw InternalError("bytecode: a memory of type " + std::string(name(scalar)));
+    case Scalar::kBool:
+      return bytecode::Storage::boolean;
+    case Scalar::kI8:
+      return bytecode::Storage::i8;
+    case Scalar::kI16:
+      return bytecode::Storage::i16;
+    case Scalar::kI32:
+      return bytecode::Storage::i32;
+    case Scalar::kI64:
+      return bytecode::Storage::i64;
+    case Scalar::kF32:
+      return bytecode::Storage::f32;
+    case Scalar::kF64:
+      return bytecode::Storage::f64;
+    default:
+      throw InternalError("bytecode: a memory of type " + std::string(name(scalar)));
   }
 }
 
-// How far each value is used, in program order; a use within a loop that the value was made outside of counts as one at
-// the loop's end.
+// How far each value is used, in program order; a use within a loop that the value was made outside of counts
+// as one at the loop's end.
 class Uses {
  public:
-  explicit Uses(const Kernel &kernel) : last_(kernel.types.size(), 0), depth_(kernel.types.size(), 0), count_(kernel.types.size(), 0) {
+  explicit Uses(const Kernel &kernel)
+      : last_(kernel.types.size(), 0), depth_(kernel.types.size(), 0), count_(kernel.types.size(), 0) {
     region(kernel.body);
   }
   size_t last(ValueId value) const { return last_[value]; }
@@ -68,36 +77,28 @@ class Uses {
   void use(ValueId value) {
     ++count_[value];
     last_[value] = std::max(last_[value], at_);
-    if (depth_[value] < loops_.size())
-      pending_[depth_[value]].push_back(value);
+    if (depth_[value] < loops_.size()) pending_[depth_[value]].push_back(value);
   }
   void region(const Region &r) {
-    for (ValueId value : r.params)
-      define(value);
+    for (ValueId value : r.params) define(value);
     for (const kernel::Op &op : r.ops) {
       position_[&op] = ++at_;
-      for (ValueId value : op.operands)
-        use(value);
+      for (ValueId value : op.operands) use(value);
       bool loops = op.code == Opcode::kFor || op.code == Opcode::kWhile;
-      if (loops)
-        loops_.push_back(0);
+      if (loops) loops_.push_back(0);
       pending_.resize(std::max(pending_.size(), loops_.size() + 1));
-      for (const Region &part : op.regions)
-        region(part);
+      for (const Region &part : op.regions) region(part);
       if (loops) {
         loops_.pop_back();
         ++at_;
         // Those made outside of this loop; made further out still, they wait for that loop's end too.
         for (size_t depth = 0; depth <= loops_.size(); ++depth)
-          for (ValueId value : pending_[depth])
-            last_[value] = at_;
+          for (ValueId value : pending_[depth]) last_[value] = at_;
         pending_[loops_.size()].clear();
         if (op.code == Opcode::kFor)
-          for (size_t i = 1; i < 3; ++i)
-            last_[op.operands[i]] = std::max(last_[op.operands[i]], at_);
+          for (size_t i = 1; i < 3; ++i) last_[op.operands[i]] = std::max(last_[op.operands[i]], at_);
       }
-      for (ValueId value : op.results)
-        define(value);
+      for (ValueId value : op.results) define(value);
     }
   }
 
@@ -111,7 +112,8 @@ class Uses {
 
 class Emitter {
  public:
-  explicit Emitter(const Kernel &kernel) : k_(kernel), uses_(kernel), vars_(kernel.types.size(), kNoVar), into_(kernel.types.size(), kNoVar) {}
+  explicit Emitter(const Kernel &kernel)
+      : k_(kernel), uses_(kernel), vars_(kernel.types.size(), kNoVar), into_(kernel.types.size(), kNoVar) {}
 
   BytecodeKernel run() {
     std::vector<bytecode::Memory> memories;
@@ -138,7 +140,8 @@ class Emitter {
     std::memcpy(&header, result.bytes.data(), sizeof header);
     result.instructions = header.instruction_count;
     result.slots = header.slot_count;
-    result.scratch_bytes = (memories.size() * 24 + 63) / 64 * 64 + (header.slot_count * uint64_t{8} + 63) / 64 * 64 + arrays;
+    result.scratch_bytes =
+        (memories.size() * 24 + 63) / 64 * 64 + (header.slot_count * uint64_t{8} + 63) / 64 * 64 + arrays;
     return result;
   }
 
@@ -174,12 +177,13 @@ class Emitter {
     l.c = c;
     return l;
   }
-  void emit(Op op, Type t, Var d, Var a = kNoVar, Var b = kNoVar, Var c = kNoVar) { code_.emit(line(op, t, d, a, b, c)); }
+  void emit(Op op, Type t, Var d, Var a = kNoVar, Var b = kNoVar, Var c = kNoVar) {
+    code_.emit(line(op, t, d, a, b, c));
+  }
   Op pair(Scalar scalar, Op narrow, Op wide) const { return width(scalar) == 8 ? wide : narrow; }
 
   Var constant(Type t, uint64_t bits) {
-    if (width(t.scalar) == 4)
-      bits = static_cast<uint32_t>(bits);
+    if (width(t.scalar) == 4) bits = static_cast<uint32_t>(bits);
     auto [it, fresh] = constants_.try_emplace({width(t.scalar), t.lanes, bits}, kNoVar);
     if (fresh) {
       it->second = code_.add(bytes(t));
@@ -193,43 +197,37 @@ class Emitter {
   Var constant_int(Type t, int64_t value) { return constant(t, static_cast<uint64_t>(value)); }
 
   void move(Type t, Var to, Var from) {
-    if (to != from)
-      emit(pair(t.scalar, Op::move_32, Op::move_64), t, to, from);
+    if (to != from) emit(pair(t.scalar, Op::move_32, Op::move_64), t, to, from);
   }
   // All at once: what one move reads, no earlier one may have written.
   void move_all(const std::vector<std::tuple<Type, Var, Var>> &moves) {
     std::vector<std::tuple<Type, Var, Var>> left;
     for (const auto &m : moves)
-      if (std::get<1>(m) != std::get<2>(m))
-        left.push_back(m);
+      if (std::get<1>(m) != std::get<2>(m)) left.push_back(m);
     while (!left.empty()) {
       bool moved = false;
       for (size_t i = 0; i < left.size() && !moved; ++i) {
         auto [t, to, from] = left[i];
         bool wanted = false;
-        for (size_t j = 0; j < left.size(); ++j)
-          wanted |= j != i && std::get<2>(left[j]) == to;
-        if (wanted)
-          continue;
+        for (size_t j = 0; j < left.size(); ++j) wanted |= j != i && std::get<2>(left[j]) == to;
+        if (wanted) continue;
         move(t, to, from);
         left.erase(left.begin() + static_cast<ptrdiff_t>(i));
         moved = true;
       }
-      if (moved)
-        continue;
+      if (moved) continue;
       auto [t, to, from] = left[0]; // a cycle: free one of its places
       Var aside = temporary(t);
       move(t, aside, to);
       for (auto &m : left)
-        if (std::get<2>(m) == to)
-          std::get<2>(m) = aside;
+        if (std::get<2>(m) == to) std::get<2>(m) = aside;
     }
   }
 
   // ---- Structure
 
-  // Schedules load every second or third element as two loads and a shuffle; here that is one op. Finds these shuffles in a
-  // region; loads that nothing else uses need not be made.
+  // Schedules load every second or third element as two loads and a shuffle; here that is one op. Finds these
+  // shuffles in a region; loads that nothing else uses need not be made.
   void find_steps(const Region &r) {
     std::map<ValueId, const kernel::Op *> loads; // since the last effect
     for (const kernel::Op &o : r.ops) {
@@ -237,34 +235,30 @@ class Emitter {
         loads[o.results[0]] = &o;
       else if (has_side_effect(o.code) || !o.regions.empty())
         loads.clear();
-      if (o.code != Opcode::kShuffle || o.imms.size() < 2 || o.imms[0] != 0)
-        continue;
+      if (o.code != Opcode::kShuffle || o.imms.size() < 2 || o.imms[0] != 0) continue;
       auto first = loads.find(o.operands[0]), second = loads.find(o.operands[1]);
       if (first == loads.end() || second == loads.end() || first->second->memory != second->second->memory)
         continue;
       int64_t lanes = type(o.operands[0]).lanes, between = 0, step = o.imms[1];
       if (first != second) {
         auto a = offset_of(first->second->operands[0]), b = offset_of(second->second->operands[0]);
-        if (a.first != b.first)
-          continue;
+        if (a.first != b.first) continue;
         between = b.second - a.second;
       }
       bool regular = true;
       for (size_t l = 0; l < o.imms.size(); ++l)
-        regular = regular && (o.imms[l] < lanes ? o.imms[l] : o.imms[l] - lanes + between) == step * static_cast<int64_t>(l);
-      if (!regular)
-        continue;
+        regular = regular && (o.imms[l] < lanes ? o.imms[l] : o.imms[l] - lanes + between) ==
+                                 step * static_cast<int64_t>(l);
+      if (!regular) continue;
       steps_[&o] = {first->second, step};
       for (const kernel::Op *load : {first->second, second->second})
-        if (uses_.count(load->results[0]) == (first == second ? 2u : 1u))
-          skipped_.insert(load);
+        if (uses_.count(load->results[0]) == (first == second ? 2u : 1u)) skipped_.insert(load);
     }
   }
   // An index as a value plus a constant.
   std::pair<ValueId, int64_t> offset_of(ValueId index) const {
     auto it = sums_.find(index);
-    if (it == sums_.end())
-      return {index, 0};
+    if (it == sums_.end()) return {index, 0};
     return it->second;
   }
 
@@ -272,36 +266,32 @@ class Emitter {
     for (const kernel::Op &o : r.ops) // indices of the form value + constant
       if (o.code == Opcode::kAdd && type(o.results[0]) == Type(Scalar::kIndex))
         for (size_t i = 0; i < 2; ++i)
-          if (auto it = leaves_.find(o.operands[i]); it != leaves_.end() && it->second->code == Opcode::kConst) {
+          if (auto it = leaves_.find(o.operands[i]);
+              it != leaves_.end() && it->second->code == Opcode::kConst) {
             auto base = offset_of(o.operands[1 - i]);
             sums_[o.results[0]] = {base.first, base.second + it->second->imm};
           }
     find_steps(r);
     for (const kernel::Op &o : r.ops)
-      if (o.code != Opcode::kYield)
-        op(o);
+      if (o.code != Opcode::kYield) op(o);
   }
 
-  // Lets values that the region yields be computed in the places where they go, from operand `first` of the yield on.
-  // `places[i]` are the variables, `olds[i]` the values in them until then (kNoValue: none).
+  // Lets values that the region yields be computed in the places where they go, from operand `first` of the
+  // yield on. `places[i]` are the variables, `olds[i]` the values in them until then (kNoValue: none).
   void yield_into(const Region &r, size_t first, const std::vector<Var> &places, const Values &olds) {
     const kernel::Op &yield = r.ops.back();
     for (size_t i = 0; i < places.size(); ++i) {
       ValueId value = yield.operands[first + i];
       size_t times = 0;
-      for (ValueId other : yield.operands)
-        times += other == value;
+      for (ValueId other : yield.operands) times += other == value;
       if (times != 1 || vars_[value] != kNoVar || into_[value] != kNoVar)
         continue; // made outside, or going to two places
       const kernel::Op *maker = nullptr;
       for (const kernel::Op &o : r.ops)
         for (ValueId result : o.results)
-          if (result == value)
-            maker = &o;
-      if (!maker || is_leaf(maker->code) || maker->code == Opcode::kTile)
-        continue;
-      if (olds[i] != kNoValue && uses_.last(olds[i]) > uses_.position(*maker))
-        continue;
+          if (result == value) maker = &o;
+      if (!maker || is_leaf(maker->code) || maker->code == Opcode::kTile) continue;
+      if (olds[i] != kNoValue && uses_.last(olds[i]) > uses_.position(*maker)) continue;
       into_[value] = places[i];
     }
   }
@@ -316,31 +306,32 @@ class Emitter {
   // A value as an operand; leaves are made where they are first used.
   Var operand(ValueId value) {
     if (vars_[value] == kNoVar)
-      if (auto it = leaves_.find(value); it != leaves_.end())
-        vars_[value] = leaf(*it->second);
+      if (auto it = leaves_.find(value); it != leaves_.end()) vars_[value] = leaf(*it->second);
     return get(value);
   }
 
   Var leaf(const kernel::Op &o) {
     Type t = type(o.results[0]);
     switch (o.code) {
-    case Opcode::kConst:
-      if (t.scalar == Scalar::kF32)
-        return constant(t, std::bit_cast<uint32_t>(static_cast<float>(o.fimm)));
-      if (t.scalar == Scalar::kF64)
-        return constant(t, std::bit_cast<uint64_t>(o.fimm));
-      return constant_int(t, o.imm);
-    case Opcode::kParam: return code_.add_fixed(bytecode::kParamSlot + static_cast<uint32_t>(o.imm), bytes(t));
-    case Opcode::kGroupId: return code_.add_fixed(bytecode::kGroupSlot + static_cast<uint32_t>(o.imm), 8);
-    case Opcode::kGridSize: return code_.add_fixed(bytecode::kGridSlot + static_cast<uint32_t>(o.imm), 8);
-    case Opcode::kLocalId: return constant_int(t, 0);
-    default: { // kLaneIota
-      Var v = code_.add(bytes(t));
-      code_.emit_once(line(pair(t.scalar, Op::iota_32, Op::iota_64), t, v));
-      if (is_small(t.scalar))
-        code_.emit_once(line(t.scalar == Scalar::kI8 ? Op::sign_8 : Op::sign_16, t, v, v));
-      return v;
-    }
+      case Opcode::kConst:
+        if (t.scalar == Scalar::kF32) return constant(t, std::bit_cast<uint32_t>(static_cast<float>(o.fimm)));
+        if (t.scalar == Scalar::kF64) return constant(t, std::bit_cast<uint64_t>(o.fimm));
+        return constant_int(t, o.imm);
+      case Opcode::kParam:
+        return code_.add_fixed(bytecode::kParamSlot + static_cast<uint32_t>(o.imm), bytes(t));
+      case Opcode::kGroupId:
+        return code_.add_fixed(bytecode::kGroupSlot + static_cast<uint32_t>(o.imm), 8);
+      case Opcode::kGridSize:
+        return code_.add_fixed(bytecode::kGridSlot + static_cast<uint32_t>(o.imm), 8);
+      case Opcode::kLocalId:
+        return constant_int(t, 0);
+      default: { // kLaneIota
+        Var v = code_.add(bytes(t));
+        code_.emit_once(line(pair(t.scalar, Op::iota_32, Op::iota_64), t, v));
+        if (is_small(t.scalar))
+          code_.emit_once(line(t.scalar == Scalar::kI8 ? Op::sign_8 : Op::sign_16, t, v, v));
+        return v;
+      }
     }
   }
 
@@ -352,8 +343,7 @@ class Emitter {
     std::vector<std::tuple<Type, Var, Var>> enter;
     for (size_t i = 0; i < o.results.size(); ++i) {
       Var v = into_[o.results[i]];
-      if (v == kNoVar)
-        v = code_.add(bytes(type(o.results[i])));
+      if (v == kNoVar) v = code_.add(bytes(type(o.results[i])));
       carried.push_back(v);
       enter.emplace_back(type(o.results[i]), v, operand(o.operands[3 + i]));
     }
@@ -362,8 +352,7 @@ class Emitter {
     enter.emplace_back(counter, i, operand(o.operands[0]));
     move_all(enter);
     vars_[body.params[0]] = i;
-    for (size_t k = 0; k < carried.size(); ++k)
-      vars_[body.params[k + 1]] = carried[k];
+    for (size_t k = 0; k < carried.size(); ++k) vars_[body.params[k + 1]] = carried[k];
     uint32_t exit = code_.new_label(), again = code_.new_label();
     Line test = line(wide ? Op::jump_ge_i64 : Op::jump_ge_i32, Type(), kNoVar, i, hi);
     test.label = exit;
@@ -378,22 +367,19 @@ class Emitter {
     code_.emit(std::move(loop));
     code_.end_loop();
     code_.place(exit);
-    for (size_t k = 0; k < carried.size(); ++k)
-      vars_[o.results[k]] = carried[k];
+    for (size_t k = 0; k < carried.size(); ++k) vars_[o.results[k]] = carried[k];
   }
 
   void if_else(const kernel::Op &o) {
     std::vector<Var> results;
-    for (ValueId id : o.results)
-      results.push_back(make(id));
+    for (ValueId id : o.results) results.push_back(make(id));
     bool has_else = o.regions[1].ops.size() > 1 || !results.empty();
     uint32_t otherwise = code_.new_label(), done = code_.new_label();
     Line test = line(Op::jump_unless, Type(), kNoVar, operand(o.operands[0]));
     test.label = otherwise;
     code_.emit(std::move(test));
     for (size_t side = 0; side < 2; ++side) {
-      if (side == 1)
-        code_.place(otherwise);
+      if (side == 1) code_.place(otherwise);
       yield_into(o.regions[side], 0, results, Values(results.size(), kNoValue));
       region(o.regions[side]);
       yields(o.regions[side], 0, o.results, results);
@@ -436,24 +422,26 @@ class Emitter {
     code_.emit(std::move(jump));
     code_.end_loop();
     code_.place(exit);
-    for (size_t i = 0; i < after.size(); ++i)
-      vars_[o.results[i]] = after[i];
+    for (size_t i = 0; i < after.size(); ++i) vars_[o.results[i]] = after[i];
   }
 
   // ---- Arithmetic
 
   Op by_class(Scalar scalar, Op i32, Op i64, Op f32, Op f64) const {
     switch (scalar) {
-    case Scalar::kF32: return f32;
-    case Scalar::kF64: return f64;
-    case Scalar::kI64:
-    case Scalar::kIndex: return i64;
-    default: return i32;
+      case Scalar::kF32:
+        return f32;
+      case Scalar::kF64:
+        return f64;
+      case Scalar::kI64:
+      case Scalar::kIndex:
+        return i64;
+      default:
+        return i32;
     }
   }
   Var extend(Type t, Var v, bool is_signed) {
-    if (!is_small(t.scalar))
-      return v;
+    if (!is_small(t.scalar)) return v;
     Var out = temporary(t);
     bool byte = t.scalar == Scalar::kI8;
     emit(is_signed ? (byte ? Op::sign_8 : Op::sign_16) : (byte ? Op::zero_8 : Op::zero_16), t, out, v);
@@ -461,8 +449,7 @@ class Emitter {
   }
   // Brings a result back into its small type.
   void wrap(Type t, Var v) {
-    if (is_small(t.scalar))
-      emit(t.scalar == Scalar::kI8 ? Op::sign_8 : Op::sign_16, t, v, v);
+    if (is_small(t.scalar)) emit(t.scalar == Scalar::kI8 ? Op::sign_8 : Op::sign_16, t, v, v);
   }
 
 #define INGOT_BOTH(name) by_class(t.scalar, Op::name##_i32, Op::name##_i64, Op::count, Op::count)
@@ -470,50 +457,94 @@ class Emitter {
 #define INGOT_ALL(name) by_class(t.scalar, Op::name##_i32, Op::name##_i64, Op::name##_f32, Op::name##_f64)
   Op select_op(Opcode code, Type t) const {
     switch (code) {
-    case Opcode::kAdd: return INGOT_ALL(add);
-    case Opcode::kSub: return INGOT_ALL(sub);
-    case Opcode::kMul: return INGOT_ALL(mul);
-    case Opcode::kDiv: return INGOT_ALL(div);
-    case Opcode::kRem: return INGOT_BOTH(rem);
-    case Opcode::kDivU: return INGOT_BOTH(div_u);
-    case Opcode::kRemU: return INGOT_BOTH(rem_u);
-    case Opcode::kMin: return INGOT_ALL(min);
-    case Opcode::kMax: return INGOT_ALL(max);
-    case Opcode::kMinU: return INGOT_BOTH(min_u);
-    case Opcode::kMaxU: return INGOT_BOTH(max_u);
-    case Opcode::kAnd: return INGOT_BOTH(and);
-    case Opcode::kOr: return INGOT_BOTH(or);
-    case Opcode::kXor: return INGOT_BOTH(xor);
-    case Opcode::kShl: return INGOT_BOTH(shl);
-    case Opcode::kShr: return INGOT_BOTH(shr);
-    case Opcode::kShrU: return INGOT_BOTH(shr_u);
-    case Opcode::kNeg: return INGOT_ALL(neg);
-    case Opcode::kAbs: return INGOT_ALL(abs);
-    case Opcode::kNot: return t.scalar == Scalar::kBool ? Op::not_bool : INGOT_BOTH(not);
-    case Opcode::kMad: return INGOT_ALL(mad);
-    case Opcode::kSqrt: return INGOT_FLOATS(sqrt);
-    case Opcode::kFloor: return INGOT_FLOATS(floor);
-    case Opcode::kCeil: return INGOT_FLOATS(ceil);
-    case Opcode::kTrunc: return INGOT_FLOATS(trunc);
-    case Opcode::kRint: return INGOT_FLOATS(rint);
-    case Opcode::kCopySign: return INGOT_FLOATS(copy_sign);
-    case Opcode::kEq: return INGOT_ALL(eq);
-    case Opcode::kNe: return INGOT_ALL(ne);
-    case Opcode::kLt: return INGOT_ALL(lt);
-    case Opcode::kLe: return INGOT_ALL(le);
-    case Opcode::kGt: return INGOT_ALL(gt);
-    case Opcode::kGe: return INGOT_ALL(ge);
-    case Opcode::kLtU: return INGOT_BOTH(lt_u);
-    case Opcode::kLeU: return INGOT_BOTH(le_u);
-    case Opcode::kGtU: return INGOT_BOTH(gt_u);
-    case Opcode::kGeU: return INGOT_BOTH(ge_u);
-    case Opcode::kIsNan: return INGOT_FLOATS(is_nan);
-    case Opcode::kIsInf: return INGOT_FLOATS(is_inf);
-    case Opcode::kReduceAdd: return INGOT_ALL(sum);
-    case Opcode::kReduceMul: return INGOT_ALL(product);
-    case Opcode::kReduceMin: return INGOT_ALL(least);
-    case Opcode::kReduceMax: return INGOT_ALL(most);
-    default: return Op::count;
+      case Opcode::kAdd:
+        return INGOT_ALL(add);
+      case Opcode::kSub:
+        return INGOT_ALL(sub);
+      case Opcode::kMul:
+        return INGOT_ALL(mul);
+      case Opcode::kDiv:
+        return INGOT_ALL(div);
+      case Opcode::kRem:
+        return INGOT_BOTH(rem);
+      case Opcode::kDivU:
+        return INGOT_BOTH(div_u);
+      case Opcode::kRemU:
+        return INGOT_BOTH(rem_u);
+      case Opcode::kMin:
+        return INGOT_ALL(min);
+      case Opcode::kMax:
+        return INGOT_ALL(max);
+      case Opcode::kMinU:
+        return INGOT_BOTH(min_u);
+      case Opcode::kMaxU:
+        return INGOT_BOTH(max_u);
+      case Opcode::kAnd:
+        return INGOT_BOTH(and);
+      case Opcode::kOr:
+        return INGOT_BOTH(or);
+      case Opcode::kXor:
+        return INGOT_BOTH(xor);
+      case Opcode::kShl:
+        return INGOT_BOTH(shl);
+      case Opcode::kShr:
+        return INGOT_BOTH(shr);
+      case Opcode::kShrU:
+        return INGOT_BOTH(shr_u);
+      case Opcode::kNeg:
+        return INGOT_ALL(neg);
+      case Opcode::kAbs:
+        return INGOT_ALL(abs);
+      case Opcode::kNot:
+        return t.scalar == Scalar::kBool ? Op::not_bool : INGOT_BOTH(not);
+      case Opcode::kMad:
+        return INGOT_ALL(mad);
+      case Opcode::kSqrt:
+        return INGOT_FLOATS(sqrt);
+      case Opcode::kFloor:
+        return INGOT_FLOATS(floor);
+      case Opcode::kCeil:
+        return INGOT_FLOATS(ceil);
+      case Opcode::kTrunc:
+        return INGOT_FLOATS(trunc);
+      case Opcode::kRint:
+        return INGOT_FLOATS(rint);
+      case Opcode::kCopySign:
+        return INGOT_FLOATS(copy_sign);
+      case Opcode::kEq:
+        return INGOT_ALL(eq);
+      case Opcode::kNe:
+        return INGOT_ALL(ne);
+      case Opcode::kLt:
+        return INGOT_ALL(lt);
+      case Opcode::kLe:
+        return INGOT_ALL(le);
+      case Opcode::kGt:
+        return INGOT_ALL(gt);
+      case Opcode::kGe:
+        return INGOT_ALL(ge);
+      case Opcode::kLtU:
+        return INGOT_BOTH(lt_u);
+      case Opcode::kLeU:
+        return INGOT_BOTH(le_u);
+      case Opcode::kGtU:
+        return INGOT_BOTH(gt_u);
+      case Opcode::kGeU:
+        return INGOT_BOTH(ge_u);
+      case Opcode::kIsNan:
+        return INGOT_FLOATS(is_nan);
+      case Opcode::kIsInf:
+        return INGOT_FLOATS(is_inf);
+      case Opcode::kReduceAdd:
+        return INGOT_ALL(sum);
+      case Opcode::kReduceMul:
+        return INGOT_ALL(product);
+      case Opcode::kReduceMin:
+        return INGOT_ALL(least);
+      case Opcode::kReduceMax:
+        return INGOT_ALL(most);
+      default:
+        return Op::count;
     }
   }
 #undef INGOT_BOTH
@@ -523,15 +554,12 @@ class Emitter {
   void arithmetic(const kernel::Op &o) {
     Type t = type(o.operands[0]);
     Op op = select_op(o.code, t);
-    if (op == Op::count)
-      fail(o);
+    if (op == Op::count) fail(o);
     std::vector<Var> args;
-    for (ValueId id : o.operands)
-      args.push_back(operand(id));
+    for (ValueId id : o.operands) args.push_back(operand(id));
     if (is_small(t.scalar)) {
       if (o.code == Opcode::kDivU || o.code == Opcode::kRemU || o.code == Opcode::kShrU)
-        for (Var &a : args)
-          a = extend(t, a, false);
+        for (Var &a : args) a = extend(t, a, false);
       if (o.code == Opcode::kShl || o.code == Opcode::kShr || o.code == Opcode::kShrU) {
         Var amount = temporary(t);
         emit(Op::and_i32, t, amount, args[1], constant_int(t, t.scalar == Scalar::kI8 ? 7 : 15));
@@ -541,8 +569,7 @@ class Emitter {
     args.resize(3, kNoVar);
     Var d = make(o.results[0]);
     emit(op, t, d, args[0], args[1], args[2]);
-    if (is_small(type(o.results[0]).scalar))
-      wrap(type(o.results[0]), d);
+    if (is_small(type(o.results[0]).scalar)) wrap(type(o.results[0]), d);
   }
 
   // ---- Conversions
@@ -569,7 +596,8 @@ class Emitter {
     }
     // From integers and bools. A small unsigned one is a small non-negative one from here on.
     bool wide = width(from.scalar) == 8;
-    if (is_unsigned && is_small(from.scalar) && (is_float(to.scalar) || bit_width(to.scalar) > bit_width(from.scalar)))
+    if (is_unsigned && is_small(from.scalar) &&
+        (is_float(to.scalar) || bit_width(to.scalar) > bit_width(from.scalar)))
       a = extend(from, a, false);
     bool high_bit = is_unsigned && (from.scalar == Scalar::kI32 || wide); // where the sign bit counts
     if (is_float(to.scalar)) {
@@ -600,8 +628,7 @@ class Emitter {
       return;
     }
     emit(is_unsigned ? (f64 ? Op::u32_f64 : Op::u32_f32) : (f64 ? Op::i32_f64 : Op::i32_f32), to, d, a);
-    if (!is_small(to.scalar))
-      return;
+    if (!is_small(to.scalar)) return;
     int64_t high = to.scalar == Scalar::kI8 ? 127 : 32767;
     if (is_unsigned) {
       emit(Op::min_u_i32, to, d, d, constant_int(to, 2 * high + 1));
@@ -622,64 +649,63 @@ class Emitter {
     ValueId value = stores ? o.operands[o.code == Opcode::kStoreIf ? 2 : 1] : o.results[0];
     l.n = type(value).lanes;
     switch (o.code) {
-    case Opcode::kLoad:
-      l.op = Op::load;
-      l.a = arg(0);
-      break;
-    case Opcode::kStore:
-      l.op = Op::store;
-      l.a = arg(0);
-      l.b = arg(1);
-      break;
-    case Opcode::kLoadPart:
-    case Opcode::kStorePart:
-      l.op = stores ? Op::store_part : Op::load_part;
-      l.a = arg(0);
-      l.b = arg(1);
-      l.c = arg(2);
-      break;
-    case Opcode::kLoadIf:
-      l.op = type(o.operands[0]).lanes == 1 ? Op::load_if : Op::load_mask;
-      l.a = arg(1);
-      l.b = arg(0);
-      l.c = arg(2);
-      break;
-    case Opcode::kStoreIf:
-      l.op = type(o.operands[0]).lanes == 1 ? Op::store_if : Op::store_mask;
-      l.a = arg(1);
-      l.b = arg(2);
-      l.c = arg(0);
-      break;
-    case Opcode::kGather:
-      l.op = o.operands.size() == 3 ? Op::gather_mask : Op::gather;
-      l.a = arg(0);
-      if (o.operands.size() == 3) {
+      case Opcode::kLoad:
+        l.op = Op::load;
+        l.a = arg(0);
+        break;
+      case Opcode::kStore:
+        l.op = Op::store;
+        l.a = arg(0);
+        l.b = arg(1);
+        break;
+      case Opcode::kLoadPart:
+      case Opcode::kStorePart:
+        l.op = stores ? Op::store_part : Op::load_part;
+        l.a = arg(0);
         l.b = arg(1);
         l.c = arg(2);
-      }
-      break;
-    case Opcode::kScatter:
-      l.op = o.operands.size() == 3 ? Op::scatter_mask : Op::scatter;
-      l.a = arg(0);
-      l.b = arg(1);
-      if (o.operands.size() == 3)
+        break;
+      case Opcode::kLoadIf:
+        l.op = type(o.operands[0]).lanes == 1 ? Op::load_if : Op::load_mask;
+        l.a = arg(1);
+        l.b = arg(0);
         l.c = arg(2);
-      break;
-    default: // atomics
-      l.op = o.code == Opcode::kAtomicAdd ? Op::atomic_add : o.code == Opcode::kAtomicMin ? Op::atomic_min : Op::atomic_max;
-      l.a = arg(0);
-      l.b = arg(1);
+        break;
+      case Opcode::kStoreIf:
+        l.op = type(o.operands[0]).lanes == 1 ? Op::store_if : Op::store_mask;
+        l.a = arg(1);
+        l.b = arg(2);
+        l.c = arg(0);
+        break;
+      case Opcode::kGather:
+        l.op = o.operands.size() == 3 ? Op::gather_mask : Op::gather;
+        l.a = arg(0);
+        if (o.operands.size() == 3) {
+          l.b = arg(1);
+          l.c = arg(2);
+        }
+        break;
+      case Opcode::kScatter:
+        l.op = o.operands.size() == 3 ? Op::scatter_mask : Op::scatter;
+        l.a = arg(0);
+        l.b = arg(1);
+        if (o.operands.size() == 3) l.c = arg(2);
+        break;
+      default: // atomics
+        l.op = o.code == Opcode::kAtomicAdd   ? Op::atomic_add
+               : o.code == Opcode::kAtomicMin ? Op::atomic_min
+                                              : Op::atomic_max;
+        l.a = arg(0);
+        l.b = arg(1);
     }
-    if (!stores)
-      l.d = make(o.results[0]);
+    if (!stores) l.d = make(o.results[0]);
     code_.emit(std::move(l));
   }
 
   // The variable that holds the tile's initial sums as it wants them, if nothing else wants them any more.
   Var sums_of(const kernel::Op &o) {
     auto it = tile_of_.find(o.operands[0]);
-    if (it == tile_of_.end() || it->second.first->results.size() != o.results.size())
-      return kNoVar;
+    if (it == tile_of_.end() || it->second.first->results.size() != o.results.size()) return kNoVar;
     for (size_t i = 0; i < o.results.size(); ++i)
       if (o.operands[i] != it->second.first->results[i] || uses_.last(o.operands[i]) > uses_.position(o))
         return kNoVar;
@@ -689,12 +715,12 @@ class Emitter {
   void tile(const kernel::Op &o) {
     kernel::TileShape shape = *kernel::tile_shape(o);
     Type t = type(o.results[0]);
-    ensure(shape.rows <= bytecode::kMaxTileRows && shape.vectors * shape.chunks <= bytecode::kMaxTileVectors && bytes(t) % 8 == 0,
+    ensure(shape.rows <= bytecode::kMaxTileRows && shape.vectors * shape.chunks <= bytecode::kMaxTileVectors &&
+               bytes(t) % 8 == 0,
            "bytecode: a tile of a shape that the interpreter does not have");
     Var whole = sums_of(o);
     bool in_place = whole != kNoVar, zero = !in_place;
-    if (!in_place)
-      whole = code_.add(bytes(t) * static_cast<uint32_t>(o.results.size()));
+    if (!in_place) whole = code_.add(bytes(t) * static_cast<uint32_t>(o.results.size()));
     for (size_t i = 0; i < o.results.size(); ++i) {
       vars_[o.results[i]] = code_.add_part(whole, bytes(t) * static_cast<uint32_t>(i), bytes(t));
       auto it = leaves_.find(o.operands[i]);
@@ -702,8 +728,7 @@ class Emitter {
              std::bit_cast<uint64_t>(it->second->fimm) == 0;
     }
     if (!zero && !in_place)
-      for (size_t i = 0; i < o.results.size(); ++i)
-        move(t, vars_[o.results[i]], operand(o.operands[i]));
+      for (size_t i = 0; i < o.results.size(); ++i) move(t, vars_[o.results[i]], operand(o.operands[i]));
     tile_of_[o.results[0]] = {&o, whole};
     Line l;
     l.op = Op::tile;
@@ -713,8 +738,7 @@ class Emitter {
     l.raw_b = static_cast<uint32_t>(shape.rows);
     l.raw_c = static_cast<uint32_t>(shape.vectors * shape.chunks);
     l.numbers = {static_cast<uint16_t>(o.memory), static_cast<uint16_t>(o.imm2)};
-    for (size_t i = shape.a(); i < o.operands.size(); ++i)
-      l.operands.push_back(operand(o.operands[i]));
+    for (size_t i = shape.a(); i < o.operands.size(); ++i) l.operands.push_back(operand(o.operands[i]));
     l.imm = static_cast<uint32_t>(2 + l.operands.size());
     code_.emit(std::move(l));
   }
@@ -726,72 +750,77 @@ class Emitter {
       leaves_[o.results[0]] = &o;
       return;
     }
-    if (skipped_.count(&o))
-      return;
+    if (skipped_.count(&o)) return;
     switch (o.code) {
-    case Opcode::kFor: return for_loop(o);
-    case Opcode::kIf: return if_else(o);
-    case Opcode::kWhile: return while_loop(o);
-    case Opcode::kTile: return tile(o);
-    case Opcode::kBarrier: // a group has one thread
-    case Opcode::kPrefetch: return;
-    case Opcode::kConvert:
-    case Opcode::kConvertU:
-    case Opcode::kBitcast: return convert(o);
-    case Opcode::kSelect: {
-      Type t = type(o.results[0]);
-      bool one = type(o.operands[0]).lanes == 1 && t.lanes > 1;
-      Var c = operand(o.operands[0]), a = operand(o.operands[1]), b = operand(o.operands[2]);
-      emit(one ? pair(t.scalar, Op::pick_32, Op::pick_64) : pair(t.scalar, Op::select_32, Op::select_64), t, make(o.results[0]), c, a, b);
-      return;
-    }
-    case Opcode::kSplat: {
-      Type t = type(o.results[0]);
-      Var a = operand(o.operands[0]);
-      emit(pair(t.scalar, Op::splat_32, Op::splat_64), t, make(o.results[0]), a);
-      return;
-    }
-    case Opcode::kExtract:
-    case Opcode::kInsert: {
-      Type t = type(o.operands[0]);
-      bool extracts = o.code == Opcode::kExtract;
-      Var a = operand(o.operands[0]), b = extracts ? kNoVar : operand(o.operands[1]);
-      Line l = line(extracts ? pair(t.scalar, Op::extract_32, Op::extract_64) : pair(t.scalar, Op::insert_32, Op::insert_64), t,
-                    make(o.results[0]), a, b);
-      l.imm = static_cast<uint32_t>(o.imm);
-      code_.emit(std::move(l));
-      return;
-    }
-    case Opcode::kShuffle: {
-      if (auto it = steps_.find(&o); it != steps_.end()) {
-        Line l = line(Op::load_step, type(o.results[0]), kNoVar, operand(it->second.first->operands[0]),
-                      constant_int(Type(Scalar::kIndex), it->second.second));
-        l.d = make(o.results[0]);
-        l.imm = it->second.first->memory;
+      case Opcode::kFor:
+        return for_loop(o);
+      case Opcode::kIf:
+        return if_else(o);
+      case Opcode::kWhile:
+        return while_loop(o);
+      case Opcode::kTile:
+        return tile(o);
+      case Opcode::kBarrier: // a group has one thread
+      case Opcode::kPrefetch:
+        return;
+      case Opcode::kConvert:
+      case Opcode::kConvertU:
+      case Opcode::kBitcast:
+        return convert(o);
+      case Opcode::kSelect: {
+        Type t = type(o.results[0]);
+        bool one = type(o.operands[0]).lanes == 1 && t.lanes > 1;
+        Var c = operand(o.operands[0]), a = operand(o.operands[1]), b = operand(o.operands[2]);
+        emit(one ? pair(t.scalar, Op::pick_32, Op::pick_64) : pair(t.scalar, Op::select_32, Op::select_64), t,
+             make(o.results[0]), c, a, b);
+        return;
+      }
+      case Opcode::kSplat: {
+        Type t = type(o.results[0]);
+        Var a = operand(o.operands[0]);
+        emit(pair(t.scalar, Op::splat_32, Op::splat_64), t, make(o.results[0]), a);
+        return;
+      }
+      case Opcode::kExtract:
+      case Opcode::kInsert: {
+        Type t = type(o.operands[0]);
+        bool extracts = o.code == Opcode::kExtract;
+        Var a = operand(o.operands[0]), b = extracts ? kNoVar : operand(o.operands[1]);
+        Line l = line(extracts ? pair(t.scalar, Op::extract_32, Op::extract_64)
+                               : pair(t.scalar, Op::insert_32, Op::insert_64),
+                      t, make(o.results[0]), a, b);
+        l.imm = static_cast<uint32_t>(o.imm);
         code_.emit(std::move(l));
         return;
       }
-      Type t = type(o.results[0]);
-      Var a = operand(o.operands[0]), b = operand(o.operands[1]);
-      Line l = line(pair(t.scalar, Op::shuffle_32, Op::shuffle_64), t, make(o.results[0]), a, b);
-      l.imm = type(o.operands[0]).lanes;
-      for (int64_t lane : o.imms)
-        l.numbers.push_back(static_cast<uint16_t>(lane));
-      code_.emit(std::move(l));
-      return;
-    }
-    case Opcode::kError: {
-      Line l = line(Op::error, Type(), kNoVar, operand(o.operands[0]));
-      l.imm = static_cast<uint32_t>(o.imm);
-      l.raw_b = static_cast<uint32_t>(o.imm2) & 0xffff;
-      l.raw_c = static_cast<uint32_t>(o.imm2) >> 16;
-      code_.emit(std::move(l));
-      return;
-    }
-    default:
-      if (is_memory(o.code))
-        return memory(o);
-      return arithmetic(o);
+      case Opcode::kShuffle: {
+        if (auto it = steps_.find(&o); it != steps_.end()) {
+          Line l = line(Op::load_step, type(o.results[0]), kNoVar, operand(it->second.first->operands[0]),
+                        constant_int(Type(Scalar::kIndex), it->second.second));
+          l.d = make(o.results[0]);
+          l.imm = it->second.first->memory;
+          code_.emit(std::move(l));
+          return;
+        }
+        Type t = type(o.results[0]);
+        Var a = operand(o.operands[0]), b = operand(o.operands[1]);
+        Line l = line(pair(t.scalar, Op::shuffle_32, Op::shuffle_64), t, make(o.results[0]), a, b);
+        l.imm = type(o.operands[0]).lanes;
+        for (int64_t lane : o.imms) l.numbers.push_back(static_cast<uint16_t>(lane));
+        code_.emit(std::move(l));
+        return;
+      }
+      case Opcode::kError: {
+        Line l = line(Op::error, Type(), kNoVar, operand(o.operands[0]));
+        l.imm = static_cast<uint32_t>(o.imm);
+        l.raw_b = static_cast<uint32_t>(o.imm2) & 0xffff;
+        l.raw_c = static_cast<uint32_t>(o.imm2) >> 16;
+        code_.emit(std::move(l));
+        return;
+      }
+      default:
+        if (is_memory(o.code)) return memory(o);
+        return arithmetic(o);
     }
   }
 
@@ -802,8 +831,9 @@ class Emitter {
   std::vector<Var> into_; // by value: where it is to be computed
   std::map<ValueId, const kernel::Op *> leaves_;
   std::map<ValueId, std::pair<ValueId, int64_t>> sums_; // see offset_of
-  std::map<const kernel::Op *, std::pair<const kernel::Op *, int64_t>> steps_; // shuffle: its first load, and the step
-  std::set<const kernel::Op *> skipped_; // loads of these
+  std::map<const kernel::Op *, std::pair<const kernel::Op *, int64_t>>
+      steps_;                                                     // shuffle: its first load, and the step
+  std::set<const kernel::Op *> skipped_;                          // loads of these
   std::map<ValueId, std::pair<const kernel::Op *, Var>> tile_of_; // by its first result: the op and its sums
   std::map<std::tuple<uint32_t, uint32_t, uint64_t>, Var> constants_; // by width, lanes and bits
 };

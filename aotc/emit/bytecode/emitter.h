@@ -1,5 +1,6 @@
-// Kernel IR to the bytecode of target vmvx (schemas/bytecode.h). The kernel must be legal for TargetRecord::bytecode():
-// math functions, f16 and bf16 are gone. What comes out passes the runtime's verifier.
+// Kernel IR to the bytecode of target vmvx (schemas/bytecode.h). The kernel must be legal for
+// TargetRecord::bytecode(): math functions, f16 and bf16 are gone. What comes out passes the runtime's
+// verifier.
 #pragma once
 
 #include <cstdint>

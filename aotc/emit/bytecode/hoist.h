@@ -1,5 +1,6 @@
-// What no optimiser will do after the emitter: invariant computations leave loops, equal ones are done once, and an `if` on a
-// constant becomes its side. Interpreting an op costs the same wherever it stands, so index arithmetic counts.
+// What no optimiser will do after the emitter: invariant computations leave loops, equal ones are done once,
+// and an `if` on a constant becomes its side. Interpreting an op costs the same wherever it stands, so index
+// arithmetic counts.
 #pragma once
 
 #include "aotc/kernel/kernel.h"

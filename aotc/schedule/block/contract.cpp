@@ -1,11 +1,13 @@
-// Matrix products for bytecode: a tile op of some rows by a column tile of up to 256 lanes, and the epilogue over the lanes.
+// Matrix products for bytecode: a tile op of some rows by a column tile of up to 256 lanes, and the epilogue
+// over the lanes.
 //
 //   for each column tile of the group, for each block of k:
-//     pack right[k][lanes] into scratch        (where it cannot be read in place: as it lies, or from prepacked panels)
-//     for each row tile: sums = tile(left, right) over all of k; epilogue; store
+//     pack right[k][lanes] into scratch        (where it cannot be read in place: as it lies, or from prepacked
+//     panels) for each row tile: sums = tile(left, right) over all of k; epilogue; store
 //
-// The left side is read in place where it is a plain load; otherwise its rows are computed into scratch once a group. Where k
-// is symbolic or deep, the packed part is a block of k's outermost axis and sums wait in scratch between blocks.
+// The left side is read in place where it is a plain load; otherwise its rows are computed into scratch once a
+// group. Where k is symbolic or deep, the packed part is a block of k's outermost axis and sums wait in scratch
+// between blocks.
 #include <algorithm>
 
 #include "aotc/base/error.h"
@@ -25,23 +27,21 @@ using kernel::Values;
 namespace {
 
 constexpr int64_t kRows = 8;
-constexpr int64_t kPanel = 16;              // lanes of a prepacked panel
+constexpr int64_t kPanel = 16;               // lanes of a prepacked panel
 constexpr int64_t kPackedElements = 1 << 16; // of a packed part of the right side
 constexpr int64_t kLeftElements = 1 << 17;   // of left rows that are computed
 
-// The coefficients of the axes in a load's offset, where it is linear in all of them and what they multiply does not depend
-// on any of them.
-bool linear_steps(const Dispatch &d, const Value &load, const std::vector<uint32_t> &axes, std::vector<Expr> &steps) {
+// The coefficients of the axes in a load's offset, where it is linear in all of them and what they multiply
+// does not depend on any of them.
+bool linear_steps(const Dispatch &d, const Value &load, const std::vector<uint32_t> &axes,
+                  std::vector<Expr> &steps) {
   for (const Symbol &s : load.expr.symbols())
-    if (s.kind() == SymbolKind::kValue)
-      return false;
+    if (s.kind() == SymbolKind::kValue) return false;
   for (uint32_t a : axes) {
     auto linear = load.expr.linear_in(d.axes[a].symbol);
-    if (!linear)
-      return false;
+    if (!linear) return false;
     for (uint32_t other : axes)
-      if (linear->coefficient.depends_on(d.axes[other].symbol))
-        return false;
+      if (linear->coefficient.depends_on(d.axes[other].symbol)) return false;
     steps.push_back(linear->coefficient);
   }
   return true;
@@ -58,38 +58,38 @@ class BlockContract {
   }
 
   std::optional<Scheduled> build() {
-    if (f_.k.size() > 4 || !choose())
-      return std::nullopt;
+    if (f_.k.size() > 4 || !choose()) return std::nullopt;
     Expr n_chunks = ceildiv(n_, n_chunk_), m_chunks = ceildiv(m_, m_chunk_);
     out_.grid = {extent_product(d_, f_.batch) * m_chunks * n_chunks, 1, 1};
     out_.description = "block_contract{rows=" + std::to_string(rows_) + ",lanes=" + std::to_string(lanes_) +
-                       (panels_ ? ",panels" : direct_ ? ",direct" : ",packed") + (blocked_ ? ",blocks of k" : "") +
-                       (left_direct_ ? "" : ",left computed") + "}";
+                       (panels_   ? ",panels"
+                        : direct_ ? ",direct"
+                                  : ",packed") +
+                       (blocked_ ? ",blocks of k" : "") + (left_direct_ ? "" : ",left computed") + "}";
     if (!left_direct_)
-      left_array_ = b_.add_array("left", kernel::Space::kPrivate, type_, static_cast<uint64_t>(m_chunk_ * k_count_), 64);
+      left_array_ =
+          b_.add_array("left", kernel::Space::kPrivate, type_, static_cast<uint64_t>(m_chunk_ * k_count_), 64);
     if (!direct_ && !panels_)
-      panel_array_ = b_.add_array("panel", kernel::Space::kPrivate, type_, static_cast<uint64_t>(k_block_ * k_inner_ * lanes_), 64);
+      panel_array_ = b_.add_array("panel", kernel::Space::kPrivate, type_,
+                                  static_cast<uint64_t>(k_block_ * k_inner_ * lanes_), 64);
     if (blocked_)
-      sums_array_ = b_.add_array("sums", kernel::Space::kPrivate, type_, static_cast<uint64_t>(m_chunk_ * lanes_), 64);
+      sums_array_ =
+          b_.add_array("sums", kernel::Space::kPrivate, type_, static_cast<uint64_t>(m_chunk_ * lanes_), 64);
     Lowering::Scope scope(l_);
     ValueId group = b_.group_id(0), nc = l_.expr(n_chunks), mc = l_.expr(m_chunks);
     ValueId n_lo = b_.mul(b_.rem(group, nc), b_.index(n_chunk_));
     group = b_.div(group, nc);
     m_lo_ = b_.mul(b_.rem(group, mc), b_.index(m_chunk_));
-    if (!f_.batch.empty())
-      bind_flat(l_, f_.batch, b_.div(group, mc));
+    if (!f_.batch.empty()) bind_flat(l_, f_.batch, b_.div(group, mc));
     ValueId n_hi = b_.min(b_.add(n_lo, b_.index(n_chunk_)), l_.expr(n_));
     m_hi_ = b_.min(b_.add(m_lo_, b_.index(m_chunk_)), l_.expr(m_));
     for (const Sink &sink : sinks_of(d_))
-      for (dispatch::ValueId v : sink.values)
-        l_.hoist(v);
-    if (!left_direct_)
-      compute_left();
+      for (dispatch::ValueId v : sink.values) l_.hoist(v);
+    if (!left_direct_) compute_left();
     ValueId step = b_.index(lanes_);
     ValueId n_full = b_.add(n_lo, b_.mul(b_.div(b_.sub(n_hi, n_lo), step), step));
     loop(n_lo, n_full, step, [&](ValueId n) { column(n, kNoValue); });
-    if (auto all = n_.constant(); all && *all % lanes_ == 0 && n_chunk_ % lanes_ == 0)
-      return std::move(out_);
+    if (auto all = n_.constant(); all && *all % lanes_ == 0 && n_chunk_ % lanes_ == 0) return std::move(out_);
     b_.if_then(b_.lt(n_full, n_hi), [&] {
       Lowering::Scope inner(l_);
       column(n_full, b_.sub(n_hi, n_full));
@@ -101,8 +101,7 @@ class BlockContract {
   bool choose() {
     const Value &left = d_.values[f_.left], &right = d_.values[f_.right];
     std::vector<uint32_t> axes = f_.k;
-    if (f_.m >= 0)
-      axes.push_back(static_cast<uint32_t>(f_.m));
+    if (f_.m >= 0) axes.push_back(static_cast<uint32_t>(f_.m));
     auto plain = [&](const Value &v) {
       return v.kind == ValueKind::kLoad && v.guards.empty() && to_scalar(d_.operands[v.operand].type) == type_;
     };
@@ -125,8 +124,7 @@ class BlockContract {
       return false; // packing would cost as much as the product
     lanes_ = lanes_along(record_, byte_size(type_), n_);
     rows_ = std::min<int64_t>(kRows, m_.constant().value_or(kRows));
-    if (rows_ < 1)
-      return false;
+    if (rows_ < 1) return false;
     // Sizes of groups: a few million operations each.
     int64_t unit_n = 256, unit_m = 96;
     double work = 2.0 * static_cast<double>(n) * static_cast<double>(m) * static_cast<double>(k);
@@ -135,30 +133,23 @@ class BlockContract {
     n_chunk_ = ((n + n_pieces - 1) / n_pieces + unit_n - 1) / unit_n * unit_n;
     int64_t m_pieces = std::min(std::max<int64_t>(1, pieces / n_pieces), (m + unit_m - 1) / unit_m);
     m_chunk_ = ((m + m_pieces - 1) / m_pieces + unit_m - 1) / unit_m * unit_m;
-    if (auto rows = m_.constant(); rows && m_pieces == 1)
-      m_chunk_ = std::max<int64_t>(1, *rows);
+    if (auto rows = m_.constant(); rows && m_pieces == 1) m_chunk_ = std::max<int64_t>(1, *rows);
     if (!left_direct_) {
-      if (!constant_k || k > kLeftElements)
-        return false;
-      m_chunk_ = std::min(m_chunk_, std::max<int64_t>(kRows, kLeftElements / std::max<int64_t>(1, k) / kRows * kRows));
-      if (auto rows = m_.constant())
-        m_chunk_ = std::min(m_chunk_, std::max<int64_t>(1, *rows));
+      if (!constant_k || k > kLeftElements) return false;
+      m_chunk_ =
+          std::min(m_chunk_, std::max<int64_t>(kRows, kLeftElements / std::max<int64_t>(1, k) / kRows * kRows));
+      if (auto rows = m_.constant()) m_chunk_ = std::min(m_chunk_, std::max<int64_t>(1, *rows));
     }
     k_block_ = k;
-    if (direct_ || panels_)
-      return true;
-    while (lanes_ > 64 && k * lanes_ > kPackedElements)
-      lanes_ /= 2;
-    if (constant_k && k * lanes_ <= 2 * kPackedElements)
-      return true;
+    if (direct_ || panels_) return true;
+    while (lanes_ > 64 && k * lanes_ > kPackedElements) lanes_ /= 2;
+    if (constant_k && k * lanes_ <= 2 * kPackedElements) return true;
     for (size_t i = 1; i < f_.k.size(); ++i) {
       auto extent = d_.axes[f_.k[i]].extent.constant();
-      if (!extent)
-        return false;
+      if (!extent) return false;
       k_inner_ *= std::max<int64_t>(1, *extent);
     }
-    if (k_inner_ * lanes_ > kPackedElements)
-      return false;
+    if (k_inner_ * lanes_ > kPackedElements) return false;
     blocked_ = true;
     m_chunk_ = std::min<int64_t>(m_chunk_, 192);
     k_block_ = kPackedElements / (k_inner_ * lanes_);
@@ -213,8 +204,7 @@ class BlockContract {
 
   void column(ValueId n, ValueId rest) {
     if (!blocked_) {
-      if (!direct_ && !panels_)
-        pack(n, rest, b_.index(0), l_.extent(f_.k[0]));
+      if (!direct_ && !panels_) pack(n, rest, b_.index(0), l_.extent(f_.k[0]));
       rows([&](ValueId m, int64_t count) {
         Values sums(static_cast<size_t>(count), b_.zero(Type(type_, static_cast<uint32_t>(lanes_))));
         sums = multiply(m, count, n, rest, b_.index(0), l_.extent(f_.k[0]), sums);
@@ -239,7 +229,8 @@ class BlockContract {
           b_.store(sums_array_, place(b_.add(m, b_.index(r))), sums[static_cast<size_t>(r)]);
       });
     });
-    loop(m_lo_, m_hi_, b_.index(1), [&](ValueId m) { finish(m, n, rest, b_.load(sums_array_, place(m), type.lanes)); });
+    loop(m_lo_, m_hi_, b_.index(1),
+         [&](ValueId m) { finish(m, n, rest, b_.load(sums_array_, place(m), type.lanes)); });
   }
 
   void pack(ValueId n, ValueId rest, ValueId k_lo, ValueId k_hi) {
@@ -260,8 +251,7 @@ class BlockContract {
   }
 
   void bind_row(ValueId m) {
-    if (f_.m >= 0)
-      l_.bind(static_cast<uint32_t>(f_.m), m);
+    if (f_.m >= 0) l_.bind(static_cast<uint32_t>(f_.m), m);
   }
 
   // Row tiles: full ones, then smaller ones.
@@ -287,17 +277,15 @@ class BlockContract {
         });
       return;
     }
-    for (int64_t count = rows_ / 2; count > 1; count /= 2)
-      at = tiles(at, count);
-    if (rows_ > 1)
-      tiles(at, 1);
+    for (int64_t count = rows_ / 2; count > 1; count /= 2) at = tiles(at, count);
+    if (rows_ > 1) tiles(at, 1);
   }
 
   // The sums of `count` rows from m on, over k's outermost axis in [k_lo, k_hi) and all of the others.
-  Values multiply(ValueId m, int64_t count, ValueId n, ValueId rest, ValueId k_lo, ValueId k_hi, const Values &sums) {
+  Values multiply(ValueId m, int64_t count, ValueId n, ValueId rest, ValueId k_lo, ValueId k_hi,
+                  const Values &sums) {
     Lowering::Scope scope(l_);
-    for (size_t i = 0; i < f_.k.size(); ++i)
-      l_.bind(f_.k[i], i == 0 ? k_lo : b_.index(0));
+    for (size_t i = 0; i < f_.k.size(); ++i) l_.bind(f_.k[i], i == 0 ? k_lo : b_.index(0));
     const Value &left = d_.values[f_.left], &right = d_.values[f_.right];
     Values a, b, counts;
     std::vector<kernel::Builder::TileLoop> loops(f_.k.size());
@@ -316,7 +304,8 @@ class BlockContract {
         a.push_back(l_.expr(left.expr));
       } else {
         ValueId from = b_.mul(b_.sub(at, m_lo_), b_.index(k_count_));
-        a.push_back(b_.add(from, b_.mul(k_lo, b_.index(k_count_ / std::max<int64_t>(1, typical(d_.axes[f_.k[0]].extent))))));
+        a.push_back(b_.add(
+            from, b_.mul(k_lo, b_.index(k_count_ / std::max<int64_t>(1, typical(d_.axes[f_.k[0]].extent))))));
       }
     }
     uint32_t chunks = panels_ ? static_cast<uint32_t>(lanes_ / kPanel) : 1;
@@ -328,8 +317,8 @@ class BlockContract {
       // Panels are padded to their whole width, scratch is written in whole vectors.
       counts.push_back(rest == kNoValue ? b_.index(size) : b_.sub(rest, b_.index(first)));
     }
-    return b_.tile(left_direct_ ? left.operand : left_array_, direct_ || panels_ ? right.operand : panel_array_, sums, a, b,
-                   counts, loops, chunks);
+    return b_.tile(left_direct_ ? left.operand : left_array_, direct_ || panels_ ? right.operand : panel_array_,
+                   sums, a, b, counts, loops, chunks);
   }
 
   void finish(ValueId m, ValueId n, ValueId rest, ValueId value) {
@@ -337,8 +326,7 @@ class BlockContract {
     bind_row(m);
     l_.bind_lanes(f_.n, n, static_cast<uint32_t>(lanes_), rest);
     l_.set(f_.reduce, value);
-    for (const dispatch::Store &s : d_.stores)
-      l_.store(s);
+    for (const dispatch::Store &s : d_.stores) l_.store(s);
   }
 
   const Contraction &f_;
@@ -360,8 +348,7 @@ class BlockContract {
 
 std::optional<Scheduled> schedule_block_contract(const Dispatch &original, const TargetRecord &record) {
   auto form = match_contraction(original);
-  if (!form)
-    return std::nullopt;
+  if (!form) return std::nullopt;
   return BlockContract(*form, record, original).build();
 }
 

@@ -21,19 +21,21 @@ Code bytecode_supports(const ingot_driver_code_t &code, Error *error) {
       return fail(error, INGOT_INCOMPATIBLE, "its image %u is no bytecode", i);
   for (uint32_t i = 0; i < code.kernel_count; ++i)
     if (code.kernels[i].version_count != 1 || code.kernels[i].versions[0].feature_mask)
-      return fail(error, INGOT_INCOMPATIBLE, "bytecode kernel %.80s has several versions, or wants CPU features", code.kernels[i].name);
+      return fail(error, INGOT_INCOMPATIBLE,
+                  "bytecode kernel %.80s has several versions, or wants CPU features", code.kernels[i].name);
   return INGOT_OK;
 }
 
-Code BytecodeCode::load(const ingot_allocator_t &allocator, uint64_t features, const ingot_driver_code_t &code, Error *error) {
+Code BytecodeCode::load(const ingot_allocator_t &allocator, uint64_t features, const ingot_driver_code_t &code,
+                        Error *error) {
   INGOT_TRY(kernels_.create(allocator, code.kernel_count, "bytecode kernels", error));
   for (uint32_t i = 0; i < code.kernel_count; ++i) {
     const ingot_driver_kernel_t &k = code.kernels[i];
     const ingot_driver_code_version_t &v = k.versions[0];
     const ingot_driver_image_t &image = code.images[v.image];
     const bytecode::Signature signature = {k.binding_count, k.param_count, k.binding_access};
-    if (bytecode::verify(allocator, static_cast<const uint8_t *>(image.data), image.size, v.symbol_offset, signature,
-                         &kernels_[i], error))
+    if (bytecode::verify(allocator, static_cast<const uint8_t *>(image.data), image.size, v.symbol_offset,
+                         signature, &kernels_[i], error))
       return prefix(error, "kernel %.80s", k.name);
     kernels_[i].lanes = &bytecode::choose_lanes(features);
     kernels_[i].number = i;

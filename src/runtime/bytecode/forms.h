@@ -1,4 +1,5 @@
-// How many bytes a lane of each operand takes, for the opcodes that compute lane by lane; 0 where there is no operand.
+// How many bytes a lane of each operand takes, for the opcodes that compute lane by lane; 0 where there is no
+// operand.
 #pragma once
 
 #include "schemas/bytecode.h"

@@ -1,6 +1,7 @@
-// The verifier: one walk over the instructions, one over the jumps. After it the interpreter takes on trust that every
-// register lies in the file, every memory number and access is right, every jump leads to an instruction, and that control
-// does not run off the end. Addresses, counts and trips are data: the interpreter checks those as it goes.
+// The verifier: one walk over the instructions, one over the jumps. After it the interpreter takes on trust
+// that every register lies in the file, every memory number and access is right, every jump leads to an
+// instruction, and that control does not run off the end. Addresses, counts and trips are data: the interpreter
+// checks those as it goes.
 #include <stddef.h>
 
 #include "src/runtime/bytecode/forms.h"
@@ -10,7 +11,7 @@ namespace ingot::bytecode {
 namespace {
 
 class Verifier {
-public:
+ public:
   Verifier(Kernel &kernel, Error *error) : k_(kernel), h_(*kernel.header), error_(error) {}
 
   Code run(uint8_t *starts) {
@@ -20,9 +21,12 @@ public:
       const Instruction &i = k_.code[at_];
       words_ = 1;
       problem_ = nullptr;
-      if (i.op >= kOps) problem_ = "has an unknown opcode";
-      else if (i.n < 1 || i.n > kMaxLanes) problem_ = "has no lanes, or more than 1024";
-      else check(i);
+      if (i.op >= kOps)
+        problem_ = "has an unknown opcode";
+      else if (i.n < 1 || i.n > kMaxLanes)
+        problem_ = "has no lanes, or more than 1024";
+      else
+        check(i);
       if (problem_) return complain();
       const Op op = Op(i.op);
       ends = op == Op::end || op == Op::jump;
@@ -31,7 +35,8 @@ public:
     at_ = h_.instruction_count;
     if (!ends) return fail(error_, INGOT_CORRUPT, "bytecode: control runs off the end of the kernel");
     if (h_.body >= h_.instruction_count || !starts[h_.body])
-      return fail(error_, INGOT_CORRUPT, "bytecode: the body starts at word %u, which is no instruction", h_.body);
+      return fail(error_, INGOT_CORRUPT, "bytecode: the body starts at word %u, which is no instruction",
+                  h_.body);
     for (at_ = 0; at_ < h_.instruction_count; ++at_) {
       if (!starts[at_]) continue;
       const Instruction &i = k_.code[at_];
@@ -42,7 +47,7 @@ public:
     return INGOT_OK;
   }
 
-private:
+ private:
   Code complain() {
     return fail(error_, INGOT_CORRUPT, "bytecode: instruction %u (%s) %s", at_,
                 k_.code[at_].op < kOps ? op_name(Op(k_.code[at_].op)) : "?", problem_);
@@ -72,95 +77,139 @@ private:
     const Op op = Op(i.op);
     // Pairs of opcodes for 4 and 8 bytes start at an opcode of even distance from const_32.
     const uint32_t width = (i.op - kLaneOps) % 2 ? 8 : 4;
-    static_assert((uint32_t(Op::shuffle_64) - kLaneOps) % 2 == 1 && (uint32_t(Op::const_32) - kLaneOps) % 2 == 0, "pairs");
+    static_assert(
+        (uint32_t(Op::shuffle_64) - kLaneOps) % 2 == 1 && (uint32_t(Op::const_32) - kLaneOps) % 2 == 0,
+        "pairs");
     switch (op) {
-    case Op::const_32: case Op::const_64:
-    case Op::iota_32: case Op::iota_64:
-      return slots(i.d, i.n * width);
-    case Op::splat_32: case Op::splat_64:
-      slots(i.d, i.n * width);
-      return slots(i.a, width);
-    case Op::move_32: case Op::move_64:
-      slots(i.d, i.n * width);
-      return slots(i.a, i.n * width);
-    case Op::pick_32: case Op::pick_64:
-      slots(i.d, i.n * width);
-      slots(i.a, 4);
-      slots(i.b, i.n * width);
-      return slots(i.c, i.n * width);
-    case Op::extract_32: case Op::extract_64:
-      slots(i.d, width);
-      need(i.imm < i.n, "names a lane that there is not");
-      return slots(i.a, i.n * width);
-    case Op::insert_32: case Op::insert_64:
-      slots(i.d, i.n * width);
-      slots(i.a, i.n * width);
-      need(i.imm < i.n, "names a lane that there is not");
-      return slots(i.b, width);
-    case Op::shuffle_32: case Op::shuffle_64: {
-      need(i.imm >= 1 && i.imm <= kMaxLanes, "has no lanes, or more than 1024");
-      if (!words(i.n)) return;
-      slots(i.d, i.n * width);
-      slots(i.a, i.imm * width);
-      slots(i.b, i.imm * width);
-      for (uint32_t l = 0; l < i.n; ++l) need(extra(l) < 2 * i.imm, "names a lane that there is not");
-      return;
-    }
-    case Op::sum_i32: case Op::sum_f32: case Op::product_i32: case Op::product_f32:
-    case Op::least_i32: case Op::least_f32: case Op::most_i32: case Op::most_f32:
-      return reduction(i, 4);
-    case Op::sum_i64: case Op::sum_f64: case Op::product_i64: case Op::product_f64:
-    case Op::least_i64: case Op::least_f64: case Op::most_i64: case Op::most_f64:
-      return reduction(i, 8);
-    case Op::load_step: {
-      const Memory *m = memory(i.imm, kReads);
-      if (!m) return;
-      slots(i.d, lane_bytes(m->storage) * uint64_t(i.n));
-      slots(i.a, 8);
-      return slots(i.b, 8);
-    }
-    case Op::load: case Op::load_part: case Op::load_if: case Op::load_mask: case Op::gather: case Op::gather_mask: {
-      const Memory *m = memory(i.imm, kReads);
-      if (!m) return;
-      const uint64_t bytes = lane_bytes(m->storage) * uint64_t(i.n);
-      slots(i.d, bytes);
-      slots(i.a, op == Op::gather || op == Op::gather_mask ? 8 * i.n : 8);
-      if (op == Op::load_part) slots(i.b, 8);
-      if (op == Op::load_if) slots(i.b, 4);
-      if (op == Op::load_mask || op == Op::gather_mask) slots(i.b, 4 * i.n);
-      if (op != Op::load && op != Op::gather) slots(i.c, bytes);
-      return;
-    }
-    case Op::store: case Op::store_part: case Op::store_if: case Op::store_mask: case Op::scatter: case Op::scatter_mask: {
-      const Memory *m = memory(i.imm, kWrites);
-      if (!m) return;
-      slots(i.a, op == Op::scatter || op == Op::scatter_mask ? 8 * i.n : 8);
-      slots(i.b, lane_bytes(m->storage) * uint64_t(i.n));
-      if (op == Op::store_part) slots(i.c, 8);
-      if (op == Op::store_if) slots(i.c, 4);
-      if (op == Op::store_mask || op == Op::scatter_mask) slots(i.c, 4 * i.n);
-      return;
-    }
-    case Op::atomic_add: case Op::atomic_min: case Op::atomic_max: {
-      const Memory *m = memory(i.imm, kReads | kWrites);
-      if (!m) return;
-      need(m->storage == Storage::i32 || m->storage == Storage::i64, "is atomic on what is neither i32 nor i64");
-      need(i.n == 1, "is atomic over several lanes");
-      slots(i.d, 8);
-      slots(i.a, 8);
-      return slots(i.b, 8);
-    }
-    case Op::tile: return tile(i);
-    case Op::jump: case Op::end: return;
-    case Op::jump_if: case Op::jump_unless: case Op::error: return slots(i.a, 4);
-    case Op::jump_ge_i32: case Op::jump_ge_i64:
-      slots(i.a, 8);
-      return slots(i.b, 8);
-    case Op::loop_i32: case Op::loop_i64:
-      slots(i.d, 8);
-      slots(i.a, 8);
-      return slots(i.b, 8);
-    default: need(false, "has an unknown opcode");
+      case Op::const_32:
+      case Op::const_64:
+      case Op::iota_32:
+      case Op::iota_64:
+        return slots(i.d, i.n * width);
+      case Op::splat_32:
+      case Op::splat_64:
+        slots(i.d, i.n * width);
+        return slots(i.a, width);
+      case Op::move_32:
+      case Op::move_64:
+        slots(i.d, i.n * width);
+        return slots(i.a, i.n * width);
+      case Op::pick_32:
+      case Op::pick_64:
+        slots(i.d, i.n * width);
+        slots(i.a, 4);
+        slots(i.b, i.n * width);
+        return slots(i.c, i.n * width);
+      case Op::extract_32:
+      case Op::extract_64:
+        slots(i.d, width);
+        need(i.imm < i.n, "names a lane that there is not");
+        return slots(i.a, i.n * width);
+      case Op::insert_32:
+      case Op::insert_64:
+        slots(i.d, i.n * width);
+        slots(i.a, i.n * width);
+        need(i.imm < i.n, "names a lane that there is not");
+        return slots(i.b, width);
+      case Op::shuffle_32:
+      case Op::shuffle_64: {
+        need(i.imm >= 1 && i.imm <= kMaxLanes, "has no lanes, or more than 1024");
+        if (!words(i.n)) return;
+        slots(i.d, i.n * width);
+        slots(i.a, i.imm * width);
+        slots(i.b, i.imm * width);
+        for (uint32_t l = 0; l < i.n; ++l) need(extra(l) < 2 * i.imm, "names a lane that there is not");
+        return;
+      }
+      case Op::sum_i32:
+      case Op::sum_f32:
+      case Op::product_i32:
+      case Op::product_f32:
+      case Op::least_i32:
+      case Op::least_f32:
+      case Op::most_i32:
+      case Op::most_f32:
+        return reduction(i, 4);
+      case Op::sum_i64:
+      case Op::sum_f64:
+      case Op::product_i64:
+      case Op::product_f64:
+      case Op::least_i64:
+      case Op::least_f64:
+      case Op::most_i64:
+      case Op::most_f64:
+        return reduction(i, 8);
+      case Op::load_step: {
+        const Memory *m = memory(i.imm, kReads);
+        if (!m) return;
+        slots(i.d, lane_bytes(m->storage) * uint64_t(i.n));
+        slots(i.a, 8);
+        return slots(i.b, 8);
+      }
+      case Op::load:
+      case Op::load_part:
+      case Op::load_if:
+      case Op::load_mask:
+      case Op::gather:
+      case Op::gather_mask: {
+        const Memory *m = memory(i.imm, kReads);
+        if (!m) return;
+        const uint64_t bytes = lane_bytes(m->storage) * uint64_t(i.n);
+        slots(i.d, bytes);
+        slots(i.a, op == Op::gather || op == Op::gather_mask ? 8 * i.n : 8);
+        if (op == Op::load_part) slots(i.b, 8);
+        if (op == Op::load_if) slots(i.b, 4);
+        if (op == Op::load_mask || op == Op::gather_mask) slots(i.b, 4 * i.n);
+        if (op != Op::load && op != Op::gather) slots(i.c, bytes);
+        return;
+      }
+      case Op::store:
+      case Op::store_part:
+      case Op::store_if:
+      case Op::store_mask:
+      case Op::scatter:
+      case Op::scatter_mask: {
+        const Memory *m = memory(i.imm, kWrites);
+        if (!m) return;
+        slots(i.a, op == Op::scatter || op == Op::scatter_mask ? 8 * i.n : 8);
+        slots(i.b, lane_bytes(m->storage) * uint64_t(i.n));
+        if (op == Op::store_part) slots(i.c, 8);
+        if (op == Op::store_if) slots(i.c, 4);
+        if (op == Op::store_mask || op == Op::scatter_mask) slots(i.c, 4 * i.n);
+        return;
+      }
+      case Op::atomic_add:
+      case Op::atomic_min:
+      case Op::atomic_max: {
+        const Memory *m = memory(i.imm, kReads | kWrites);
+        if (!m) return;
+        need(m->storage == Storage::i32 || m->storage == Storage::i64,
+             "is atomic on what is neither i32 nor i64");
+        need(i.n == 1, "is atomic over several lanes");
+        slots(i.d, 8);
+        slots(i.a, 8);
+        return slots(i.b, 8);
+      }
+      case Op::tile:
+        return tile(i);
+      case Op::jump:
+      case Op::end:
+        return;
+      case Op::jump_if:
+      case Op::jump_unless:
+      case Op::error:
+        return slots(i.a, 4);
+      case Op::jump_ge_i32:
+      case Op::jump_ge_i64:
+        slots(i.a, 8);
+        return slots(i.b, 8);
+      case Op::loop_i32:
+      case Op::loop_i64:
+        slots(i.d, 8);
+        slots(i.a, 8);
+        return slots(i.b, 8);
+      default:
+        need(false, "has an unknown opcode");
     }
   }
 
@@ -193,7 +242,8 @@ private:
     if (problem_ || !words(i.imm)) return;
     const Memory *a = memory(extra(0), kReads), *b = problem_ ? nullptr : memory(extra(1), kReads);
     if (problem_) return;
-    need(a->storage == b->storage && a->storage >= Storage::i32, "multiplies memories of different types, or of small ones");
+    need(a->storage == b->storage && a->storage >= Storage::i32,
+         "multiplies memories of different types, or of small ones");
     slots(i.d, uint64_t(rows) * vectors * i.n * lane_bytes(a->storage));
     for (uint32_t o = 2; o < i.imm; ++o) slots(extra(o), 8);
   }
@@ -209,7 +259,8 @@ Code check_memories(const Kernel &k, const Signature &signature, uint64_t *array
   uint64_t total = 0;
   for (uint32_t i = 0; i < k.header->memory_count; ++i) {
     const Memory &m = k.memories[i];
-    if (uint32_t(m.storage) >= kStorageCount) return fail(error, INGOT_CORRUPT, "bytecode: memory %u has an unknown type", i);
+    if (uint32_t(m.storage) >= kStorageCount)
+      return fail(error, INGOT_CORRUPT, "bytecode: memory %u has an unknown type", i);
     for (uint8_t byte : m.reserved)
       if (byte) return fail(error, INGOT_CORRUPT, "bytecode: memory %u has reserved bytes that are not 0", i);
     const bool is_array = i >= signature.binding_count;
@@ -226,31 +277,36 @@ Code check_memories(const Kernel &k, const Signature &signature, uint64_t *array
 
 } // namespace
 
-Code verify(const ingot_allocator_t &allocator, const uint8_t *image, size_t size, uint64_t offset, const Signature &signature,
-            Kernel *out, Error *error) {
+Code verify(const ingot_allocator_t &allocator, const uint8_t *image, size_t size, uint64_t offset,
+            const Signature &signature, Kernel *out, Error *error) {
   if (offset % 8 || uintptr_t(image) % 8 || !fits(offset, sizeof(Header), size))
-    return fail(error, INGOT_CORRUPT, "bytecode: a kernel at byte %llu of an image of %zu", (unsigned long long)offset, size);
+    return fail(error, INGOT_CORRUPT, "bytecode: a kernel at byte %llu of an image of %zu",
+                (unsigned long long)offset, size);
   Kernel k;
   k.header = reinterpret_cast<const Header *>(image + offset);
   const Header &h = *k.header;
   if (h.magic != kMagic || h.reserved)
-    return fail(error, INGOT_CORRUPT, "bytecode: no kernel at byte %llu: magic 0x%08x, expected 0x%08x", (unsigned long long)offset,
-                h.magic, kMagic);
+    return fail(error, INGOT_CORRUPT, "bytecode: no kernel at byte %llu: magic 0x%08x, expected 0x%08x",
+                (unsigned long long)offset, h.magic, kMagic);
   if (h.binding_count != signature.binding_count || h.param_count != signature.param_count)
-    return fail(error, INGOT_CORRUPT, "bytecode: %u bindings and %u params, but the archive says %u and %u", h.binding_count,
-                h.param_count, signature.binding_count, signature.param_count);
+    return fail(error, INGOT_CORRUPT, "bytecode: %u bindings and %u params, but the archive says %u and %u",
+                h.binding_count, h.param_count, signature.binding_count, signature.param_count);
   if (h.memory_count < h.binding_count || h.memory_count > kMaxMemories || h.slot_count > kMaxSlots ||
-      h.instruction_count > kMaxInstructions || h.param_count > h.slot_count || kParamSlot + h.param_count > h.slot_count)
-    return fail(error, INGOT_CORRUPT, "bytecode: %u memories, %u slots, %u instructions, %u params: out of bounds", h.memory_count,
+      h.instruction_count > kMaxInstructions || h.param_count > h.slot_count ||
+      kParamSlot + h.param_count > h.slot_count)
+    return fail(error, INGOT_CORRUPT,
+                "bytecode: %u memories, %u slots, %u instructions, %u params: out of bounds", h.memory_count,
                 h.slot_count, h.instruction_count, h.param_count);
   const uint64_t memories = h.memory_count * sizeof(Memory), code = h.instruction_count * sizeof(Instruction);
   if (!fits(offset + sizeof(Header), memories + code, size))
-    return fail(error, INGOT_CORRUPT, "bytecode: the kernel at byte %llu ends past the image's end", (unsigned long long)offset);
+    return fail(error, INGOT_CORRUPT, "bytecode: the kernel at byte %llu ends past the image's end",
+                (unsigned long long)offset);
   k.memories = reinterpret_cast<const Memory *>(image + offset + sizeof(Header));
   k.code = reinterpret_cast<const Instruction *>(image + offset + sizeof(Header) + memories);
   uint64_t arrays = 0;
   INGOT_TRY(check_memories(k, signature, &arrays, error));
-  k.scratch_bytes = align_up(h.memory_count * uint64_t(24), kAlignment) + align_up(h.slot_count * uint64_t(8), kAlignment) + arrays;
+  k.scratch_bytes = align_up(h.memory_count * uint64_t(24), kAlignment) +
+                    align_up(h.slot_count * uint64_t(8), kAlignment) + arrays;
   Array<uint8_t> starts;
   INGOT_TRY(starts.create(allocator, h.instruction_count, "the bytecode verifier", error));
   INGOT_TRY(Verifier(k, error).run(starts.data()));
