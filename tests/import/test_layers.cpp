@@ -80,7 +80,7 @@ TEST_CASE("attention: grouped heads are never repeated, caches go before, masks 
   cached.push_back({0, {}});
   cached.push_back({kFloat, {"2", "2", "P", "16"}});
   cached.push_back({kFloat, {"2", "2", "P", "24"}});
-  CHECK(types(import_one(23, "Attention", cached, {}, 3)) == "f32[2,8,4,24] f32[2,2,6 + P,16] f32[2,2,6 + P,24]");
+  CHECK(types(import_one(23, "Attention", cached, {}, 3)) == "f32[2,8,4,24] f32[2,2,P + 6,16] f32[2,2,P + 6,24]");
   for (const std::vector<std::string> &mask : {std::vector<std::string>{"4", "6"}, {"8", "4", "6"}, {"2", "1", "4", "6"}, {"2", "8", "4", "3"}}) {
     Inputs masked = qkv;
     masked.push_back({kBool, mask});
