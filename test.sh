@@ -5,7 +5,7 @@
 #                            suites a share that changes with the day and the commit, checked against tests/results/
 #   ./test.sh --full         the long suites whole, resumable, writing tests/results/*.json
 #   ./test.sh --quick        no sanitizer build, smaller shares
-#   ./test.sh --suite=NAME   only this suite (Meson test names, or models, networks, onnx-node, ...)
+#   ./test.sh --suite=NAME   only this suite (Meson test names, or models, networks, onnx-suite-llvm-cpu, ...)
 set -euo pipefail
 cd "$(dirname "$0")"
 sanitize=yes

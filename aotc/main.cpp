@@ -214,12 +214,17 @@ int run(int argc, char **argv) {
   if (!result) {
     for (const Diagnostic &d : diagnostics.list())
       std::fprintf(stderr, "aotc: error: %s\n", to_string(d).c_str());
-    std::fprintf(stderr, "aotc: %zu problem%s; nothing was written\n", diagnostics.list().size(),
-                 diagnostics.list().size() == 1 ? "" : "s");
+    const size_t problems = diagnostics.list().size();
+    if (check) // what the importer refuses no target can run
+      for (const TargetRequest &target : options.targets)
+        std::fprintf(stderr, "aotc: %s: %zu problem%s\n", target.text.c_str(), problems, problems == 1 ? "" : "s");
+    else
+      std::fprintf(stderr, "aotc: %zu problem%s; nothing was written\n", problems, problems == 1 ? "" : "s");
     return kCannotCompile;
   }
   if (check) {
-    std::printf("aotc: every node is supported on the targets named\n");
+    for (const TargetRequest &target : options.targets)
+      std::printf("aotc: %s: every node is supported\n", target.text.c_str());
     return kDone;
   }
   std::string error;

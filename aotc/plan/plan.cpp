@@ -161,12 +161,18 @@ class Planner {
     // A tensor stays below 2^31 elements. A size need not grow with a host value, so where nothing ties the values to
     // input dims the interval's bound is taken.
     constexpr int64_t kMost = (int64_t{1} << 31) * 8;
-    bool free = true;
+    // A value that a constant bounds keeps its place in the interval, which it only narrows.
+    std::map<Symbol, Expr> narrowed;
     for (const Symbol &s : bytes.symbols())
+      if (auto bound = bounds_.find(s); bound != bounds_.end() && bound->second.constant() && !trips_.count(s))
+        narrowed.emplace(s, Symbol::host(s.name(), s.min(), std::max(s.min(), std::min(s.max(), *bound->second.constant()))));
+    Expr e = bytes.substitute(narrowed);
+    bool free = true;
+    for (const Symbol &s : e.symbols())
       free = free && s.kind() == SymbolKind::kHost && !trips_.count(s) && !bounds_.count(s);
     if (free)
-      return std::clamp<int64_t>(bytes.upper(), 0, kMost);
-    Expr e = bytes;
+      return std::clamp<int64_t>(e.upper(), 0, kMost);
+    e = bytes;
     for (int round = 0; round < 8 && host_dependent(e); ++round) {
       std::map<Symbol, Expr> values;
       for (const Symbol &s : e.symbols()) {

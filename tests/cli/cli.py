@@ -66,6 +66,24 @@ class Cases:
         m = model(nodes, [("a", TensorProto.FLOAT, [2])], [("y", TensorProto.FLOAT, [2])])
         return self.refused(scratch, m, "Frobnicate", "first_bad", "Defenestrate", "second_bad")
 
+    def test_check_lists_every_node_per_target(self, scratch):
+        nodes = [helper.make_node("Frobnicate", ["a"], ["t"], name="first_bad"),
+                 helper.make_node("Add", ["t", "t"], ["u"], name="fine"),
+                 helper.make_node("Conv", ["a", "a"], ["v"], name="misused"),
+                 helper.make_node("Defenestrate", ["u", "v"], ["y"], name="second_bad")]
+        m = model(nodes, [("a", TensorProto.FLOAT, [2])], [("y", TensorProto.FLOAT, [2])])
+        flags = ["--check", "--target=llvm-cpu", "--target=llvm-cpu:host", "--progress=off"]
+        status, out, err = self.tools.call([self.tools.aotc, self.save(scratch, m), *flags])
+        bad = expect((status, out, err), 1, "first_bad", "misused", "second_bad", "hint:", "llvm-cpu: 3 problems",
+                     "llvm-cpu:host: 3 problems")
+        if bad.status != "ok" or "'fine'" in err:
+            return bad if bad.status != "ok" else harness.fail(f"a supported node is reported: {err}")
+        good = model([helper.make_node("Relu", ["a"], ["y"])], [("a", TensorProto.FLOAT, [2])], [("y", TensorProto.FLOAT, [2])])
+        status, out, err = self.tools.call([self.tools.aotc, self.save(scratch, good), *flags])
+        if list(scratch.glob("*.ingot")):
+            return harness.fail("--check wrote an archive")
+        return expect((status, out + err, ""), 0) if "llvm-cpu:host: every node is supported" in out else harness.fail(out + err)
+
     def test_foreign_domain(self, scratch):
         m = model([helper.make_node("Fancy", ["a"], ["y"], name="foreign", domain="com.example")],
                   [("a", TensorProto.FLOAT, [2])], [("y", TensorProto.FLOAT, [2])], domains=["com.example"])

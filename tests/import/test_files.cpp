@@ -97,8 +97,8 @@ TEST_CASE("truncated and damaged models never crash", "[import]") {
   }
 }
 
-TEST_CASE("opsets outside 7 to 27 are refused, foreign domains without use are not", "[import]") {
-  for (int opset : {1, 6, 28}) {
+TEST_CASE("opsets outside 1 to 27 are refused, foreign domains without use are not", "[import]") {
+  for (int opset : {0, 28, 1000}) {
     Model m(opset);
     CHECK_THAT(relu(m).import().text(), Contains("the model has opset " + std::to_string(opset) + " of ai.onnx; supported are 1 to 27"));
   }

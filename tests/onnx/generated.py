@@ -1,4 +1,4 @@
-"""1,000 generated single nodes, seeded, each compiled by aotc, run, and compared with ONNX Runtime.
+"""5,000 generated single nodes, seeded, each compiled by aotc, run, and compared with ONNX Runtime.
 
     .cache/venv/bin/python tests/onnx/generated.py [--build=DIR] [--only='*-Conv'] [--full | --share=N]
 
@@ -16,7 +16,7 @@ import onnx
 import onnxruntime
 import suite
 
-COUNT = 1000
+COUNT = 5000
 SEED = 20261122
 TOLERANCES = {"float16": (4e-3, 2e-3), "float32": (1e-3, 1e-4), "float64": (1e-6, 1e-7)}
 

@@ -527,7 +527,181 @@ def depth_space(d, op):
                 {"blocksize": b, **({"mode": d.pick("DCR", "CRD")} if op == "DepthToSpace" else {})}, version)
 
 
+def recurrent(d, op):
+    gates, activations = {"RNN": (1, 1), "GRU": (3, 2), "LSTM": (4, 3)}[op]
+    direction = d.pick("forward", "reverse", "bidirectional")
+    directions = 2 if direction == "bidirectional" else 1
+    steps, batch, size, hidden = d.integer(1, 5), d.integer(1, 3), d.integer(1, 6), d.integer(1, 7)
+    inputs = [(d.values((steps, batch, size)), False),
+              (d.values((directions, gates * hidden, size), low=-1, high=1), constant(d)),
+              (d.values((directions, gates * hidden, hidden), low=-1, high=1), constant(d)),
+              (d.values((directions, 2 * gates * hidden)), constant(d)) if d.chance(0.7) else (None, False),
+              (d.np.integers(1, steps + 1, batch).astype(np.int32), False) if d.chance(0.3) else (None, False)]
+    for _ in range(2 if op == "LSTM" else 1):
+        inputs.append((d.values((directions, batch, hidden)), False) if d.chance(0.6) else (None, False))
+    if op == "LSTM" and d.chance(0.4):
+        inputs.append((d.values((directions, 3 * hidden)), constant(d)))
+    while inputs[-1][0] is None:
+        inputs.pop()
+    attributes = {"hidden_size": hidden, "direction": direction}
+    if d.chance(0.4):
+        names = [d.pick("Sigmoid", "Tanh", "Relu", "HardSigmoid") for _ in range(activations)] * directions
+        attributes["activations"] = names
+    if d.chance(0.3):
+        attributes["clip"] = 1.5
+    if op == "GRU" and d.chance(0.5):
+        attributes["linear_before_reset"] = 1
+    return Case(op, inputs, attributes, opset(d, 7), outputs=3 if op == "LSTM" else 2)
+
+
+def grid_sample(d, op):
+    n, c = d.integer(1, 2), d.integer(1, 3)
+    sizes, out = (d.integer(2, 6), d.integer(2, 6)), (d.integer(1, 5), d.integer(1, 5))
+    version = d.pick(16, 17, 18, 20, 22)
+    modes = ("bilinear", "nearest", "bicubic") if version < 20 else ("linear", "nearest", "cubic")
+    attributes = {"mode": d.pick(*modes), "padding_mode": d.pick("zeros", "border", "reflection"),
+                  "align_corners": d.integer(0, 1)}
+    return Case(op, [(d.values((n, c, *sizes)), False), (d.values((n, *out, 2), low=-1.3, high=1.3), False)], attributes,
+                version)
+
+
+def roi_align(d, op):
+    n, regions, height, width = d.integer(1, 2), d.integer(1, 4), d.integer(4, 9), d.integer(4, 9)
+    start = d.np.uniform(0, 4, (regions, 2))
+    rois = np.concatenate([start, start + d.np.uniform(1, 5, (regions, 2))], 1).astype(np.float32)
+    version = d.pick(10, 13, 16, 18)
+    attributes = {"output_height": d.integer(1, 4), "output_width": d.integer(1, 4), "sampling_ratio": d.integer(0, 3),
+                  "spatial_scale": d.pick(1.0, 0.5, 1.5)}
+    if version >= 16:
+        attributes["coordinate_transformation_mode"] = d.pick("half_pixel", "output_half_pixel")
+    return Case(op, [(d.values((n, d.integer(1, 3), height, width)), False), (rois, False),
+                     (d.np.integers(0, n, regions), False)], attributes, version)
+
+
+def center_crop_pad(d, op):
+    shape = d.shape(1, 4, 8)
+    axes = d.py.sample(range(len(shape)), d.integer(1, len(shape)))
+    target = np.array([d.integer(1, 9) for _ in axes], np.int64)
+    return Case(op, [(d.values(shape, d.pick("float32", "int64")), False), (target, True)],
+                {"axes": [a - len(shape) if d.chance(0.3) else a for a in axes]}, opset(d, 18))
+
+
+def col2im(d, op):
+    image, block = [d.integer(4, 8), d.integer(4, 8)], [d.integer(1, 3), d.integer(1, 3)]
+    strides, dilations = [d.integer(1, 2) for _ in image], [d.integer(1, 2) if b < 3 else 1 for b in block]
+    pads = [d.integer(0, 1) for _ in range(4)]
+    count = 1
+    for i in range(2):
+        count *= (image[i] + pads[i] + pads[i + 2] - dilations[i] * (block[i] - 1) - 1) // strides[i] + 1
+    x = d.values((d.integer(1, 2), d.integer(1, 3) * block[0] * block[1], count))
+    return Case(op, [(x, False), (np.array(image, np.int64), True), (np.array(block, np.int64), True)],
+                {"strides": strides, "dilations": dilations, "pads": pads}, opset(d, 18))
+
+
+def dft(d, op):
+    length = d.integer(2, 20)
+    inverse = d.integer(0, 1)
+    onesided = 0 if inverse else d.integer(0, 1)
+    parts = 1 if onesided else d.pick(1, 2)
+    x = d.values((d.integer(1, 3), length, parts), d.pick("float32", "float64"))
+    inputs = [(x, False)]
+    if d.chance(0.4):
+        inputs.append((np.array(d.integer(2, 24), np.int64), True))
+    return Case(op, inputs, {"axis": 1, "inverse": inverse, "onesided": onesided}, d.pick(17, 18, 19))
+
+
+def signal_window(d, op):
+    return Case(op, [(np.array(d.integer(2, 40), np.int64), d.chance(0.7))],
+                {"periodic": d.integer(0, 1)} if d.chance(0.7) else {}, opset(d, 17))
+
+
+def det(d, op):
+    size = d.integer(1, 5)
+    return Case(op, [(d.values((*d.shape(0, 2, 3), size, size)), False)], {}, opset(d, 11))
+
+
+def non_max_suppression(d, op):
+    batch, classes, count = d.integer(1, 2), d.integer(1, 3), d.integer(1, 12)
+    corner = d.np.uniform(0, 8, (batch, count, 2))
+    boxes = np.concatenate([corner, corner + d.np.uniform(0.5, 6, (batch, count, 2))], 2).astype(np.float32)
+    scores = d.np.permutation(batch * classes * count).reshape(batch, classes, count).astype(np.float32) / 100
+    inputs = [(boxes, False), (scores, False), (np.array([d.integer(0, 8)], np.int64), d.chance(0.5)),
+              (np.array([d.np.uniform(0.1, 0.8)], np.float32), d.chance(0.5))]
+    if d.chance(0.6):
+        inputs.append((np.array([d.np.uniform(0, 0.3)], np.float32), d.chance(0.5)))
+    return Case(op, inputs, {"center_point_box": d.integer(0, 1)} if d.chance(0.6) else {}, opset(d, 10))
+
+
+def unique(d, op):
+    shape = d.shape(1, 3, 5)
+    attributes = {"sorted": d.integer(0, 1)} if d.chance(0.8) else {}
+    if d.chance(0.6):
+        attributes["axis"] = d.axis(len(shape))
+    return Case(op, [(d.np.integers(-2, 2, shape).astype(d.pick("float32", "int64")), False)], attributes, opset(d, 11), outputs=4)
+
+
+def max_unpool(d, op):
+    n, c, h, w, kernel = 1, d.integer(1, 2), d.integer(1, 4), d.integer(1, 4), d.integer(2, 3)
+    out = (n, c, (h - 1) * kernel + kernel, (w - 1) * kernel + kernel)
+    positions = d.np.permutation(int(np.prod(out)))[:n * c * h * w].reshape(n, c, h, w).astype(np.int64)
+    return Case(op, [(d.values((n, c, h, w)), False), (positions, False)],
+                {"kernel_shape": [kernel] * 2, "strides": [kernel] * 2}, opset(d, 9))
+
+
+def scatter_elements(d, op):
+    shape = d.shape(1, 3)
+    axis = d.integer(0, len(shape) - 1)
+    # Distinct along the axis, so that the order of writing does not matter.
+    count = d.integer(1, shape[axis])
+    out = [d.integer(1, s) for s in shape]
+    out[axis] = count
+    rows = np.stack([d.np.permutation(shape[axis])[:count] for _ in range(int(np.prod(out)) // count)])
+    indices = np.moveaxis(rows.reshape([s for i, s in enumerate(out) if i != axis] + [count]), -1, axis)
+    version = opset(d, 11)
+    attributes = {"axis": axis}
+    if version >= 18:
+        attributes["reduction"] = d.pick("none", "add", "mul", "max", "min")
+    return Case(op, [(d.values(shape), False), (indices.astype(np.int64), constant(d)), (d.values(tuple(out)), False)],
+                attributes, version)
+
+
+def gather_nd(d, op):
+    shape = d.shape(1, 4, 5)
+    k = d.integer(1, len(shape))
+    points = d.shape(0, 2, 4)
+    indices = np.stack([d.np.integers(-n, n, points) for n in shape[:k]], -1).astype(np.int64)
+    return Case(op, [(d.values(shape), False), (indices, constant(d))], {}, opset(d, 11))
+
+
+def top_k(d, op):
+    shape = d.shape(1, 3)
+    axis = d.axis(len(shape))
+    x = d.np.permutation(int(np.prod(shape))).reshape(shape).astype(d.pick("float32", "int64"))
+    return Case(op, [(x, False), (np.array([d.integer(1, shape[axis])], np.int64), d.chance(0.7))],
+                {"axis": axis, "largest": d.integer(0, 1)}, opset(d, 11), outputs=2)
+
+
+def quantize(d, op):
+    shape = d.shape(1, 4)
+    axis = d.integer(0, len(shape) - 1)
+    per_axis = d.chance(0.4)
+    size = (shape[axis],) if per_axis else ()
+    type = d.pick("uint8", "int8")
+    scale = d.np.uniform(0.02, 0.2, size).astype(np.float32)
+    zero = d.np.integers(-5 if type == "int8" else 0, 6, size).astype(type)
+    x = d.values(shape) if op == "QuantizeLinear" else d.np.integers(-20 if type == "int8" else 0, 100, shape).astype(type)
+    if op == "QuantizeLinear":  # away from halves, where rounding may go either way
+        steps = x / (scale.reshape([-1] + [1] * (len(shape) - axis - 1)) if per_axis else scale)
+        x = np.where(np.abs(steps - np.floor(steps) - 0.5) < 0.01, 0, x).astype(np.float32)
+    return Case(op, [(x, False), (scale, True), (zero, True)], {"axis": axis} if per_axis else {}, d.pick(13, 17, 21))
+
+
 FAMILIES = {
+    "RNN": recurrent, "GRU": recurrent, "LSTM": recurrent, "GridSample": grid_sample, "RoiAlign": roi_align,
+    "CenterCropPad": center_crop_pad, "Col2Im": col2im, "DFT": dft, "HannWindow": signal_window,
+    "HammingWindow": signal_window, "BlackmanWindow": signal_window, "Det": det, "MaxUnpool": max_unpool,
+    "NonMaxSuppression": non_max_suppression, "Unique": unique, "ScatterElements": scatter_elements,
+    "GatherND": gather_nd, "TopK": top_k, "QuantizeLinear": quantize, "DequantizeLinear": quantize,
     **{op: unary for op in UNARY}, **{op: unary_alpha for op in UNARY_ALPHA}, **{op: binary for op in BINARY},
     **{op: logic for op in LOGIC}, **{op: reduction for op in REDUCTIONS},
     "Max": variadic, "Min": variadic, "Sum": variadic, "Mean": variadic, "Where": where, "Clip": clip, "Cast": cast,
@@ -541,7 +715,7 @@ FAMILIES = {
     "CumSum": cum_sum, "Trilu": trilu, "DepthToSpace": depth_space, "SpaceToDepth": depth_space,
 }
 # Operators with many attributes get more of the cases.
-WEIGHTS = {"Conv": 8, "MaxPool": 3, "AveragePool": 3, "MatMul": 3, "Gemm": 3, "Slice": 3, "Reshape": 2, "Concat": 2,
+WEIGHTS = {"RNN": 2, "GRU": 3, "LSTM": 4, "GridSample": 3, "RoiAlign": 2, "DFT": 2, "NonMaxSuppression": 2, "Unique": 2, "Conv": 8, "MaxPool": 3, "AveragePool": 3, "MatMul": 3, "Gemm": 3, "Slice": 3, "Reshape": 2, "Concat": 2,
            "Softmax": 2, "Transpose": 2, "ReduceMean": 2, "ReduceSum": 2, "Clip": 2, "Cast": 2, "Add": 2, "Pad": 2,
            "Expand": 2, "BatchNormalization": 2}
 

@@ -130,9 +130,9 @@ Pair legacy_operands(Node &n, size_t i, size_t j) {
   Dims seen = b;
   seen.resize(a.size() - static_cast<size_t>(at), Expr(1));
   const ValueId second = n.reshape(n.in(j), seen);
-  for (size_t d = 0; d < a.size(); ++d)
-    if (!(seen[d] == Expr(1)))
-      n.require_equal(seen[d], a[d], what + " do not broadcast");
+  for (size_t d = 0; d < b.size(); ++d)
+    if (!(b[d] == Expr(1)))
+      n.require_equal(b[d], a[static_cast<size_t>(at) + d], what + " do not broadcast");
   return {n.in(i), n.broadcast_to(second, a)};
 }
 

@@ -156,7 +156,8 @@ void import_grid_sample(Node &n) {
     ValueId p = axis.position(normal);
     if (mode == "nearest")
       p = a.map(K::kRint, p);
-    p = axis.inside(p);
+    if (mode != "cubic") // whose taps are brought back one by one
+      p = axis.inside(p);
     if (mode == "nearest")
       taps.push_back({{axis.tap(a.map(K::kTrunc, p)), kNoValue}});
     else
@@ -228,7 +229,11 @@ class RoiAlign {
     const int64_t height = n.int_attr("output_height", 1), width = n.int_attr("output_width", 1);
     if (height < 1 || width < 1 || ratio_ < 0)
       n.fail("output is " + std::to_string(height) + "x" + std::to_string(width) + ", sampling_ratio " + std::to_string(ratio_));
-    const Side y = side(1, 3, dx[2], height, 2), x = side(0, 2, dx[3], width, 4);
+    // Both numbers of samples are read together: what follows has sizes that need both.
+    Side y = bins(1, 3, height), x = bins(0, 2, width);
+    read_samples(y, x);
+    place(y, dx[2], height, 2);
+    place(x, dx[3], width, 4);
     // Axes of a sample: region, channel, bin row, sample row, bin column, sample column.
     const Dims to = {regions_, dx[1], Expr(height), y.samples, Expr(width), x.samples};
     const ValueId batch = n.reshape(a.convert(kI64, n.in(2)), {regions_, 1, 1, 1, 1, 1});
@@ -260,35 +265,48 @@ class RoiAlign {
  private:
   struct Side {
     Expr samples;
+    ValueId start, bin;                         // of the region, [regions,1,1,1,1,1]
     ValueId low, high, low_weight, high_weight; // along the region's, the bin's and the sample's axis
     ValueId valid, counted;                     // inside the image; below the region's own number of samples
     ValueId count;                              // samples of a bin, [regions or 1,1,1,1,1,1]
   };
 
-  Side side(int64_t from, int64_t to, const Expr &extent, int64_t bins, size_t axis) {
+  Side bins(int64_t from, int64_t to, int64_t count) {
     const auto edge = [&](int64_t column) {
       const ValueId v = a.mul(a.convert(work_, a.pick(n.in(1), 1, column)), scale_);
       return n.reshape(half_pixel_ ? a.sub(v, 0.5) : v, {regions_, 1, 1, 1, 1, 1});
     };
-    const ValueId start = edge(from);
-    ValueId size = a.sub(edge(to), start);
+    Side s;
+    s.start = edge(from);
+    ValueId size = a.sub(edge(to), s.start);
     if (!half_pixel_)
       size = a.max(size, a.number(size, 1));
-    const ValueId bin = a.div(size, static_cast<double>(bins));
-    Side s;
+    s.bin = a.div(size, static_cast<double>(count));
+    s.count = ratio_ > 0 ? n.reshape(a.number(work_, static_cast<double>(ratio_)), {1, 1, 1, 1, 1, 1})
+                         : a.max(a.map(K::kCeil, s.bin), a.number(s.bin, 0));
+    return s;
+  }
+
+  void read_samples(Side &y, Side &x) {
     if (ratio_ > 0) {
-      s.samples = ratio_;
-      s.count = n.reshape(a.number(work_, static_cast<double>(ratio_)), {1, 1, 1, 1, 1, 1});
-    } else {
-      s.count = a.max(a.map(K::kCeil, bin), a.number(bin, 0));
-      const ValueId most = n.b.reduce(ReduceKind::kMax, n.reshape(s.count, {regions_}), {0});
-      const ValueId at_least = a.max(most, a.number(most, 1));
-      s.samples = n.b.read_scalar(a.convert(kI64, at_least), n.importer().unique_symbol(n.name + "_samples"), 1, 1 << 16);
+      y.samples = x.samples = ratio_;
+      return;
     }
+    std::vector<ValueId> most;
+    for (Side *s : {&y, &x}) {
+      const ValueId largest = n.b.reduce(ReduceKind::kMax, n.reshape(s->count, {regions_}), {0});
+      most.push_back(n.reshape(a.convert(kI64, a.max(largest, a.number(largest, 1))), {Expr(1)}));
+    }
+    const ValueId both = n.b.concat(most, 0);
+    y.samples = n.b.read_scalar(a.pick(both, 0, 0), n.importer().unique_symbol(n.name + "_rows"), 1, 1 << 16);
+    x.samples = n.b.read_scalar(a.pick(both, 0, 1), n.importer().unique_symbol(n.name + "_columns"), 1, 1 << 16);
+  }
+
+  void place(Side &s, const Expr &extent, int64_t bins, size_t axis) {
     const ValueId i = a.convert(work_, a.iota(kI64, s.samples, axis + 1, 6));
     s.counted = a.lt(i, s.count);
-    const ValueId step = a.div(bin, a.max(s.count, a.number(s.count, 1)));
-    const ValueId bin_start = a.add(start, a.mul(a.convert(work_, a.iota(kI64, bins, axis, 6)), bin));
+    const ValueId step = a.div(s.bin, a.max(s.count, a.number(s.count, 1)));
+    const ValueId bin_start = a.add(s.start, a.mul(a.convert(work_, a.iota(kI64, bins, axis, 6)), s.bin));
     ValueId p = a.add(bin_start, a.mul(a.add(i, 0.5), step));
     const ValueId zero = a.number(p, 0), length = a.number(work_, extent), last = a.sub(length, 1);
     s.valid = a.both(a.le(a.number(p, -1), p), a.le(p, length));
@@ -298,7 +316,6 @@ class RoiAlign {
     s.low_weight = a.sub(a.number(p, 1), s.high_weight);
     s.low = a.convert(kI64, low);
     s.high = a.convert(kI64, a.min(a.add(low, 1), last));
-    return s;
   }
 
   Node &n;
