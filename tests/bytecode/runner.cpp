@@ -31,7 +31,7 @@ BytecodeRun run_image(const std::vector<uint8_t> &bytes, const std::vector<uint8
                       const std::array<uint32_t, 3> &grid, uint64_t features, uint64_t fuel) {
   BytecodeRun result;
   Memory image = allocate(bytes.size());
-  std::memcpy(image.get(), bytes.data(), bytes.size());
+  std::copy(bytes.begin(), bytes.end(), static_cast<uint8_t *>(image.get()));
   bytecode::Signature signature = {static_cast<uint32_t>(buffers.size()), static_cast<uint32_t>(params.size()),
                                    access.data()};
   bytecode::Kernel loaded;

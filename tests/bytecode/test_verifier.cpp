@@ -70,7 +70,7 @@ struct Made {
     h.instruction_count = static_cast<uint32_t>(code.size());
     std::vector<uint8_t> out(sizeof h + memories.size() * sizeof(Memory) + code.size() * sizeof(Instruction));
     std::memcpy(out.data(), &h, sizeof h);
-    std::memcpy(out.data() + sizeof h, memories.data(), memories.size() * sizeof(Memory));
+    if (!memories.empty()) std::memcpy(out.data() + sizeof h, memories.data(), memories.size() * sizeof(Memory));
     std::memcpy(out.data() + sizeof h + memories.size() * sizeof(Memory), code.data(),
                 code.size() * sizeof(Instruction));
     return out;

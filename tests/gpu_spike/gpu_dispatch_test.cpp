@@ -63,7 +63,7 @@ std::vector<Work> all_work() {
                             {ReduceKind::kArgMax, "argmax"}, {ReduceKind::kArgMinLast, "argminlast"}})
     add(std::string("reduce_") + name, made::reduce(kind, {4, 19, 3}, {1}));
   add("transpose", made::transpose({3, 7, 5}, {2, 0, 1}));
-  add("concat", made::concat({3, 4, 5}));
+  add("concat", made::concat({3, 4, 5, 6}));
   add("gather_rows", made::gather_rows(6, 11, 9));
   return out;
 }

@@ -342,7 +342,7 @@ Case elementwise(std::vector<int64_t> shape, int broadcast, int kind) {
 
 Case concat(std::vector<int64_t> s) {
   Maker m("concat");
-  int64_t outer = s[0], a = s[1], b = s[2], inner = s[3];
+  int64_t outer = s.at(0), a = s.at(1), b = s.at(2), inner = s.at(3);
   uint32_t x = m.input("x", outer * a * inner), z = m.input("z", outer * b * inner),
            y = m.output("y", outer * (a + b) * inner);
   Symbol o = m.axis(outer), c = m.axis(a + b), i = m.axis(inner);

@@ -12,7 +12,8 @@ import sys
 import tempfile
 
 # Inputs of models with free dims.
-SHAPES = {"ch_PP-OCRv4_rec_infer": ["1x3x48x320xf32=random:3"], "magika": ["1x2048xi32=random:3"]}
+SHAPES = {"ch_PP-OCRv4_rec_infer": ["1x3x48x320xf32=random:3"], "magika": ["1x2048xi32=random:3"],
+          "ch_PP-OCRv4_det_infer": ["1x3x96x160xf32=random:3"], "ch_ppocr_mobile_v2.0_cls_infer": ["1x3x48x192xf32=random:3"]}
 
 
 def main():

@@ -398,8 +398,12 @@ void import_tensor_scatter(Node &n) {
   ValueId start = a.number(kI64, 0.0);
   Dims column(rank, Expr(1));
   column[0] = from[0];
-  if (n.has(2))
+  if (n.has(2)) {
+    if (n.dims(2).size() != 1)
+      n.fail("write_indices hold one number for each batch, got " + n.describe_types());
+    n.require_equal(n.dims(2)[0], from[0], "cache " + to_string(n.type(0)) + " and write_indices " + to_string(n.type(2)));
     start = n.reshape(n.b.convert(kI64, n.in(2)), column);
+  }
   // Which row of the update lands on each row of the cache.
   ValueId row = a.sub(a.iota(kI64, from[axis], axis, rank), start);
   if (mode == "circular") {

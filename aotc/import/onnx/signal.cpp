@@ -122,8 +122,15 @@ Waves waves(Node &n, ElementType e, const Expr &rows, const Expr &columns, const
   if (!rows.is_constant() || !columns.is_constant() || !length.is_constant() || *rows.constant() * *columns.constant() > 1 << 26) {
     Algebra a(n);
     const ValueId row = a.iota(kI64, rows, 0, 2), column = a.iota(kI64, columns, 1, 2), period = a.number(kI64, length);
-    const ValueId turn = a.div(a.convert(e, a.map(K::kRem, a.mul(row, column), period)), a.number(e, length));
-    ValueId c = a.map(K::kCos, a.mul(turn, 2 * kPi)), s = a.map(K::kSin, a.mul(turn, 2 * kPi));
+    // By quarters of a turn, so that a half and a quarter give exactly 0, 1 and -1.
+    const ValueId quarters = a.mul(a.map(K::kRem, a.mul(row, column), period), 4);
+    const ValueId quarter = a.map(K::kDiv, quarters, period), rest = a.map(K::kRem, quarters, period);
+    const ValueId angle = a.mul(a.div(a.convert(e, rest), a.number(e, length)), kPi / 2);
+    const ValueId near = a.map(K::kCos, angle), far = a.map(K::kSin, angle);
+    const ValueId odd = a.eq(a.map(K::kRem, quarter, a.number(kI64, 2.0)), a.number(kI64, 1.0));
+    const ValueId behind = a.le(a.number(kI64, 2.0), quarter);
+    const auto turned = [&](ValueId v, ValueId negative) { return a.select(negative, a.map(K::kNeg, v), v); };
+    ValueId c = turned(a.select(odd, far, near), a.map(K::kXor, odd, behind)), s = turned(a.select(odd, near, far), behind);
     if (both_sides) {
       const ValueId end = a.map(K::kOr, a.eq(row, a.number(kI64, 0.0)), a.eq(a.mul(row, 2), period));
       const ValueId weight = a.select(end, a.number(e, 1.0), a.number(e, 2.0));
@@ -137,9 +144,13 @@ Waves waves(Node &n, ElementType e, const Expr &rows, const Expr &columns, const
   for (int64_t r = 0; r < *rows.constant(); ++r) {
     const double weight = both_sides && r != 0 && 2 * r != period ? 2 : 1;
     for (int64_t k = 0; k < *columns.constant(); ++k) {
-      const double angle = 2 * kPi * static_cast<double>(r * k % period) / static_cast<double>(period);
-      c.push_back(weight * std::cos(angle));
-      s.push_back(weight * std::sin(angle));
+      // By quarters of a turn, so that a half and a quarter give exactly 0, 1 and -1.
+      const int64_t quarters = r * k % period * 4, quarter = quarters / period;
+      const double angle = kPi / 2 * static_cast<double>(quarters % period) / static_cast<double>(period);
+      const double near = std::cos(angle), far = std::sin(angle);
+      const double cosines[] = {near, -far, -near, far}, sines[] = {far, near, -far, -near};
+      c.push_back(weight * cosines[quarter]);
+      s.push_back(weight * sines[quarter]);
     }
   }
   const TensorType type{e, {rows, columns}};
