@@ -21,7 +21,7 @@ import xml.etree.ElementTree
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 PYTHON = ROOT / ".cache/venv/bin/python"
-# name: (script, how many shares it is cut into for a plain run; 1 = all of it every time)
+# name: (script and its arguments, how many shares it is cut into for a plain run; 1 = all of it every time)
 SCRIPTS = {
     "cli": ("tests/cli/cli.py", 1),
     "budgets": ("tests/budgets/budgets.py", 1),
@@ -29,6 +29,7 @@ SCRIPTS = {
     "networks": ("tests/models/networks_agree.py", 4),
     "control": ("tests/control/control.py", 1),
     "onnx-suite-llvm-cpu": ("tests/onnx/suite.py", 4),
+    "onnx-suite-vmvx": ("tests/onnx/suite.py --target=vmvx", 8),
     "onnx-generated": ("tests/onnx/generated.py", 4),
 }
 LINE = re.compile(r"^(ok|not ok|skip) (\S+/\S.*?)(?: # (.*))?$")
@@ -164,7 +165,8 @@ def meson_tests(build, totals, only):
 
 def script_suite(name, build, full, shares, jobs, totals):
     script, count = SCRIPTS[name]
-    command = [str(PYTHON), str(ROOT / script), f"--build={build}", f"--jobs={jobs}"]
+    script, *arguments = script.split()
+    command = [str(PYTHON), str(ROOT / script), *arguments, f"--build={build}", f"--jobs={jobs}"]
     if count == 1:
         pass
     elif full:
