@@ -365,6 +365,11 @@ std::optional<CompileResult> compile(const CompileOptions &options, Diagnostics 
     ensure(problem.empty(), "graph of " + import.path + ": " + problem);
     functions.push_back(std::move(*function));
   }
+  if (options.emit == Emit::kLlvm || options.emit == Emit::kAsm)
+    for (const TargetRequest &target : options.targets)
+      if (target.versions.empty())
+        diagnostics.add({target.text, "", "", 0, "", "this target has no LLVM or assembly form",
+                         "--emit=kernels prints its kernels, `ingot inspect --disassemble` an archive's bytecode"});
   if (!diagnostics.empty())
     return std::nullopt;
   if (options.check_only)
@@ -378,7 +383,7 @@ std::optional<CompileResult> compile(const CompileOptions &options, Diagnostics 
     return text_result(graph_text);
 
   // Bytecode works on hundreds of lanes, native code on one vector: blocks of 16 channels serve the latter only.
-  auto is_native = [](const TargetRequest &t) { return t.name != "vmvx"; };
+  auto is_native = [](const TargetRequest &t) { return !t.versions.empty(); };
   std::vector<fuse::Program> native, bytecode;
   std::string dispatches_text;
   for (bool blocks : {true, false}) {

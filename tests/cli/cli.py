@@ -206,6 +206,14 @@ class Cases:
         return expect(self.tools.compile(self.save(scratch, add_model()), out, "--target=abacus"), 2, "abacus",
                       absent=out)
 
+    def test_form_that_a_target_lacks(self, scratch):
+        for form in ("llvm", "asm"):
+            wrong = self.refused(scratch, add_model(), "vmvx", "no LLVM or assembly form", "hint",
+                                 flags=("--target=vmvx", f"--emit={form}"))
+            if wrong.status != "ok":
+                return wrong
+        return wrong
+
     def test_unwritable_output(self, scratch):
         out = scratch / "no" / "such" / "folder" / "out.ingot"
         return expect(self.tools.compile(self.save(scratch, add_model()), out), 1, "out.ingot")
