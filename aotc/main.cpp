@@ -136,8 +136,8 @@ int run(int argc, char **argv) {
   app.add_option("--entry", entries, "name of the function (default: main)");
   app.add_option("--precision", precision, "arithmetic of GPU targets: f32, f16, bf16, relaxed")
       ->check(CLI::IsMember({"f32", "f16", "bf16", "relaxed"}));
-  app.add_option("--emit", emit, "what to write: archive, graph, dispatches, kernels, program, llvm, asm")
-      ->check(CLI::IsMember({"archive", "graph", "dispatches", "kernels", "program", "llvm", "asm"}));
+  app.add_option("--emit", emit, "what to write: archive, graph, dispatches, kernels, program, llvm, asm, spirv, msl, wgsl")
+      ->check(CLI::IsMember({"archive", "graph", "dispatches", "kernels", "program", "llvm", "asm", "spirv", "msl", "wgsl"}));
   app.add_option("--dump-dir", dump_dir, "folder for every stage and every kernel in every form");
   app.add_option("--progress", progress, "auto, json or off")->check(CLI::IsMember({"auto", "json", "off"}));
   app.add_option("--jobs", jobs, "threads; the output does not depend on it")->check(CLI::Range(1u, 256u));
@@ -177,7 +177,8 @@ int run(int argc, char **argv) {
   options.dump_dir = dump_dir;
   static constexpr std::pair<const char *, Emit> kEmits[] = {
       {"archive", Emit::kArchive}, {"graph", Emit::kGraph}, {"dispatches", Emit::kDispatches}, {"kernels", Emit::kKernels},
-      {"program", Emit::kProgram}, {"llvm", Emit::kLlvm}, {"asm", Emit::kAsm}};
+      {"program", Emit::kProgram}, {"llvm", Emit::kLlvm}, {"asm", Emit::kAsm}, {"spirv", Emit::kSpirv}, {"msl", Emit::kMsl},
+      {"wgsl", Emit::kWgsl}};
   for (auto [name, value] : kEmits)
     if (emit == name)
       options.emit = value;

@@ -125,6 +125,7 @@ struct Kernel {
   uint32_t param_count = 0;
   std::array<uint32_t, 3> local_size = {1, 1, 1}; // invocations a workgroup (GPU targets)
   std::vector<CodeVersion> versions;
+  uint32_t flags = 0;                             // INGOT_KERNEL_FLAG_* of schemas/gpu_abi.h
 };
 
 // One loadable image.

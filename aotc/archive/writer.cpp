@@ -131,7 +131,7 @@ Offset<schema::Kernel> kernel(FlatBufferBuilder &b, const Kernel &k) {
   auto bindings = b.CreateVector(k.bindings);
   auto versions_v = b.CreateVector(versions);
   return schema::CreateKernel(b, name, bindings, k.param_count, k.local_size[0], k.local_size[1], k.local_size[2],
-                              versions_v);
+                              versions_v, k.flags);
 }
 
 Offset<schema::Variant> variant(FlatBufferBuilder &b, const Variant &v, const Layout &layout) {

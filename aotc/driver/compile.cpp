@@ -2,16 +2,14 @@
 #include "aotc/driver/compile.h"
 
 #include <algorithm>
-#include <atomic>
-#include <exception>
 #include <filesystem>
 #include <fstream>
-#include <map>
 #include <mutex>
-#include <thread>
 
 #include "aotc/archive/writer.h"
 #include "aotc/base/error.h"
+#include "aotc/driver/gpu.h"
+#include "aotc/driver/kernels.h"
 #include "aotc/driver/print_program.h"
 #include "aotc/emit/bytecode/emitter.h"
 #include "aotc/emit/llvm/cpu_emitter.h"
@@ -50,15 +48,6 @@ bool relies_on_alignment(const kernel::Region &region) {
         return true;
   }
   return false;
-}
-
-uint8_t access_bits(kernel::Access access) {
-  switch (access) {
-  case kernel::Access::kRead: return program::kAccessRead;
-  case kernel::Access::kWrite: return program::kAccessWrite;
-  case kernel::Access::kReadWrite: return program::kAccessReadWrite;
-  }
-  return program::kAccessReadWrite;
 }
 
 class Dump {
@@ -121,72 +110,30 @@ CpuKernels schedule_for_records(const std::vector<fuse::Program> &programs, cons
                                 const std::vector<std::string> &suffixes, unsigned jobs,
                                 const std::function<void(const Progress &)> &progress) {
   CpuKernels result;
-  std::map<std::string, uint32_t> known;
-  for (const fuse::Program &program : programs) {
-    std::vector<bool> used(program.dispatches.size(), false);
-    std::function<void(const fuse::Steps &)> mark = [&](const fuse::Steps &steps) {
-      for (const fuse::Step &step : steps) {
-        if (step.kind == fuse::Step::Kind::kDispatch)
-          used[step.dispatch] = true;
-        mark(step.then);
-        mark(step.otherwise);
-      }
-    };
-    mark(program.steps);
-    std::vector<uint32_t> kernel_of(program.dispatches.size(), 0);
-    for (size_t d = 0; d < program.dispatches.size(); ++d) {
-      if (!used[d])
-        continue;
-      auto [it, fresh] = known.try_emplace(dispatch::canonical_text(program.dispatches[d]),
-                                           static_cast<uint32_t>(result.kernels.size()));
-      if (fresh) {
-        KernelVersions k;
-        k.dispatch = &program.dispatches[d];
-        result.kernels.push_back(std::move(k));
-      }
-      kernel_of[d] = it->second;
-    }
-    result.kernel_of.push_back(std::move(kernel_of));
-  }
-  for (size_t k = 0; k < result.kernels.size(); ++k) {
-    result.kernels[k].versions.resize(records.size());
+  UniqueDispatches unique = unique_dispatches(programs);
+  result.kernel_of = std::move(unique.kernel_of);
+  for (const dispatch::Dispatch *d : unique.dispatches) {
+    KernelVersions k;
+    k.dispatch = d;
+    k.versions.resize(records.size());
     for (const std::string &suffix : suffixes)
-      result.kernels[k].symbols.push_back(result.kernels[k].dispatch->name + "_" + std::to_string(k) + suffix);
+      k.symbols.push_back(d->name + "_" + std::to_string(result.kernels.size()) + suffix);
+    result.kernels.push_back(std::move(k));
   }
-  size_t total = result.kernels.size() * records.size();
-  std::atomic<size_t> next{0}, done{0};
+  size_t total = result.kernels.size() * records.size(), done = 0;
   std::mutex mutex;
-  std::exception_ptr failure;
-  auto work = [&] {
-    for (size_t i = next++; i < total; i = next++) {
-      KernelVersions &k = result.kernels[i / records.size()];
-      size_t t = i % records.size();
-      try {
-        schedule::Scheduled s = schedule::schedule(*k.dispatch, records[t]);
-        std::string problem = kernel::legalise(s.kernel, records[t]);
-        ensure(problem.empty(), "kernel " + k.dispatch->name + " for " + records[t].name + ": " + problem);
-        k.versions[t] = std::move(s);
-      } catch (...) {
-        std::lock_guard lock(mutex);
-        if (!failure)
-          failure = std::current_exception();
-        next = total;
-      }
-      size_t n = ++done;
-      if (progress) {
-        std::lock_guard lock(mutex);
-        progress({"schedule", n, total});
-      }
-    }
-  };
-  std::vector<std::thread> threads;
-  for (unsigned j = 1; j < std::max(1u, jobs); ++j)
-    threads.emplace_back(work);
-  work();
-  for (std::thread &t : threads)
-    t.join();
-  if (failure)
-    std::rethrow_exception(failure);
+  parallel_for(total, jobs, [&](size_t i) {
+    KernelVersions &k = result.kernels[i / records.size()];
+    size_t t = i % records.size();
+    schedule::Scheduled s = schedule::schedule(*k.dispatch, records[t]);
+    std::string problem = kernel::legalise(s.kernel, records[t]);
+    ensure(problem.empty(), "kernel " + k.dispatch->name + " for " + records[t].name + ": " + problem);
+    k.versions[t] = std::move(s);
+    std::lock_guard lock(mutex);
+    ++done;
+    if (progress)
+      progress({"schedule", done, total});
+  });
   for (const KernelVersions &k : result.kernels)
     for (const schedule::Scheduled &s : k.versions)
       for (size_t i = 0; i < 3; ++i)
@@ -200,40 +147,6 @@ struct CpuVariant {
   archive::Variant variant;
   std::string llvm_text, asm_text;
 };
-
-// The functions of a variant, whose kernels are in the order of `cpu`.
-void plan_functions(const std::vector<fuse::Program> &programs, const CpuKernels &cpu, plan::WeightPool &weights,
-                    archive::Variant &variant) {
-  for (size_t p = 0; p < programs.size(); ++p) {
-    std::vector<plan::DispatchInfo> infos(programs[p].dispatches.size());
-    for (size_t d = 0; d < infos.size(); ++d) {
-      if (cpu.kernels.empty())
-        break;
-      infos[d].kernel = cpu.kernel_of[p][d];
-      // Equal dispatches have equal grids up to the names of their symbols, so each is scheduled for its own names.
-      const KernelVersions &k = cpu.kernels[infos[d].kernel];
-      const dispatch::Dispatch &own = programs[p].dispatches[d];
-      std::map<Symbol, Expr> rename;
-      std::vector<Symbol> from = k.dispatch->free_symbols(), to = own.free_symbols();
-      for (size_t i = 0; i < from.size() && i < to.size(); ++i)
-        rename.emplace(from[i], Expr(to[i]));
-      for (size_t i = 0; i < 3; ++i)
-        infos[d].grid[i] = k.versions[0].grid[i].substitute(rename);
-      infos[d].cost = schedule::cost(own);
-    }
-    variant.functions.push_back(plan::plan_function(programs[p], infos, 0, weights));
-  }
-}
-
-archive::Kernel archive_kernel(const KernelVersions &k) {
-  archive::Kernel kernel;
-  kernel.name = k.dispatch->name;
-  const kernel::Kernel &first = k.versions[0].kernel;
-  for (size_t i = 0; i < first.buffer_count(); ++i)
-    kernel.bindings.push_back(access_bits(first.memories[i].access));
-  kernel.param_count = static_cast<uint32_t>(first.params.size());
-  return kernel;
-}
 
 // Compiles all programs to bytecode.
 void compile_bytecode_variant(const CompileOptions &options, const TargetRequest &target,
@@ -269,7 +182,7 @@ void compile_bytecode_variant(const CompileOptions &options, const TargetRequest
     model.segments.push_back(std::move(code));
     variant.executables.push_back({archive::CodeFormat::bytecode, static_cast<uint32_t>(model.segments.size() - 1)});
   }
-  plan_functions(programs, kernels, weights, variant);
+  plan_functions(programs, kernels, kCpuAlignment, weights, variant);
 }
 
 // Compiles all programs for one CPU target request into a variant. False with a diagnostic where LLVM refuses.
@@ -338,7 +251,7 @@ bool compile_cpu_variant(const CompileOptions &options, const TargetRequest &tar
       variant.kernels.push_back(std::move(kernel));
     }
   }
-  plan_functions(programs, cpu, weights, variant);
+  plan_functions(programs, cpu, kCpuAlignment, weights, variant);
   return true;
 }
 
@@ -370,6 +283,18 @@ std::optional<CompileResult> compile(const CompileOptions &options, Diagnostics 
       if (target.versions.empty())
         diagnostics.add({target.text, "", "", 0, "", "this target has no LLVM or assembly form",
                          "--emit=kernels prints its kernels, `ingot inspect --disassemble` an archive's bytecode"});
+  for (const TargetRequest &target : options.targets) {
+    std::optional<archive::CodeFormat> wanted;
+    if (options.emit == Emit::kSpirv)
+      wanted = archive::CodeFormat::spirv;
+    else if (options.emit == Emit::kMsl)
+      wanted = archive::CodeFormat::msl;
+    else if (options.emit == Emit::kWgsl)
+      wanted = archive::CodeFormat::wgsl;
+    if (wanted && (!target.gpu || target.gpu->format != *wanted))
+      diagnostics.add({target.text, "", "", 0, "", "this target's code has another form",
+                       "--emit=spirv goes with --target=vulkan, msl with metal, wgsl with webgpu"});
+  }
   if (!diagnostics.empty())
     return std::nullopt;
   if (options.check_only)
@@ -382,21 +307,23 @@ std::optional<CompileResult> compile(const CompileOptions &options, Diagnostics 
   if (options.emit == Emit::kGraph)
     return text_result(graph_text);
 
-  // Bytecode works on hundreds of lanes, native code on one vector: blocks of 16 channels serve the latter only.
-  auto is_native = [](const TargetRequest &t) { return !t.versions.empty(); };
-  std::vector<fuse::Program> native, bytecode;
+  // Bytecode works on hundreds of lanes, native code on one vector: blocks of 16 channels serve the latter only. GPUs take
+  // weights as they are.
+  struct Form {
+    bool wanted = false;
+    std::vector<fuse::Program> programs;
+  } native, bytecode, gpu;
+  auto form_of = [&](const TargetRequest &t) -> Form & { return t.gpu ? gpu : t.versions.empty() ? bytecode : native; };
+  for (const TargetRequest &t : options.targets)
+    form_of(t).wanted = true;
   std::string dispatches_text;
-  for (bool blocks : {true, false}) {
-    if (std::none_of(options.targets.begin(), options.targets.end(), [&](const TargetRequest &t) { return is_native(t) == blocks; }))
-      continue;
-    for (size_t f = 0; f < functions.size(); ++f) {
+  for (Form *form : {&native, &bytecode, &gpu})
+    for (size_t f = 0; form->wanted && f < functions.size(); ++f) {
       report(options, "fuse", f, functions.size());
-      std::vector<fuse::Program> &programs = blocks ? native : bytecode;
-      programs.push_back(lower_for_cpu(functions[f], blocks));
+      form->programs.push_back(form == &gpu ? lower_for_gpu(functions[f]) : lower_for_cpu(functions[f], form == &native));
       if (options.emit == Emit::kDispatches || dump.wanted())
-        dispatches_text += fuse::print(programs.back());
+        dispatches_text += fuse::print(form->programs.back());
     }
-  }
   dump.write("dispatches.txt", dispatches_text);
   if (options.emit == Emit::kDispatches)
     return text_result(dispatches_text);
@@ -407,12 +334,22 @@ std::optional<CompileResult> compile(const CompileOptions &options, Diagnostics 
   weight_segment.kind = archive::SegmentKind::weights;
   model.segments.push_back(weight_segment);
   plan::WeightPool weights;
-  std::string kernels_text, llvm_text, asm_text;
+  std::string kernels_text, llvm_text, asm_text, gpu_text;
   for (const TargetRequest &target : options.targets) {
     CpuVariant variant;
-    if (!is_native(target))
-      compile_bytecode_variant(options, target, bytecode, model, weights, dump, variant, kernels_text);
-    else if (!compile_cpu_variant(options, target, native, model, weights, dump, variant, kernels_text, diagnostics))
+    const std::vector<fuse::Program> &programs = form_of(target).programs;
+    if (target.gpu) {
+      auto compiled = compile_gpu_variant(options, target, programs, model, weights,
+                                          options.emit != Emit::kArchive || dump.wanted(), diagnostics);
+      if (!compiled)
+        return std::nullopt;
+      kernels_text += compiled->kernels_text;
+      gpu_text += compiled->code_text;
+      dump.write(target.name + ".txt", compiled->code_text);
+      variant.variant = std::move(compiled->variant);
+    } else if (target.versions.empty())
+      compile_bytecode_variant(options, target, programs, model, weights, dump, variant, kernels_text);
+    else if (!compile_cpu_variant(options, target, programs, model, weights, dump, variant, kernels_text, diagnostics))
       return std::nullopt;
     result.kernels += variant.variant.kernels.size();
     llvm_text += variant.llvm_text;
@@ -428,6 +365,8 @@ std::optional<CompileResult> compile(const CompileOptions &options, Diagnostics 
     return text_result(llvm_text);
   if (options.emit == Emit::kAsm)
     return text_result(asm_text);
+  if (options.emit == Emit::kSpirv || options.emit == Emit::kMsl || options.emit == Emit::kWgsl)
+    return text_result(gpu_text);
   std::string program_text;
   if (options.emit == Emit::kProgram || dump.wanted())
     for (const archive::Variant &v : model.variants)

@@ -18,12 +18,23 @@ namespace ingot::aotc {
 
 inline constexpr const char *kCompilerVersion = "0.1.0";
 
+// GPUs: a baseline that every device has, and what single kernels may demand beyond it.
+struct GpuTarget {
+  struct Level {
+    TargetRecord record;
+    uint64_t features = 0;        // INGOT_VULKAN_* that the device must have
+  };
+  archive::CodeFormat format = archive::CodeFormat::spirv;
+  std::vector<Level> levels;
+};
+
 // A target as the user types it: TARGET[:DETAIL][,key=value...].
 struct TargetRequest {
   std::string text;               // as typed
   std::string name;               // "llvm-cpu", aliases resolved
   std::string detail;             // after the colon, may be empty
   std::vector<CpuTarget> versions; // llvm-cpu: code versions, lowest rank first
+  std::optional<GpuTarget> gpu;    // GPUs
 };
 
 struct TargetState {
@@ -36,7 +47,7 @@ std::vector<TargetState> list_targets();
 // nullopt with *error set: unknown name, unavailable in this build, malformed detail.
 std::optional<TargetRequest> parse_target(const std::string &text, std::string *error);
 
-enum class Emit : uint8_t { kArchive, kGraph, kDispatches, kKernels, kProgram, kLlvm, kAsm };
+enum class Emit : uint8_t { kArchive, kGraph, kDispatches, kKernels, kProgram, kLlvm, kAsm, kSpirv, kMsl, kWgsl };
 
 struct ModelInput {
   std::string path;

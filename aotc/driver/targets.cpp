@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "aotc/driver/compile.h"
+#include "schemas/gpu_abi.h"
 
 namespace ingot::aotc {
 namespace {
@@ -10,12 +11,28 @@ constexpr struct {
   const char *name, *alias;
   bool available;
 } kTargets[] = {
-    {"cuda", "", false},         {"llvm-cpu", "cpu", true},        {"metal", "metal-spirv", false},
+    {"cuda", "", false},         {"llvm-cpu", "cpu", true},        {"metal", "metal-spirv", true},
     {"rocm", "hip", false},      {"vmvx", "bytecode", true},       {"vmvx-inline", "", false},
-    {"vulkan-spirv", "vulkan", false}, {"webgpu", "webgpu-spirv", false},
+    {"vulkan-spirv", "vulkan", true}, {"webgpu", "webgpu-spirv", true},
 };
 
 constexpr const char *kUnavailable = "not available: this version of aotc does not generate archives for it";
+
+// Kernels are made for the baseline; those that it cannot express (64-bit floats) demand a feature of the device.
+GpuTarget gpu_target(const std::string &name) {
+  GpuTarget target;
+  if (name == "vulkan-spirv") {
+    target.format = archive::CodeFormat::spirv;
+    target.levels.push_back({TargetRecord::vulkan_baseline(), 0});
+    TargetRecord doubles = TargetRecord::vulkan_baseline();
+    doubles.f64 = doubles.i64 = doubles.storage_64 = true;
+    target.levels.push_back({doubles, INGOT_VULKAN_FLOAT64 | INGOT_VULKAN_INT64});
+    return target;
+  }
+  target.format = name == "metal" ? archive::CodeFormat::msl : archive::CodeFormat::wgsl;
+  target.levels.push_back({TargetRecord::webgpu_baseline(), 0});
+  return target;
+}
 
 } // namespace
 
@@ -44,8 +61,10 @@ std::optional<TargetRequest> parse_target(const std::string &text, std::string *
     *error = "target '" + request.name + "' is " + kUnavailable;
     return std::nullopt;
   }
-  if (request.name == "vmvx") {
-    if (request.detail.empty())
+  if (request.name != "llvm-cpu") {
+    if (request.name != "vmvx")
+      request.gpu = gpu_target(request.name);
+    if (request.detail.empty() || (request.name == "vulkan-spirv" && request.detail == "1.1"))
       return request;
     *error = "target '" + text + "': " + request.name + " takes no detail";
     return std::nullopt;

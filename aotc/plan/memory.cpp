@@ -9,7 +9,6 @@
 namespace ingot::aotc::plan {
 namespace {
 
-constexpr int64_t kAlignment = 64; // bytes, of every transient
 
 bool conflict(const Interval &a, const Interval &b) { return a.first <= b.last && b.first <= a.last; }
 
@@ -54,14 +53,14 @@ int64_t representative_value(const Symbol &symbol) {
   return std::clamp(usual, symbol.min(), std::max(symbol.min(), symbol.max()));
 }
 
-Layout lay_out(const std::vector<Interval> &intervals) {
+Layout lay_out(const std::vector<Interval> &intervals, int64_t alignment) {
   size_t n = intervals.size();
   Layout layout;
   layout.below.resize(n);
   layout.top.assign(n, true);
   std::vector<int64_t> sizes;
   for (const Interval &i : intervals) {
-    layout.padded.push_back(align_up(max(Expr(0), i.bytes), kAlignment));
+    layout.padded.push_back(align_up(max(Expr(0), i.bytes), alignment));
     sizes.push_back(evaluate(layout.padded.back()));
     layout.fixed = layout.fixed && layout.padded.back().is_constant();
   }

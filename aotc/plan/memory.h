@@ -19,8 +19,8 @@ struct Interval {
 // intervals in below[i], which come before i in `order`: the planner writes that as shared expression nodes.
 struct Layout {
   bool fixed = true;
-  std::vector<int64_t> offsets;          // at the representative dims, by position in the intervals; multiples of 64
-  std::vector<Expr> padded;              // bytes rounded up to 64
+  std::vector<int64_t> offsets;          // at the representative dims, by position in the intervals; multiples of the alignment
+  std::vector<Expr> padded;              // bytes rounded up to it
   std::vector<size_t> order;             // bottom up
   std::vector<std::vector<size_t>> below;
   std::vector<bool> top;                 // nothing lies over it: its end may be the arena's
@@ -30,6 +30,7 @@ struct Layout {
 // Values for dims at which transients are packed: small enough to be usual, inside the symbol's range.
 int64_t representative_value(const Symbol &symbol);
 
-Layout lay_out(const std::vector<Interval> &intervals);
+// alignment: bytes, a power of two, of every transient.
+Layout lay_out(const std::vector<Interval> &intervals, int64_t alignment = 64);
 
 } // namespace ingot::aotc::plan

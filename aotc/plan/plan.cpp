@@ -64,8 +64,9 @@ struct Range {
 
 class Planner {
  public:
-  Planner(const Program &program, const std::vector<DispatchInfo> &dispatches, uint32_t weight_segment, WeightPool &weights)
-      : program_(program), dispatches_(dispatches), weight_segment_(weight_segment), weights_(weights), exprs_(function_) {}
+  Planner(const Program &program, const std::vector<DispatchInfo> &dispatches, uint32_t weight_segment, uint32_t alignment,
+          WeightPool &weights)
+      : program_(program), dispatches_(dispatches), weight_segment_(weight_segment), alignment_(alignment), weights_(weights), exprs_(function_) {}
 
   archive::Function run(MemoryReport *report) {
     function_.name = program_.name;
@@ -318,7 +319,7 @@ class Planner {
     for (const auto &intervals : arenas) {
       if (intervals.empty())
         continue;
-      Layout layout = lay_out(intervals);
+      Layout layout = lay_out(intervals, alignment_);
       if (report) {
         report->arena_bytes += layout.representative_size;
         report->live_bytes += layout.representative_live;
@@ -555,7 +556,7 @@ class Planner {
 
   const Program &program_;
   const std::vector<DispatchInfo> &dispatches_;
-  uint32_t weight_segment_;
+  uint32_t weight_segment_, alignment_;
   WeightPool &weights_;
   archive::Function function_;
   archive::ExprBuilder exprs_;
@@ -575,8 +576,9 @@ class Planner {
 } // namespace
 
 archive::Function plan_function(const Program &program, const std::vector<DispatchInfo> &dispatches,
-                                uint32_t weight_segment, WeightPool &weights, MemoryReport *report) {
-  return Planner(program, dispatches, weight_segment, weights).run(report);
+                                uint32_t weight_segment, uint32_t alignment, WeightPool &weights,
+                                MemoryReport *report) {
+  return Planner(program, dispatches, weight_segment, alignment, weights).run(report);
 }
 
 } // namespace ingot::aotc::plan

@@ -44,7 +44,8 @@ struct MemoryReport {
 };
 
 archive::Function plan_function(const fuse::Program &program, const std::vector<DispatchInfo> &dispatches,
-                                uint32_t weight_segment, WeightPool &weights, MemoryReport *report = nullptr);
+                                uint32_t weight_segment, uint32_t alignment, WeightPool &weights,
+                                MemoryReport *report = nullptr);
 
 // Evaluates dispatches whose inputs are all constants (with the reference interpreter) and turns their results into
 // constants; steps and tensors that become useless go.

@@ -19,7 +19,7 @@
 extern "C" {
 #endif
 
-#define INGOT_DRIVER_ABI 1u
+#define INGOT_DRIVER_ABI 2u
 
 typedef struct ingot_driver_device_t ingot_driver_device_t;         /* an open device */
 typedef struct ingot_driver_memory_t ingot_driver_memory_t;         /* device memory */
@@ -48,13 +48,14 @@ typedef struct ingot_driver_image_t {
 
 typedef struct ingot_driver_code_version_t {
   const char *entry;
-  uint64_t symbol_offset, feature_mask, scratch_bytes;
+  uint64_t symbol_offset, code_size, feature_mask, scratch_bytes;
   uint32_t image, rank, stack_bytes;
 } ingot_driver_code_version_t;
 
 typedef struct ingot_driver_kernel_t {
   const char *name;
   uint32_t binding_count, param_count, version_count;
+  uint32_t flags; /* INGOT_KERNEL_FLAG_* (schemas/gpu_abi.h) */
   uint32_t local_size[3];
   const uint8_t *binding_access; /* 1 read, 2 write, 3 both */
   const ingot_driver_code_version_t *versions;
@@ -69,10 +70,27 @@ typedef struct ingot_driver_code_t {
   const ingot_driver_kernel_t *kernels;
 } ingot_driver_code_t;
 
+/* ---- devices and memory ------------------------------------------------------------------------------------------- */
+
+/* What the runtime must know of a device with memory of its own. */
+typedef struct ingot_driver_properties_t {
+  size_t struct_size;
+  bool unified_memory;        /* memory of kind DEVICE can be mapped at no cost: host and device share it */
+  uint32_t binding_alignment; /* bytes, a power of two: of the offset of each binding in its memory */
+  uint64_t max_allocation;    /* bytes of the largest single allocation */
+} ingot_driver_properties_t;
+
+typedef uint32_t ingot_driver_memory_kind_t;
+enum {
+  INGOT_MEMORY_DEVICE = 0,   /* what kernels read and write. Can be mapped where unified_memory says so */
+  INGOT_MEMORY_UPLOAD = 1,   /* the host writes, copies on the device read; always mappable */
+  INGOT_MEMORY_READBACK = 2  /* copies on the device write, the host reads; always mappable */
+};
+
 /* ---- commands ----------------------------------------------------------------------------------------------------- */
 
-/* Bytes on the device: `offset` into `memory`, or host memory at `host` where `memory` is NULL (drivers with
- * host_memory only). */
+/* Bytes: `offset` into `memory`, or past `host`. Drivers with host_memory get host pointers (memory is NULL), all others
+ * memory (host is NULL). The offset of a binding is a multiple of properties.binding_alignment. */
 typedef struct ingot_driver_span_t {
   ingot_driver_memory_t *memory;
   void *host;
@@ -104,7 +122,8 @@ typedef struct ingot_driver_submit_t {
   size_t struct_size;
   const volatile int32_t *cancel; /* not 0: stop with INGOT_CANCELLED; never NULL; written by other threads */
   uint64_t deadline_ns;           /* 0: none; on the clock of host->now_ns */
-  void (*on_dispatch)(void *user, const ingot_driver_timing_t *timing); /* or NULL */
+  /* Or NULL. Called for each dispatch, in order, before `finish` returns (before `submit` does, where there is none). */
+  void (*on_dispatch)(void *user, const ingot_driver_timing_t *timing);
   void *user;
   uint64_t kernel_error; /* out: the error word (schemas/cpu_abi.h) where INGOT_KERNEL_ERROR is returned */
 } ingot_driver_submit_t;
@@ -116,6 +135,7 @@ typedef struct ingot_driver_host_t {
   ingot_allocator_t allocator;
   uint64_t (*now_ns)(void); /* a steady clock */
   const ingot_executor_t *executor; /* threads of the application's for the device being opened; or NULL */
+  bool automatic; /* `auto` is looking for a device: open refuses one that only imitates hardware (INGOT_UNAVAILABLE) */
 } ingot_driver_host_t;
 
 typedef struct ingot_driver_t {
@@ -148,25 +168,38 @@ typedef struct ingot_driver_t {
   /* Which of the kernel's versions runs here; INGOT_NONE where the driver runs none (the null driver). */
   uint32_t (*kernel_version)(const ingot_driver_executable_t *executable, uint32_t kernel);
 
-  /* Memory (drivers without host_memory). map gives a host pointer until unmap; import wraps host memory. */
-  ingot_code_t (*allocate)(ingot_driver_device_t *device, size_t size, ingot_driver_memory_t **out, ingot_error_t *error);
+  /* Memory. Drivers with host_memory leave these NULL; all others have them, import aside.
+   * allocate: `size` > 0 bytes at the device's best alignment, contents undefined; INGOT_OUT_OF_MEMORY where there are
+   * none. map: a pointer to its first byte, until unmap or release; each memory is mapped once at most. It is coherent:
+   * what the host wrote before a submit is seen by the commands, what they wrote is seen once `finish` returned.
+   * write, read: host bytes to memory and back, waiting for the end; the range is idle on the device. They take any
+   * length in bounded extra memory. import wraps host memory, which the caller keeps in place until release. */
+  void (*properties)(ingot_driver_device_t *device, ingot_driver_properties_t *out); /* struct_size is set */
+  ingot_code_t (*allocate)(ingot_driver_device_t *device, ingot_driver_memory_kind_t kind, uint64_t size,
+                           ingot_driver_memory_t **out, ingot_error_t *error);
   void (*release)(ingot_driver_device_t *device, ingot_driver_memory_t *memory);
-  ingot_code_t (*map)(ingot_driver_device_t *device, ingot_driver_memory_t *memory, size_t offset, size_t length,
-                      void **out, ingot_error_t *error);
+  ingot_code_t (*map)(ingot_driver_device_t *device, ingot_driver_memory_t *memory, void **out, ingot_error_t *error);
   void (*unmap)(ingot_driver_device_t *device, ingot_driver_memory_t *memory);
-  ingot_code_t (*import)(ingot_driver_device_t *device, void *host, size_t size, ingot_driver_memory_t **out,
+  ingot_code_t (*write)(ingot_driver_device_t *device, ingot_driver_memory_t *memory, uint64_t offset, const void *data,
+                        size_t length, ingot_error_t *error);
+  ingot_code_t (*read)(ingot_driver_device_t *device, ingot_driver_memory_t *memory, uint64_t offset, void *data,
+                       size_t length, ingot_error_t *error);
+  ingot_code_t (*import)(ingot_driver_device_t *device, void *host, uint64_t size, ingot_driver_memory_t **out,
                          ingot_error_t *error); /* (optional) */
 
-  /* A stream holds what one context needs beside recordings: scratch memory, error word, queue. */
+  /* A stream holds what one context needs beside recordings: scratch memory, error word, its place in a queue. What is
+   * submitted to one stream runs in order. stream_destroy and recording_destroy wait for what is still running. */
   ingot_code_t (*stream_create)(ingot_driver_device_t *device, ingot_driver_executable_t *executable,
                                 ingot_driver_stream_t **out, ingot_error_t *error);
   void (*stream_destroy)(ingot_driver_stream_t *stream);
 
-  /* create .. begin .. commands .. end .. submit, any number of times .. begin again .. destroy. */
+  /* create .. begin .. commands .. end .. submit, any number of times .. begin again .. destroy. begin comes only when no
+   * submission of the recording is running. Commands between two barriers may run in any order, also at once; they do not
+   * touch each other's bytes. What a recording writes is seen by the next one of its stream. */
   ingot_code_t (*recording_create)(ingot_driver_stream_t *stream, const ingot_driver_recording_size_t *size,
                                    ingot_driver_recording_t **out, ingot_error_t *error);
   void (*recording_destroy)(ingot_driver_recording_t *recording);
-  void (*recording_begin)(ingot_driver_recording_t *recording);
+  void (*recording_begin)(ingot_driver_recording_t *recording, bool timed); /* timed: submits will have on_dispatch */
   void (*record_dispatch)(ingot_driver_recording_t *recording, const ingot_driver_dispatch_t *dispatch);
   void (*record_copy)(ingot_driver_recording_t *recording, const ingot_driver_span_t *target,
                       const ingot_driver_span_t *source); /* equal lengths */
@@ -174,9 +207,15 @@ typedef struct ingot_driver_t {
                       uint32_t pattern_bytes); /* length is a multiple of pattern_bytes: 1, 2, 4 or 8 */
   void (*record_barrier)(ingot_driver_recording_t *recording);
   ingot_code_t (*recording_end)(ingot_driver_recording_t *recording, ingot_error_t *error);
-  /* Runs it and waits for its end. */
-  ingot_code_t (*submit)(ingot_driver_stream_t *stream, ingot_driver_recording_t *recording,
+  /* Runs recordings of this stream one after the other, as one submission (count >= 1). Where `finish` is NULL it waits
+   * for their end and gives the outcome; otherwise it may return before they begin. */
+  ingot_code_t (*submit)(ingot_driver_stream_t *stream, ingot_driver_recording_t *const *recordings, uint32_t count,
                          ingot_driver_submit_t *submit, ingot_error_t *error);
+  /* Waits until all that was submitted has run, and gives its outcome: the first failure since the last finish.
+   * INGOT_CANCELLED and INGOT_DEADLINE_EXCEEDED come at once, with work perhaps still running: the runtime then calls
+   * finish again before it submits, re-records or frees anything. A lost device fails this and every later call with
+   * INGOT_DEVICE_LOST, and everything can still be destroyed. (optional) */
+  ingot_code_t (*finish)(ingot_driver_stream_t *stream, ingot_driver_submit_t *submit, ingot_error_t *error);
 } ingot_driver_t;
 
 #ifdef __cplusplus

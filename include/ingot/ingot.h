@@ -397,7 +397,8 @@ INGOT_API void ingot_semaphore_fail(ingot_semaphore_t *semaphore, const ingot_er
 INGOT_API ingot_code_t ingot_semaphore_wait(ingot_semaphore_t *semaphore, uint64_t value, uint64_t timeout_ns,
                                             ingot_error_t *error);
 /* Starts a run once `waits` are reached, then raises `signals`; a failure of the run is put into them. Inputs, outputs
- * and memory stay untouched by the caller until then. local-sync waits and runs on the calling thread. */
+ * and memory (the array `outputs` too, the other arrays are copied) stay untouched by the caller until then. Devices
+ * of the CPU wait and run on the calling thread, and give the outcome here too; others return before the run begins. */
 INGOT_API ingot_code_t ingot_context_submit(ingot_context_t *context, uint32_t function, const ingot_tensor_t *inputs,
                                             size_t input_count, ingot_tensor_t *outputs, size_t output_count,
                                             const ingot_semaphore_value_t *waits, size_t wait_count,

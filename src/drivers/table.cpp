@@ -8,6 +8,10 @@
 #define INGOT_DRIVER_LOCAL_TASK 0
 #endif
 
+#if !defined(INGOT_DRIVER_VULKAN)
+#define INGOT_DRIVER_VULKAN 0
+#endif
+
 // The macros are 0, 1 or undefined; pasting makes rows of absent drivers vanish.
 #define INGOT_CHOOSE_(flag, symbol) INGOT_CHOOSE_##flag(symbol)
 #define INGOT_CHOOSE(flag, symbol) INGOT_CHOOSE_(flag, symbol)

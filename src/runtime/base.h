@@ -76,13 +76,13 @@ public:
 };
 
 // Creates and destroys objects in memory of an allocator.
-template <class T> T *create_object(const ingot_allocator_t &allocator, const char *what, Error *error) {
+template <class T, class... A> T *create_object(const ingot_allocator_t &allocator, const char *what, Error *error, A &...arguments) {
   void *memory = allocate_bytes(allocator, 1, sizeof(T), alignof(T) < 16 ? 16 : alignof(T));
   if (!memory) {
     fail(error, INGOT_OUT_OF_MEMORY, "out of memory: %zu bytes for %s", sizeof(T), what);
     return nullptr;
   }
-  return new (memory) T();
+  return new (memory) T(arguments...);
 }
 template <class T> void destroy_object(const ingot_allocator_t &allocator, T *object) {
   if (!object) return;

@@ -62,7 +62,7 @@ Code recording_create(ingot_driver_stream_t *s, const ingot_driver_recording_siz
   return host_recording_create(local_stream(s)->device->allocator, s, *size, reinterpret_cast<HostRecording **>(out), error);
 }
 void recording_destroy(ingot_driver_recording_t *r) { host_recording_destroy(&host(r)); }
-void recording_begin(ingot_driver_recording_t *r) { host(r).size = 0; }
+void recording_begin(ingot_driver_recording_t *r, bool) { host(r).size = 0; }
 void record_dispatch(ingot_driver_recording_t *r, const ingot_driver_dispatch_t *d) {
   local_record_dispatch(host(r), *local_stream(host(r).stream), *d);
 }
@@ -80,21 +80,16 @@ void run_dispatch(void *dispatch) {
   d->function(&d->args);
 }
 
-Code submit(ingot_driver_stream_t *driver_stream, ingot_driver_recording_t *recording, ingot_driver_submit_t *s,
-            Error *error) {
-  LocalStream &stream = *local_stream(driver_stream);
-  const HostRecording &r = host(recording);
-  const FpControl control;
-  const bool timed = s->on_dispatch;
-  stream.error = 0;
+Code run(const LocalDevice &device, const HostRecording &r, const ingot_driver_submit_t &s) {
+  const bool timed = s.on_dispatch;
   uint8_t *const end = r.commands + r.size;
   for (uint8_t *at = r.commands; at != end;) {
     HostCommand *c = reinterpret_cast<HostCommand *>(at);
     at += c->size;
-    if (const Code stop = local_interrupted(*stream.device, *s)) return local_stopped(stop, error);
+    if (const Code stop = local_interrupted(device, s)) return stop;
     if (INGOT_LIKELY(c->op == HostOp::dispatch)) {
       HostDispatch *d = static_cast<HostDispatch *>(c);
-      if (INGOT_UNLIKELY(timed)) local_timed(*stream.device, *d, *s, run_dispatch, d);
+      if (INGOT_UNLIKELY(timed)) local_timed(device, *d, s, run_dispatch, d);
       else run_dispatch(d);
     } else if (c->op == HostOp::copy) {
       host_copy(*static_cast<const HostCopy *>(c));
@@ -103,6 +98,16 @@ Code submit(ingot_driver_stream_t *driver_stream, ingot_driver_recording_t *reco
       host_fill(f->target, f->length, f->pattern, f->pattern_bytes);
     }
   }
+  return INGOT_OK;
+}
+
+Code submit(ingot_driver_stream_t *driver_stream, ingot_driver_recording_t *const *recordings, uint32_t count,
+            ingot_driver_submit_t *s, Error *error) {
+  LocalStream &stream = *local_stream(driver_stream);
+  const FpControl control;
+  stream.error = 0;
+  for (uint32_t i = 0; i < count; ++i)
+    if (const Code stop = run(*stream.device, host(recordings[i]), *s)) return local_stopped(stop, error);
   const uint64_t word = *const_cast<volatile uint64_t *>(&stream.error);
   return INGOT_LIKELY(word == 0) ? INGOT_OK : local_kernel_error(word, s, error);
 }
@@ -128,10 +133,13 @@ const ingot_driver_t ingot_driver_local_sync = {
     load,
     unload,
     local_kernel_version,
+    /*properties=*/nullptr,
     /*allocate=*/nullptr,
     /*release=*/nullptr,
     /*map=*/nullptr,
     /*unmap=*/nullptr,
+    /*write=*/nullptr,
+    /*read=*/nullptr,
     /*import=*/nullptr,
     stream_create,
     stream_destroy,
@@ -144,5 +152,6 @@ const ingot_driver_t ingot_driver_local_sync = {
     record_barrier,
     recording_end,
     submit,
+    /*finish=*/nullptr,
 };
 }

@@ -133,7 +133,7 @@ Code recording_create(ingot_driver_stream_t *s, const ingot_driver_recording_siz
                                reinterpret_cast<TaskRecording **>(out), error);
 }
 void recording_destroy(ingot_driver_recording_t *r) { TaskRecording::destroy(&recording_of(r)); }
-void recording_begin(ingot_driver_recording_t *r) { recording_of(r).begin(); }
+void recording_begin(ingot_driver_recording_t *r, bool) { recording_of(r).begin(); }
 void record_dispatch(ingot_driver_recording_t *r, const ingot_driver_dispatch_t *d) {
   TaskRecording &recording = recording_of(r);
   TaskStream &stream = stream_of(recording.host().stream);
@@ -315,13 +315,13 @@ class alignas(64) Submission {
   TaskPool::Run *run_ = nullptr;
 };
 
-Code submit(ingot_driver_stream_t *driver_stream, ingot_driver_recording_t *recording, ingot_driver_submit_t *s,
-            Error *error) {
+Code submit(ingot_driver_stream_t *driver_stream, ingot_driver_recording_t *const *recordings, uint32_t count,
+            ingot_driver_submit_t *s, Error *error) {
   TaskStream &stream = stream_of(driver_stream);
   const FpControl control;
   stream.error = stream.word = 0;
-  if (const Code stop = Submission(stream, recording_of(recording), *s).run())
-    return local_stopped(stop, error);
+  for (uint32_t i = 0; i < count; ++i)
+    if (const Code stop = Submission(stream, recording_of(recordings[i]), *s).run()) return local_stopped(stop, error);
   return INGOT_LIKELY(stream.word == 0) ? INGOT_OK : local_kernel_error(stream.word, s, error);
 }
 
@@ -346,10 +346,13 @@ const ingot_driver_t ingot_driver_local_task = {
     load,
     unload,
     local_kernel_version,
+    /*properties=*/nullptr,
     /*allocate=*/nullptr,
     /*release=*/nullptr,
     /*map=*/nullptr,
     /*unmap=*/nullptr,
+    /*write=*/nullptr,
+    /*read=*/nullptr,
     /*import=*/nullptr,
     stream_create,
     stream_destroy,
@@ -362,5 +365,6 @@ const ingot_driver_t ingot_driver_local_task = {
     record_barrier,
     recording_end,
     submit,
+    /*finish=*/nullptr,
 };
 }

@@ -68,7 +68,7 @@ Code recording_create(ingot_driver_stream_t *stream, const ingot_driver_recordin
   return host_recording_create(stream->allocator, stream, *size, reinterpret_cast<HostRecording **>(out), error);
 }
 void recording_destroy(ingot_driver_recording_t *r) { host_recording_destroy(&host(r)); }
-void recording_begin(ingot_driver_recording_t *r) { host(r).size = 0; }
+void recording_begin(ingot_driver_recording_t *r, bool) { host(r).size = 0; }
 void record_dispatch(ingot_driver_recording_t *r, const ingot_driver_dispatch_t *d) { host_record_dispatch(host(r), *d); }
 void record_copy(ingot_driver_recording_t *r, const ingot_driver_span_t *target, const ingot_driver_span_t *source) {
   host_record_copy(host(r), *target, *source);
@@ -79,11 +79,10 @@ void record_fill(ingot_driver_recording_t *r, const ingot_driver_span_t *target,
 void record_barrier(ingot_driver_recording_t *) {}
 Code recording_end(ingot_driver_recording_t *, Error *) { return INGOT_OK; }
 
-Code submit(ingot_driver_stream_t *, ingot_driver_recording_t *recording, ingot_driver_submit_t *s, Error *error) {
-  const HostRecording &r = host(recording);
+Code run(const HostRecording &r, const ingot_driver_submit_t &s, Error *error) {
   for (size_t at = 0; at < r.size;) {
     const HostCommand *c = reinterpret_cast<const HostCommand *>(r.commands + at);
-    if (raised(s->cancel)) return fail(error, INGOT_CANCELLED, "the run was cancelled");
+    if (raised(s.cancel)) return fail(error, INGOT_CANCELLED, "the run was cancelled");
     if (c->op == HostOp::copy) host_copy(*static_cast<const HostCopy *>(c));
     if (c->op == HostOp::fill) {
       const HostFill *f = static_cast<const HostFill *>(c);
@@ -91,6 +90,12 @@ Code submit(ingot_driver_stream_t *, ingot_driver_recording_t *recording, ingot_
     }
     at += c->size;
   }
+  return INGOT_OK;
+}
+
+Code submit(ingot_driver_stream_t *, ingot_driver_recording_t *const *recordings, uint32_t count, ingot_driver_submit_t *s,
+            Error *error) {
+  for (uint32_t i = 0; i < count; ++i) INGOT_TRY(run(host(recordings[i]), *s, error));
   return INGOT_OK;
 }
 
@@ -115,10 +120,13 @@ const ingot_driver_t ingot_driver_null = {
     load,
     unload,
     kernel_version,
+    /*properties=*/nullptr,
     /*allocate=*/nullptr,
     /*release=*/nullptr,
     /*map=*/nullptr,
     /*unmap=*/nullptr,
+    /*write=*/nullptr,
+    /*read=*/nullptr,
     /*import=*/nullptr,
     stream_create,
     stream_destroy,
@@ -131,5 +139,6 @@ const ingot_driver_t ingot_driver_null = {
     record_barrier,
     recording_end,
     submit,
+    /*finish=*/nullptr,
 };
 }

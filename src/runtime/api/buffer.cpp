@@ -1,28 +1,37 @@
-// Device buffers, for drivers whose device is the host.
-#include "src/runtime/api/objects.h"
+// Device buffers.
+#include "src/runtime/api/memory.h"
 
 using namespace ingot;
 
 namespace {
 
-Code make(ingot_device_t *device, size_t size, ingot_buffer_t **out, Error *error) {
+Code make(ingot_device_t *device, ingot_buffer_t **out, Error *error) {
   if (!device || !out) return null_argument(error, device ? "out" : "device");
-  if (!device->driver->host_memory)
-    return fail(error, INGOT_UNIMPLEMENTED, "%s: buffers of devices with memory of their own are not implemented yet",
-                device->driver->name);
   ingot_buffer_t *buffer = create_object<ingot_buffer_t>(device->allocator, "a buffer", error);
   if (!buffer) return INGOT_OUT_OF_MEMORY;
   device->references.retain();
   buffer->device = device;
-  buffer->size = size;
   *out = buffer;
+  return INGOT_OK;
+}
+
+// Wraps the caller's memory.
+Code import_memory(ingot_device_t &device, void *data, size_t size, Block *out, Error *error) {
+  Block block = {static_cast<uint8_t *>(data), nullptr, size};
+  if (has_own_memory(device) && size) {
+    if (!device.driver->import)
+      return fail(error, INGOT_UNIMPLEMENTED, "%.80s cannot import host memory: allocate a buffer and write to it", device.uri);
+    INGOT_TRY(device.driver->import(device.device, data, size, &block.memory, error));
+  }
+  *out = block;
   return INGOT_OK;
 }
 
 Code check(const ingot_buffer_t *buffer, size_t offset, const void *data, size_t size, Error *error) {
   if (!buffer || (!data && size)) return null_argument(error, buffer ? "data" : "buffer");
-  if (!fits(offset, size, buffer->size))
-    return fail(error, INGOT_OUT_OF_RANGE, "%zu bytes at %zu reach past the end of a buffer of %zu", size, offset, buffer->size);
+  if (!fits(offset, size, buffer->block.size))
+    return fail(error, INGOT_OUT_OF_RANGE, "%zu bytes at %zu reach past the end of a buffer of %zu", size, offset,
+                size_t(buffer->block.size));
   return INGOT_OK;
 }
 
@@ -31,16 +40,13 @@ Code check(const ingot_buffer_t *buffer, size_t offset, const void *data, size_t
 extern "C" {
 
 ingot_code_t ingot_buffer_allocate(ingot_device_t *device, size_t size, ingot_buffer_t **out, ingot_error_t *error) {
-  if (!out) return null_argument(error, "out");
   ingot_buffer_t *buffer = nullptr;
-  INGOT_TRY(make(device, size, &buffer, error));
+  if (!out) return null_argument(error, "out");
+  INGOT_TRY(make(device, &buffer, error));
   buffer->owned = true;
-  if (size) {
-    buffer->data = static_cast<uint8_t *>(allocate_bytes(device->allocator, size, 1, kAlignment));
-    if (!buffer->data) {
-      ingot_buffer_release(buffer);
-      return fail(error, INGOT_OUT_OF_MEMORY, "out of memory: a buffer of %zu bytes", size);
-    }
+  if (const Code code = create_block(*device, device->allocator, INGOT_MEMORY_DEVICE, size, "a buffer", &buffer->block, error)) {
+    ingot_buffer_release(buffer);
+    return code;
   }
   *out = buffer;
   return INGOT_OK;
@@ -48,32 +54,36 @@ ingot_code_t ingot_buffer_allocate(ingot_device_t *device, size_t size, ingot_bu
 
 ingot_code_t ingot_buffer_import(ingot_device_t *device, void *data, size_t size, ingot_buffer_t **out,
                                  ingot_error_t *error) {
-  if (!data && size) return null_argument(error, "data");
-  INGOT_TRY(make(device, size, out, error));
-  (*out)->data = static_cast<uint8_t *>(data);
+  ingot_buffer_t *buffer = nullptr;
+  if (!out || (!data && size)) return null_argument(error, out ? "data" : "out");
+  INGOT_TRY(make(device, &buffer, error));
+  if (const Code code = import_memory(*device, data, size, &buffer->block, error)) {
+    ingot_buffer_release(buffer);
+    return code;
+  }
+  *out = buffer;
   return INGOT_OK;
 }
 
 void ingot_buffer_release(ingot_buffer_t *buffer) {
   if (!buffer || !buffer->references.release()) return;
   ingot_device_t *device = buffer->device;
-  if (buffer->owned) release_bytes(device->allocator, buffer->data, buffer->size, kAlignment);
+  if (buffer->owned) release_block(*device, device->allocator, &buffer->block);
+  else if (buffer->block.memory) device->driver->release(device->device, buffer->block.memory);
   destroy_object(device->allocator, buffer);
   ingot_device_release(device);
 }
 
-size_t ingot_buffer_size(const ingot_buffer_t *buffer) { return buffer ? buffer->size : 0; }
+size_t ingot_buffer_size(const ingot_buffer_t *buffer) { return buffer ? size_t(buffer->block.size) : 0; }
 
 ingot_code_t ingot_buffer_write(ingot_buffer_t *buffer, size_t offset, const void *data, size_t size, ingot_error_t *error) {
   INGOT_TRY(check(buffer, offset, data, size, error));
-  if (size) memcpy(buffer->data + offset, data, size);
-  return INGOT_OK;
+  return write_block(*buffer->device, buffer->block, offset, data, size, error);
 }
 
 ingot_code_t ingot_buffer_read(ingot_buffer_t *buffer, size_t offset, void *data, size_t size, ingot_error_t *error) {
   INGOT_TRY(check(buffer, offset, data, size, error));
-  if (size) memcpy(data, buffer->data + offset, size);
-  return INGOT_OK;
+  return read_block(*buffer->device, buffer->block, offset, data, size, error);
 }
 
 } // extern "C"

@@ -1,12 +1,16 @@
 // Contexts: what a run needs beside the session, and the run functions of the C ABI.
-#include "src/runtime/api/semaphore.h"
-#include "src/runtime/api/session.h"
+#include "src/runtime/api/device_io.h"
+#include "src/runtime/api/submission.h"
 
 using namespace ingot;
 
 ingot_context_t::~ingot_context_t() {
-  for (FunctionState *state : functions) destroy_function_state(allocator, session->device->driver, state);
-  if (stream) session->device->driver->stream_destroy(stream);
+  const ingot_device_t &device = *session->device;
+  if (INGOT_DEVICE_MEMORY) destroy_object(allocator, submitter);
+  for (FunctionState *s : functions) destroy_function_state(device, allocator, s);
+  if (stream) device.driver->stream_destroy(stream);
+  release_held(*this);
+  release_block(device, allocator, &state);
 }
 
 namespace ingot {
@@ -24,12 +28,15 @@ Code create_function_state(const FunctionPlan &plan, const ingot_allocator_t &al
     INGOT_TRY(s->arenas.create(allocator, count(f->arenas()), "arenas", error));
     INGOT_TRY(s->inputs.create(allocator, count(f->inputs()), "inputs", error));
     INGOT_TRY(s->outputs.create(allocator, count(f->outputs()), "outputs", error));
-    INGOT_TRY(s->input_data.create(allocator, count(f->inputs()), "inputs", error));
-    INGOT_TRY(s->output_data.create(allocator, count(f->outputs()), "outputs", error));
+    const size_t tensors = size_t(count(f->inputs())) + count(f->outputs());
+    INGOT_TRY(s->given.create(allocator, tensors, "tensors", error));
+    INGOT_TRY(s->places.create(allocator, tensors, "tensors", error));
     INGOT_TRY(s->input_bytes.create(allocator, count(f->inputs()), "inputs", error));
-    INGOT_TRY(s->staging.create(allocator, size_t(count(f->inputs())) + count(f->outputs()), "staging", error));
+    INGOT_TRY(s->staging.create(allocator, tensors, "staging", error));
+    INGOT_TRY(s->io.offsets.create(allocator, tensors, "tensors", error));
     INGOT_TRY(s->recordings.create(allocator, plan.segments.size(), "recordings", error));
     INGOT_TRY(s->recorded.create(allocator, plan.segments.size(), "recordings", error));
+    INGOT_TRY(s->submitted.create(allocator, plan.segments.size(), "recordings", error));
     return s->recorded_late.create(allocator, plan.segments.size(), "recordings", error);
   };
   if (const Code code = fill()) {
@@ -40,13 +47,21 @@ Code create_function_state(const FunctionPlan &plan, const ingot_allocator_t &al
   return INGOT_OK;
 }
 
-void destroy_function_state(const ingot_allocator_t &allocator, const ingot_driver_t *driver, FunctionState *s) {
+void destroy_function_state(const ingot_device_t &device, const ingot_allocator_t &allocator, FunctionState *s) {
   if (!s) return;
-  for (Array<Block> *blocks : {&s->arenas, &s->staging})
-    for (const Block &b : *blocks) release_bytes(allocator, b.data, size_t(b.size), kAlignment);
-  for (ingot_driver_recording_t *r : s->recordings)
-    if (r) driver->recording_destroy(r);
+  for (ingot_driver_recording_t *r : s->recordings) // first: this waits for what still uses the memory below
+    if (r) device.driver->recording_destroy(r);
+  destroy_io(device, allocator, s->io);
+  for (Block &b : s->arenas) release_block(device, allocator, &b);
+  for (const Block &b : s->staging) release_bytes(allocator, b.host, size_t(b.size), kAlignment);
   destroy_object(allocator, s);
+}
+
+void release_held(ingot_context_t &c) {
+  for (ingot_buffer_t *&b : c.held) {
+    ingot_buffer_release(b);
+    b = nullptr;
+  }
 }
 
 namespace {
@@ -55,13 +70,21 @@ Code fill_context(ingot_context_t &c, Error *error) {
   ingot_session_t &s = *c.session;
   const ingot_driver_t &driver = *s.device->driver;
   INGOT_TRY(driver.stream_create(s.device->device, s.executable, &c.stream, error));
-  INGOT_TRY(c.state.create(c.allocator, size_t(s.state_bytes), "state", error, kAlignment));
+  INGOT_TRY(create_block(*s.device, c.allocator, INGOT_MEMORY_DEVICE, s.state_bytes, "state", &c.state, error));
+  INGOT_TRY(fill_block(*s.device, c.state, 0, s.state_bytes, 0, 1, error));
   INGOT_TRY(c.functions.create(c.allocator, s.plans.size(), "functions", error));
+  size_t tensors = 0;
+  for (const FunctionPlan *plan : s.plans) {
+    const size_t n = size_t(count(plan->function->inputs())) + count(plan->function->outputs());
+    tensors = n > tensors ? n : tensors;
+  }
+  if (has_own_memory(*s.device)) INGOT_TRY(c.held.create(c.allocator, tensors, "buffers", error));
   for (uint32_t f = 0; f < s.plans.size(); ++f) {
     INGOT_TRY(create_function_state(*s.plans[f], c.allocator, &c.functions[f], error));
     FunctionState &state = *c.functions[f];
     for (uint32_t i = 0; i < state.recordings.size(); ++i)
       INGOT_TRY(driver.recording_create(c.stream, &s.plans[f]->segments[i].size, &state.recordings[i], error));
+    if (has_own_memory(*s.device)) INGOT_TRY(create_io(c, state, error));
     if (s.plans[f]->fixed) INGOT_TRY(reserve_fixed(c, state, error));
   }
   return INGOT_OK;
@@ -132,16 +155,25 @@ ingot_code_t ingot_context_submit(ingot_context_t *context, uint32_t function, c
                                   const ingot_run_options_t *options, ingot_error_t *error) {
   if (!context || (!waits && wait_count) || (!signals && signal_count))
     return null_argument(error, !context ? "context" : !waits && wait_count ? "waits" : "signals");
-  Error local;
-  Error *reason = error ? error : &local;
+  for (size_t i = 0; i < wait_count + signal_count; ++i)
+    if (!(i < wait_count ? waits[i] : signals[i - wait_count]).semaphore) return null_argument(error, "a semaphore");
+  if (INGOT_UNLIKELY(context->busy.exchange(1, std::memory_order_acquire) != 0))
+    return fail(error, INGOT_BUSY, "the context is running already: give each thread a context of its own");
+  set_flag(&context->cancelled, 0);
+  context->used = true;
+  const auto release = [](ingot_context_t &c) { c.busy.store(0, std::memory_order_release); };
+  if (!has_own_memory(*context->session->device) || !context->session->device->driver->finish)
+    return run_between(*context, function, inputs, input_count, outputs, output_count, waits, wait_count, signals, signal_count,
+                       options, release, error);
   Code code = INGOT_OK;
-  for (size_t i = 0; i < wait_count && code == INGOT_OK; ++i)
-    code = ingot_semaphore_wait(waits[i].semaphore, waits[i].value, UINT64_MAX, reason);
+  if (!context->submitter) {
+    context->submitter = create_object<Submitter>(context->allocator, "a thread for runs", error, *context);
+    if (!context->submitter) code = INGOT_OUT_OF_MEMORY;
+  }
   if (code == INGOT_OK)
-    code = ingot_context_run(context, function, inputs, input_count, outputs, output_count, options, reason);
-  for (size_t i = 0; i < signal_count; ++i)
-    if (code != INGOT_OK) ingot_semaphore_fail(signals[i].semaphore, reason);
-    else code = ingot_semaphore_signal(signals[i].semaphore, signals[i].value, reason);
+    code = context->submitter->start(function, inputs, input_count, outputs, output_count, waits, wait_count, signals, signal_count,
+                                     options, error);
+  if (code != INGOT_OK) release(*context);
   return code;
 }
 
@@ -153,19 +185,21 @@ ingot_code_t ingot_context_reset_state(ingot_context_t *context, ingot_error_t *
   if (!context) return null_argument(error, "context");
   if (context->busy.exchange(1, std::memory_order_acquire) != 0)
     return fail(error, INGOT_BUSY, "the context is running: its state cannot be reset now");
-  if (context->state.size()) memset(context->state.data(), 0, context->state.size());
+  Code code = drain(*context, nullptr, error);
+  if (code == INGOT_OK) code = fill_block(*context->session->device, context->state, 0, context->state.size, 0, 1, error);
   context->busy.store(0, std::memory_order_release);
-  return INGOT_OK;
+  return code;
 }
 
 void ingot_context_memory(const ingot_context_t *context, ingot_memory_info_t *out) {
   if (!out) return;
   *out = {};
   if (!context) return;
-  out->state_bytes = context->state.size();
+  out->state_bytes = context->state.size;
   for (const FunctionState *s : context->functions) {
     for (const Block &b : s->arenas) out->arena_bytes += b.size;
     for (const Block &b : s->staging) out->recording_bytes += b.size;
+    for (const Block *b : {&s->io.device, &s->io.upload, &s->io.readback}) out->recording_bytes += b->size;
     for (const StraightLine &line : s->plan->segments)
       out->recording_bytes += line.size.dispatches * 72u + line.size.copies * 32u + line.size.fills * 40u +
                               8u * (line.size.bindings + line.size.params);

@@ -1,6 +1,6 @@
 // Instances, drivers and devices: URIs, probing, opening, and what a driver gets to see of a variant.
 #include "src/drivers/table.h"
-#include "src/runtime/api/objects.h"
+#include "src/runtime/api/memory.h"
 
 #include <stdio.h>
 
@@ -13,7 +13,7 @@ ingot_device_t::~ingot_device_t() {
 namespace ingot {
 
 ingot_driver_host_t driver_host(const ingot_allocator_t &allocator, const ingot_executor_t *executor) {
-  return {sizeof(ingot_driver_host_t), allocator, platform::now_ns, executor};
+  return {sizeof(ingot_driver_host_t), allocator, platform::now_ns, executor, false};
 }
 
 Code probe_driver(const ingot_driver_t &driver, const ingot_driver_host_t &host, Error *error) {
@@ -41,12 +41,13 @@ Code DriverCode::build(const ingot_archive_t &archive, uint32_t variant, const i
                    count(k->bindings()),
                    k->param_count(),
                    count(k->versions()),
+                   k->flags(),
                    {k->local_x(), k->local_y(), k->local_z()},
                    k->bindings() ? k->bindings()->data() : nullptr,
                    next};
     for (uint32_t n = 0; n < count(k->versions()); ++n) {
       const schema::CodeVersion *c = k->versions()->Get(n);
-      *next++ = {text(c->entry()),  c->symbol_offset(), c->feature_mask(), c->scratch_bytes(),
+      *next++ = {text(c->entry()),   c->symbol_offset(), c->code_size(), c->feature_mask(), c->scratch_bytes(),
                  c->executable(), c->rank(),          c->stack_bytes()};
     }
   }
@@ -116,6 +117,10 @@ Code open_with(const ingot_driver_t &driver, const Uri &uri, const ingot_driver_
   device->allocator = allocator;
   device->driver = &driver;
   Code code = driver.open(&host, uri.has_id ? uri.id : nullptr, uri.ordinal, uri.options, &device->device, error);
+  if (code == INGOT_OK && has_own_memory(*device)) {
+    device->properties.struct_size = sizeof device->properties;
+    driver.properties(device->device, &device->properties);
+  }
   if (code == INGOT_OK) {
     FirstId first = {{}, uri.ordinal, 0};
     if (uri.has_id) memcpy(first.id, uri.id, sizeof first.id);
@@ -141,10 +146,11 @@ Code open_with(const ingot_driver_t &driver, const Uri &uri, const ingot_driver_
   return INGOT_OK;
 }
 
-Code open_auto(const ingot_driver_host_t &host, const ingot_archive_t *archive, const char *options,
+Code open_auto(ingot_driver_host_t host, const ingot_archive_t *archive, const char *options,
                ingot_device_t **out, Error *error) {
   Uri uri;
   memcpy(uri.options, options, sizeof uri.options);
+  host.automatic = true;
   fail(error, INGOT_UNAVAILABLE, "auto: no driver of this build may be chosen automatically");
   Code code = INGOT_UNAVAILABLE;
   uint32_t below = UINT32_MAX; // highest priority first; a handful of drivers, so no sorting

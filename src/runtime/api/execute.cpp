@@ -1,7 +1,7 @@
 // One run: tensors are bound, dims evaluated, straight-line segments recorded where something changed, and submitted;
 // host decisions happen between segments. With the same tensors as last time and no decisions, all of that is skipped.
 #include "schemas/cpu_abi.h"
-#include "src/runtime/api/session.h"
+#include "src/runtime/api/device_io.h"
 #include "src/runtime/platform/platform.h"
 
 namespace ingot {
@@ -13,22 +13,6 @@ using program::SlotKind;
 namespace {
 
 const char *name_of(const schema::Function *f) { return text(f->name()); }
-
-// Host memory of a tensor: in a buffer, or as given. `available`: bytes that may be touched there.
-Code tensor_memory(const ingot_tensor_t &t, uint8_t **data, size_t *available, Error *error) {
-  if (!t.buffer) {
-    *data = static_cast<uint8_t *>(t.data);
-    *available = t.size;
-    return INGOT_OK;
-  }
-  if (t.buffer_offset > t.buffer->size)
-    return fail(error, INGOT_OUT_OF_RANGE, "its offset %zu is past the end of a buffer of %zu bytes", t.buffer_offset,
-                t.buffer->size);
-  *data = t.buffer->data + t.buffer_offset;
-  const size_t left = t.buffer->size - t.buffer_offset;
-  *available = t.size < left ? t.size : left;
-  return INGOT_OK;
-}
 
 Code check_shape(const schema::Function *f, const char *kind, const schema::TensorSpec *spec, const ingot_tensor_t &t,
                  Error *error) {
@@ -49,19 +33,31 @@ Code wrong_dim(const schema::Function *f, const char *kind, const schema::Tensor
               text(spec->name()), dim, (long long)got, (long long)want, formula);
 }
 
-Code grow(Block *block, uint64_t size, bool keep, const ingot_allocator_t &allocator, const char *what, Error *error) {
+// Makes a block at least that large. `keep`: with what it holds; the device is idle then.
+Code grow(ingot_context_t &c, Block *block, uint64_t size, bool keep, const char *what, Error *error) {
   if (size <= block->size) return INGOT_OK;
-  uint8_t *data = size > SIZE_MAX / 2 ? nullptr : static_cast<uint8_t *>(allocate_bytes(allocator, size_t(size), 1, kAlignment));
-  if (!data) return fail(error, INGOT_OUT_OF_MEMORY, "out of memory: %llu bytes for %s", (unsigned long long)size, what);
-  if (keep && block->size) memcpy(data, block->data, size_t(block->size));
-  release_bytes(allocator, block->data, size_t(block->size), kAlignment);
-  *block = {data, size};
+  const ingot_device_t &device = *c.session->device;
+  Block larger;
+  if (!keep) release_block(device, c.allocator, block);
+  INGOT_TRY(create_block(device, c.allocator, INGOT_MEMORY_DEVICE, size, what, &larger, error));
+  uint8_t chunk[4096];
+  for (uint64_t at = 0; keep && at < block->size; at += sizeof chunk) {
+    const uint64_t n = block->size - at < sizeof chunk ? block->size - at : sizeof chunk;
+    Code code = read_block(device, *block, at, chunk, n, error);
+    if (code == INGOT_OK) code = write_block(device, larger, at, chunk, n, error);
+    if (code != INGOT_OK) {
+      release_block(device, c.allocator, &larger);
+      return code;
+    }
+  }
+  release_block(device, c.allocator, block);
+  *block = larger;
   return INGOT_OK;
 }
 
 // Arenas whose size is known, grown to it. `late`: those that depend on host scalars, whose contents are live; else
 // the others.
-Code grow_arenas(FunctionState &s, bool late, const ingot_allocator_t &allocator, bool *moved, Error *error) {
+Code grow_arenas(ingot_context_t &c, FunctionState &s, bool late, bool *moved, Error *error) {
   const schema::Function *f = s.plan->function;
   for (uint32_t i = 0; i < s.arenas.size(); ++i) {
     const uint32_t e = f->arenas()->Get(i);
@@ -69,28 +65,96 @@ Code grow_arenas(FunctionState &s, bool late, const ingot_allocator_t &allocator
     if (s.states[e] != ExprState::value) return expr_error(f, e, s.states[e], error);
     if (s.values[e] < 0) return fail(error, INGOT_OUT_OF_RANGE, "%.60s: arena %u has a negative size", name_of(f), i);
     if (uint64_t(s.values[e]) <= s.arenas[i].size) continue;
-    INGOT_TRY(grow(&s.arenas[i], uint64_t(s.values[e]), late, allocator, "the arena", error));
+    if (late) INGOT_TRY(drain(c, nullptr, error));
+    INGOT_TRY(grow(c, &s.arenas[i], uint64_t(s.values[e]), late, "the arena", error));
     *moved = true;
   }
   return INGOT_OK;
 }
 
+// Room for the tensors of a function with fixed dims, as if they all came in host memory.
+Code reserve_io(ingot_context_t &c, FunctionState &s, Error *error) {
+  const schema::Function *f = s.plan->function;
+  const auto bytes_of = [&](const schema::TensorSpec *spec, int64_t *bytes) {
+    int64_t dims[INGOT_MAX_RANK];
+    *bytes = 0;
+    for (uint32_t d = 0; d < count(spec->dims()); ++d) {
+      const uint32_t e = spec->dims()->Get(d);
+      if (s.states[e] != ExprState::value) return;
+      dims[d] = s.values[e];
+    }
+    if (!tensor_bytes(spec->type(), dims, count(spec->dims()), bytes)) *bytes = 0; // a run says so
+  };
+  for (uint32_t i = 0; i < s.input_bytes.size(); ++i) bytes_of(f->inputs()->Get(i), &s.input_bytes[i]);
+  for (uint32_t i = 0; i < s.outputs.size(); ++i) {
+    int64_t bytes;
+    bytes_of(f->outputs()->Get(i), &bytes);
+    s.outputs[i].size = size_t(bytes);
+  }
+  bool changed;
+  return place_tensors(c, s, &changed, error);
+}
+
+// The buffers of a run that was given up stay alive until the device is done with them.
+void hold_buffers(ingot_context_t &c, const ingot_tensor_t *tensors, size_t n, size_t from) {
+  for (size_t i = 0; i < n; ++i)
+    if (ingot_buffer_t *b = tensors[i].buffer) {
+      b->references.retain();
+      c.held[from + i] = b;
+    }
+}
+
 } // namespace
+
+Code tensor_place(const ingot_device_t &device, const ingot_tensor_t &t, Place *out, size_t *available, Error *error) {
+  if (!t.buffer) {
+    *out = {nullptr, static_cast<uint8_t *>(t.data), 0};
+    *available = t.size;
+    return INGOT_OK;
+  }
+  const Block &block = t.buffer->block;
+  if (t.buffer_offset > block.size)
+    return fail(error, INGOT_OUT_OF_RANGE, "its offset %zu is past the end of a buffer of %zu bytes", t.buffer_offset,
+                size_t(block.size));
+  const bool ours = has_own_memory(device) && t.buffer->device == &device;
+  if (!ours && !block.host && block.size)
+    return fail(error, INGOT_INVALID_ARGUMENT, "its buffer lies in memory of %.80s: read it into host memory first",
+                t.buffer->device->uri);
+  *out = ours ? place_in(block, t.buffer_offset) : Place{nullptr, block.host + t.buffer_offset, 0};
+  const size_t left = size_t(block.size) - t.buffer_offset;
+  *available = t.size < left ? t.size : left;
+  return INGOT_OK;
+}
+
+Code drain(ingot_context_t &c, ingot_driver_submit_t *submit, Error *error) {
+  const ingot_driver_t &driver = *c.session->device->driver;
+  if (!INGOT_DEVICE_MEMORY || c.finished == c.submissions) return INGOT_OK;
+  const volatile int32_t never = 0;
+  ingot_driver_submit_t own = {};
+  own.struct_size = sizeof own;
+  own.cancel = &never;
+  const Code code = driver.finish(c.stream, submit ? submit : &own, error);
+  if (code == INGOT_CANCELLED || code == INGOT_DEADLINE_EXCEEDED) return code;
+  c.finished = c.submissions;
+  release_held(c);
+  return code;
+}
 
 Code reserve_fixed(ingot_context_t &context, FunctionState &s, Error *error) {
   bool moved;
   evaluate(s.plan->function->exprs(), s.symbols.data(), s.symbol_set.data(), s.values.data(), s.states.data(), nullptr);
-  INGOT_TRY(grow_arenas(s, false, context.allocator, &moved, error));
+  INGOT_TRY(grow_arenas(context, s, false, &moved, error));
+  if (has_own_memory(*context.session->device)) return reserve_io(context, s, error);
   // Each page is touched now, so that the first run meets no page faults; zeroing what fresh pages hold already would
   // double the cost.
   const uint64_t page = platform::page_size();
   for (const Block &b : s.arenas)
-    for (uint64_t at = 0; at < b.size; at += page) static_cast<volatile uint8_t *>(b.data)[at] = 0;
+    for (uint64_t at = 0; at < b.size; at += page) static_cast<volatile uint8_t *>(b.host)[at] = 0;
   return INGOT_OK;
 }
 
-Code bind_inputs(FunctionState &s, const ingot_tensor_t *inputs, size_t input_count, bool need_data, bool *changed,
-                 Error *error) {
+Code bind_inputs(const ingot_device_t &device, FunctionState &s, const ingot_tensor_t *inputs, size_t input_count,
+                 bool need_data, bool *changed, Error *error) {
   const schema::Function *f = s.plan->function;
   if (input_count != count(f->inputs()) || (!inputs && input_count))
     return fail(error, INGOT_INVALID_ARGUMENT, "%.60s takes %u inputs, %zu given", name_of(f), count(f->inputs()), input_count);
@@ -131,15 +195,14 @@ Code bind_inputs(FunctionState &s, const ingot_tensor_t *inputs, size_t input_co
                   text(spec->name()));
     s.input_bytes[i] = bytes;
     if (!need_data) continue;
-    uint8_t *data;
     size_t available;
-    if (tensor_memory(t, &data, &available, error) != INGOT_OK) return prefix(error, "%.60s: input '%.60s'", name_of(f), text(spec->name()));
+    if (tensor_place(device, t, &s.given[i], &available, error) != INGOT_OK)
+      return prefix(error, "%.60s: input '%.60s'", name_of(f), text(spec->name()));
     if (uint64_t(bytes) > available)
       return fail(error, INGOT_OUT_OF_RANGE, "%.60s: input '%.60s' needs %lld bytes, its memory holds %zu", name_of(f),
                   text(spec->name()), (long long)bytes, available);
-    if (!data && bytes) return fail(error, INGOT_INVALID_ARGUMENT, "%.60s: input '%.60s' is NULL", name_of(f), text(spec->name()));
-    *changed |= data != s.input_data[i];
-    s.input_data[i] = data;
+    if (is_null(s.given[i]) && bytes)
+      return fail(error, INGOT_INVALID_ARGUMENT, "%.60s: input '%.60s' is NULL", name_of(f), text(spec->name()));
   }
   return INGOT_OK;
 }
@@ -149,8 +212,8 @@ namespace {
 class Runner {
 public:
   Runner(ingot_context_t &context, FunctionState &state, const ingot_run_options_t *options, Error *error)
-      : c_(context), s_(state), plan_(*state.plan), f_(state.plan->function), driver_(*context.session->device->driver),
-        error_(error) {
+      : c_(context), s_(state), plan_(*state.plan), f_(state.plan->function), device_(*context.session->device),
+        driver_(*device_.driver), error_(error) {
     submit_.struct_size = sizeof submit_;
     submit_.cancel = &context.cancelled;
     if (!options) return;
@@ -165,15 +228,21 @@ public:
 
   Code run(const ingot_tensor_t *inputs, size_t input_count, ingot_tensor_t *outputs, size_t output_count) {
     s_.ready = false;
+    INGOT_TRY(clear_way());
     bool changed = false;
-    INGOT_TRY(bind_inputs(s_, inputs, input_count, true, &changed, error_));
+    INGOT_TRY(bind_inputs(device_, s_, inputs, input_count, true, &changed, error_));
     INGOT_TRY(bind_outputs(outputs, output_count, &changed));
-    INGOT_TRY(grow_arenas(s_, false, c_.allocator, &changed, error_));
-    INGOT_TRY(stage_in(&changed));
+    INGOT_TRY(grow_arenas(c_, s_, false, &changed, error_));
+    if (has_own_memory(device_)) INGOT_TRY(place_tensors(c_, s_, &changed, error_));
+    else INGOT_TRY(stage_in(&changed));
+    if (const bool timed = submit_.on_dispatch; timed != s_.timed) {
+      s_.timed = timed;
+      changed = true; // recordings that are timed are made for it
+    }
     if (changed) ++s_.epoch;
     ++s_.late_epoch; // host scalars are unset again
     s_.bound = true;
-    Code code = run_text(kNone, 0, count(f_->commands()));
+    Code code = has_own_memory(device_) ? run_on_device(inputs, outputs) : run_text(kNone, 0, count(f_->commands()));
     if (code == INGOT_OK) code = finish(outputs, true);
     else finish(outputs, false);
     if (code != INGOT_OK) return code;
@@ -190,12 +259,96 @@ public:
     return INGOT_OK;
   }
 
-  Code submit(ingot_driver_recording_t *recording) {
-    const Code code = driver_.submit(c_.stream, recording, &submit_, error_);
-    return INGOT_LIKELY(code != INGOT_KERNEL_ERROR) ? code : kernel_error();
+  // The same tensors as last time, all in host memory, and nothing to decide.
+  Code run_again() {
+    if (!has_own_memory(device_)) return s_.recordings.size() ? submit(&s_.recordings[0], 1) : INGOT_OK;
+    INGOT_TRY(clear_way());
+    copy_inputs(s_);
+    if (s_.io.before) queue(s_.io.prologue);
+    if (s_.recordings.size()) queue(s_.recordings[0]);
+    if (s_.io.after) queue(s_.io.epilogue);
+    INGOT_TRY(flush());
+    INGOT_TRY(wait());
+    for (uint32_t i = 0; i < s_.outputs.size(); ++i) copy_output(s_, device_, i, s_.io.output_bytes[i]);
+    return INGOT_OK;
   }
 
 private:
+  // ---- submitting ----
+
+  Code submit(ingot_driver_recording_t *const *recordings, uint32_t n) {
+    const Code code = driver_.submit(c_.stream, recordings, n, &submit_, error_);
+    return INGOT_LIKELY(code != INGOT_KERNEL_ERROR) ? code : kernel_error();
+  }
+
+  // Drivers with memory of their own: recordings that will be one submission.
+  void queue(ingot_driver_recording_t *r) { queued_[queue_length_++] = r; }
+  Code flush() {
+    if (queue_length_ == 0) return INGOT_OK;
+    const uint32_t n = queue_length_;
+    queue_length_ = 0;
+    if (driver_.finish) ++c_.submissions;
+    return submit(queued_, n);
+  }
+  Code wait() {
+    const Code code = drain(c_, &submit_, error_);
+    return code == INGOT_KERNEL_ERROR ? kernel_error() : code;
+  }
+
+  // Waits for what an earlier run left under way when it was given up. Its outcome was told then; a lost device stays lost.
+  Code clear_way() {
+    if (c_.finished == c_.submissions) return INGOT_OK;
+    Error earlier = {};
+    const Code code = drain(c_, &submit_, &earlier);
+    if (code != INGOT_CANCELLED && code != INGOT_DEADLINE_EXCEEDED && code != INGOT_DEVICE_LOST) return INGOT_OK;
+    if (error_) *error_ = earlier;
+    return code;
+  }
+
+  // Copies, commands, copies. After a failure nothing of the run is under way any more, unless it was given up.
+  Code run_on_device(const ingot_tensor_t *inputs, const ingot_tensor_t *outputs) {
+    Code code = walk_on_device();
+    queue_length_ = 0;
+    if (code == INGOT_CANCELLED || code == INGOT_DEADLINE_EXCEEDED) {
+      if (c_.finished == c_.submissions) return code;
+      hold_buffers(c_, inputs, s_.input_bytes.size(), 0);
+      hold_buffers(c_, outputs, s_.outputs.size(), s_.input_bytes.size());
+    } else if (code != INGOT_OK) {
+      Error ignored;
+      drain(c_, nullptr, &ignored);
+    }
+    return code;
+  }
+  Code walk_on_device() {
+    copy_inputs(s_);
+    if (s_.io.recorded != s_.epoch) {
+      s_.io.recorded = 0;
+      INGOT_TRY(record_prologue(s_, device_, error_));
+      s_.io.recorded = s_.epoch;
+    }
+    if (s_.io.before) queue(s_.io.prologue);
+    INGOT_TRY(run_text(kNone, 0, count(f_->commands())));
+    INGOT_TRY(epilogue());
+    INGOT_TRY(flush());
+    return wait();
+  }
+  Code epilogue() {
+    for (uint32_t i = 0; i < s_.outputs.size(); ++i) {
+      const schema::TensorSpec *spec = f_->outputs()->Get(i);
+      int64_t dims[INGOT_MAX_RANK], size = 0;
+      for (uint32_t d = 0; d < count(spec->dims()); ++d) INGOT_TRY(value(spec->dims()->Get(d), &dims[d]));
+      if (!tensor_bytes(spec->type(), dims, count(spec->dims()), &size))
+        return fail(error_, INGOT_OUT_OF_RANGE, "%.60s: output '%.60s' has a negative dim or is too large", name_of(f_),
+                    text(spec->name()));
+      if (uint64_t(size) > s_.outputs[i].size) return too_small(i, uint64_t(size), s_.outputs[i].size);
+      s_.io.output_bytes[i] = uint64_t(size);
+    }
+    if (!plan_.single) INGOT_TRY(flush()); // it may still be in the submission before
+    INGOT_TRY(record_epilogue(s_, device_, error_));
+    if (s_.io.after) queue(s_.io.epilogue);
+    return INGOT_OK;
+  }
+
   // ---- binding ----
 
   Code bind_outputs(const ingot_tensor_t *outputs, size_t output_count, bool *changed) {
@@ -215,19 +368,18 @@ private:
         else if (s_.states[e] != ExprState::value) return expr_error(f_, e, s_.states[e], error_);
         else if (t.dims[d] != -1 && t.dims[d] != dims[d]) return wrong_dim(f_, "output", spec, d, t.dims[d], dims[d], error_);
       }
-      uint8_t *data;
+      Place &given = s_.given[s_.input_bytes.size() + i];
       size_t available;
       int64_t bytes = 0;
-      if (tensor_memory(t, &data, &available, error_) != INGOT_OK)
+      if (tensor_place(device_, t, &given, &available, error_) != INGOT_OK)
         return prefix(error_, "%.60s: output '%.60s'", name_of(f_), text(spec->name()));
       if (known && !tensor_bytes(spec->type(), dims, t.rank, &bytes))
         return fail(error_, INGOT_OUT_OF_RANGE, "%.60s: output '%.60s' has a negative dim or is too large", name_of(f_),
                     text(spec->name()));
       if (uint64_t(bytes) > available) return too_small(i, uint64_t(bytes), available);
-      if (!data && (bytes || available))
+      if (is_null(given) && (bytes || available))
         return fail(error_, INGOT_INVALID_ARGUMENT, "%.60s: output '%.60s' is NULL", name_of(f_), text(spec->name()));
-      *changed |= data != s_.output_data[i] || available != s_.outputs[i].size;
-      s_.output_data[i] = data;
+      *changed |= available != s_.outputs[i].size;
       s_.outputs[i].size = available;
     }
     return INGOT_OK;
@@ -238,23 +390,22 @@ private:
                 text(f_->outputs()->Get(output)->name()), (unsigned long long)needed, (unsigned long long)available);
   }
 
-  // Pointers aligned less than the kernels demand are replaced by aligned copies.
+  // Host memory: tensors are bound where they are given, but for aligned copies of pointers aligned less than the kernels
+  // demand.
   Code stage_in(bool *changed) {
     const uint32_t alignment = c_.session->schema->io_alignment();
     s_.staged = false;
-    if (alignment == 1) return INGOT_OK;
-    const uint32_t inputs = uint32_t(s_.input_data.size());
-    for (uint32_t i = 0; i < inputs + s_.output_data.size(); ++i) {
-      uint8_t *&data = i < inputs ? s_.input_data[i] : s_.output_data[i - inputs];
-      const uint64_t bytes = i < inputs ? uint64_t(s_.input_bytes[i]) : s_.outputs[i - inputs].size;
-      if (uintptr_t(data) % alignment == 0 || bytes == 0) continue;
-      const uint8_t *before = s_.staging[i].data;
-      INGOT_TRY(grow(&s_.staging[i], bytes, false, c_.allocator, "an unaligned tensor", error_));
-      *changed |= before != s_.staging[i].data;
-      if (i < inputs) memcpy(s_.staging[i].data, data, size_t(bytes));
-      data = s_.staging[i].data;
-      *changed = true; // recordings name the copy; the next binding sees the caller's pointer again
-      s_.staged = true;
+    for (size_t i = 0; i < s_.places.size(); ++i) {
+      Place place = s_.given[i];
+      const uint64_t bytes = tensor_size(s_, i);
+      if (alignment > 1 && uintptr_t(place.host) % alignment != 0 && bytes != 0) {
+        INGOT_TRY(grow(c_, &s_.staging[i], bytes, false, "an unaligned tensor", error_));
+        if (i < s_.input_bytes.size()) memcpy(s_.staging[i].host, place.host, size_t(bytes));
+        place.host = s_.staging[i].host;
+        s_.staged = true;
+      }
+      *changed |= place != s_.places[i];
+      s_.places[i] = place;
     }
     return INGOT_OK;
   }
@@ -277,13 +428,9 @@ private:
         return fail(error_, INGOT_OUT_OF_RANGE, "%.60s: output '%.60s' has a negative dim or is too large", name_of(f_),
                     text(spec->name()));
       if (uint64_t(bytes) > s_.outputs[i].size) return too_small(i, uint64_t(bytes), s_.outputs[i].size);
-      const Block &copy = s_.staging[s_.input_data.size() + i];
-      if (s_.staged && copy.data && s_.output_data[i] == copy.data && bytes) {
-        uint8_t *data;
-        size_t available;
-        INGOT_TRY(tensor_memory(outputs[i], &data, &available, error_));
-        memcpy(data, copy.data, size_t(bytes));
-      }
+      const size_t tensor = s_.input_bytes.size() + i;
+      if (has_own_memory(device_)) copy_output(s_, device_, i, uint64_t(bytes));
+      else if (s_.places[tensor] != s_.given[tensor] && bytes) memcpy(s_.given[tensor].host, s_.places[tensor].host, size_t(bytes));
     }
     return INGOT_OK;
   }
@@ -302,8 +449,8 @@ private:
                 (unsigned long long)size);
   }
 
-  // Memory of a slot and how much of it may be used. Aliases are at most 8 deep.
-  Code place(uint32_t slot, uint8_t **data, uint64_t *size) {
+  // Where a slot is and how much of it may be used. Aliases are at most 8 deep.
+  Code place(uint32_t slot, Place *out, uint64_t *size) {
     const schema::Slot *s = f_->slots()->Get(slot);
     int64_t bytes = 0, offset = 0;
     INGOT_TRY(value(s->size(), &bytes));
@@ -312,42 +459,52 @@ private:
     uint64_t room = *size;
     switch (SlotKind(s->kind())) {
     case SlotKind::constant:
-      *data = const_cast<uint8_t *>(c_.session->archive->segments[s->of()].data) + s->segment_offset();
+      if (has_own_memory(device_)) *out = held(slot);
+      else *out = {nullptr, const_cast<uint8_t *>(c_.session->archive->segments[s->of()].data), s->segment_offset()};
       break;
-    case SlotKind::splat: *data = c_.session->splats.data() + plan_.splat_offsets[slot]; break;
-    case SlotKind::state: *data = c_.state.data() + c_.session->state_offsets[s->of()]; break;
+    case SlotKind::splat: *out = held(slot); break;
+    case SlotKind::state: *out = place_in(c_.state, c_.session->state_offsets[s->of()]); break;
     case SlotKind::input:
-      *data = s_.input_data[s->of()];
+      *out = s_.places[s->of()];
       room = uint64_t(s_.input_bytes[s->of()]);
       break;
     case SlotKind::output:
-      *data = s_.output_data[s->of()];
+      *out = s_.places[s_.input_bytes.size() + s->of()];
       room = s_.outputs[s->of()].size;
       if (*size > room) return too_small(s->of(), *size, room);
       break;
     case SlotKind::transient:
       INGOT_TRY(value(s->offset(), &offset));
-      *data = s_.arenas[s->of()].data;
+      *out = place_in(s_.arenas[s->of()], 0);
       room = s_.arenas[s->of()].size;
       break;
     case SlotKind::alias:
       INGOT_TRY(value(s->offset(), &offset));
-      INGOT_TRY(place(s->of(), data, &room));
+      INGOT_TRY(place(s->of(), out, &room));
       break;
     }
     if (offset < 0 || !fits(uint64_t(offset), *size, room)) return outside(slot, offset, bytes, room);
-    *data += offset;
+    out->offset += uint64_t(offset);
     return INGOT_OK;
   }
+  Place held(uint32_t slot) const {
+    const FunctionPlan::Held &h = plan_.held[slot];
+    return place_in(c_.session->constants[h.block], h.offset);
+  }
 
-  Code access(uint32_t slot, uint32_t offset_expr, int64_t length, ingot_driver_span_t *out) {
-    uint8_t *data;
+  Code access(uint32_t slot, uint32_t offset_expr, int64_t length, Place *out) {
     uint64_t size = 0;
     int64_t offset = 0;
-    INGOT_TRY(place(slot, &data, &size));
+    INGOT_TRY(place(slot, out, &size));
     INGOT_TRY(value(offset_expr, &offset));
     if (offset < 0 || length < 0 || !fits(uint64_t(offset), uint64_t(length), size)) return outside(slot, offset, length, size);
-    *out = {nullptr, data, uint64_t(offset), uint64_t(length)};
+    out->offset += uint64_t(offset);
+    return INGOT_OK;
+  }
+  Code access(uint32_t slot, uint32_t offset_expr, int64_t length, ingot_driver_span_t *out) {
+    Place place;
+    INGOT_TRY(access(slot, offset_expr, length, &place));
+    *out = span_of(place, uint64_t(length));
     return INGOT_OK;
   }
 
@@ -380,6 +537,10 @@ private:
       int64_t length = 0;
       INGOT_TRY(value(b[2], &length));
       INGOT_TRY(access(b[0], b[1], length, &spans[i]));
+      if (has_own_memory(device_) && spans[i].offset % device_.properties.binding_alignment != 0)
+        return fail(error_, INGOT_INCOMPATIBLE, "%.60s: kernel %.80s binds slot %u at byte %llu, %.80s needs multiples of %u", name_of(f_),
+                    text(c_.session->schema->kernels()->Get(w[1])->name()), b[0], (unsigned long long)spans[i].offset, device_.uri,
+                    device_.properties.binding_alignment);
     }
     for (uint32_t i = 0; i < w[7]; ++i) INGOT_TRY(value(w[8 + 3 * w[6] + i], &params[i]));
     if (groups == 0) return INGOT_OK; // nothing to do
@@ -392,7 +553,7 @@ private:
 
   Code record(const StraightLine &line, ingot_driver_recording_t *r) {
     const uint32_t *words = plan_.words(line.text)->data();
-    driver_.recording_begin(r);
+    driver_.recording_begin(r, s_.timed);
     for (uint32_t at = line.begin; at < line.end; at += words[at] >> 8) {
       const uint32_t *w = words + at;
       ingot_driver_span_t target, source;
@@ -440,17 +601,19 @@ private:
     evaluate(f_->exprs(), s_.symbols.data(), s_.symbol_set.data(), s_.values.data(), s_.states.data(), plan_.late.data());
     ++s_.late_epoch;
     bool moved = false;
-    INGOT_TRY(grow_arenas(s_, true, c_.allocator, &moved, error_));
+    INGOT_TRY(grow_arenas(c_, s_, true, &moved, error_));
     if (moved) ++s_.epoch;
     return INGOT_OK;
   }
 
   Code read_scalar(const uint32_t *w) {
-    ingot_driver_span_t span;
+    Place from;
     const uint32_t bytes = ingot_element_type_bits(ingot_element_type_t(w[3])) / 8;
-    INGOT_TRY(access(w[1], w[2], bytes, &span));
+    INGOT_TRY(access(w[1], w[2], bytes, &from));
     uint64_t bits = 0;
-    memcpy(&bits, static_cast<uint8_t *>(span.host) + span.offset, bytes);
+    if (has_own_memory(device_)) INGOT_TRY(wait());
+    if (has_own_memory(device_) && !from.host) INGOT_TRY(driver_.read(device_.device, from.memory, from.offset, &bits, bytes, error_));
+    else memcpy(&bits, from.host + from.offset, bytes);
     int64_t v = int64_t(bits);
     switch (w[3]) {
     case INGOT_ELEMENT_TYPE_BOOL: v = bits != 0; break;
@@ -512,11 +675,18 @@ private:
         const StraightLine &line = plan_.segments[index];
         if (s_.recorded[index] != s_.epoch || (line.late && s_.recorded_late[index] != s_.late_epoch)) {
           s_.recorded[index] = 0;
+          if (s_.submitted[index] > c_.finished) INGOT_TRY(wait()); // it may still be running
           INGOT_TRY(record(line, s_.recordings[index]));
           s_.recorded[index] = s_.epoch;
           s_.recorded_late[index] = s_.late_epoch;
         }
-        INGOT_TRY(submit(s_.recordings[index]));
+        if (!has_own_memory(device_)) {
+          INGOT_TRY(submit(&s_.recordings[index], 1));
+        } else {
+          queue(s_.recordings[index]);
+          s_.submitted[index] = c_.submissions + 1;
+          if (!plan_.single) INGOT_TRY(flush());
+        }
         at = line.end;
         continue;
       }
@@ -555,10 +725,13 @@ private:
   FunctionState &s_;
   const FunctionPlan &plan_;
   const schema::Function *f_;
+  const ingot_device_t &device_;
   const ingot_driver_t &driver_;
   const ingot_run_options_t *options_ = nullptr;
   ingot_driver_submit_t submit_ = {};
   Error *error_;
+  ingot_driver_recording_t *queued_[3]; // prologue, straight line, epilogue
+  uint32_t queue_length_ = 0;
 };
 
 bool same_tensors(const Array<ingot_tensor_t> &bound, const ingot_tensor_t *given, size_t n) {
@@ -583,9 +756,10 @@ Code execute(ingot_context_t &context, uint32_t function, const ingot_tensor_t *
                 sizeof(ingot_run_options_t));
   FunctionState &state = *context.functions[function];
   Runner runner(context, state, options, error);
-  if (INGOT_LIKELY(state.ready) && same_tensors(state.inputs, inputs, input_count) &&
+  const bool timed = options && options->on_dispatch;
+  if (INGOT_LIKELY(state.ready) && timed == state.timed && same_tensors(state.inputs, inputs, input_count) &&
       same_tensors(state.outputs, outputs, output_count))
-    return state.recordings.size() ? runner.submit(state.recordings[0]) : INGOT_OK;
+    return runner.run_again();
   return runner.run(inputs, input_count, outputs, output_count);
 }
 

@@ -6,6 +6,17 @@
 #include "src/runtime/archive/archive.h"
 #include "src/runtime/base.h"
 
+namespace ingot {
+
+// A piece of memory on a device (memory.h). Host memory: `host` alone. A driver's own: `memory`, and `host` where mapped.
+struct Block {
+  uint8_t *host = nullptr;
+  ingot_driver_memory_t *memory = nullptr;
+  uint64_t size = 0;
+};
+
+} // namespace ingot
+
 struct ingot_instance_t {
   ingot::References references;
   ingot_allocator_t allocator = {};
@@ -17,15 +28,15 @@ struct ingot_device_t {
   ingot_allocator_t allocator = {};
   const ingot_driver_t *driver = nullptr;
   ingot_driver_device_t *device = nullptr;
+  ingot_driver_properties_t properties = {}; // of drivers with memory of their own
   char uri[256] = {};
 };
 
 struct ingot_buffer_t {
   ingot::References references;
   ingot_device_t *device = nullptr; // one reference
-  uint8_t *data = nullptr;
-  size_t size = 0;
-  bool owned = false;
+  ingot::Block block;
+  bool owned = false; // else `block` wraps memory of the caller's
 };
 
 namespace ingot {

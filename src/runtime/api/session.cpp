@@ -1,12 +1,15 @@
 // Preparing an archive on a device: the first variant that runs, its code, plans of its functions, splats, states.
 #include "src/runtime/api/session.h"
 
+#include <algorithm>
+
 using namespace ingot;
 
 ingot_session_t::~ingot_session_t() {
   for (std::atomic<ingot_context_t *> *own : {&resting, &submitting})
     if (ingot_context_t *context = own->load(std::memory_order_acquire)) destroy_object(allocator, context);
   for (FunctionPlan *plan : plans) destroy_object(allocator, plan);
+  for (ingot::Block &block : constants) ingot::release_block(*device, allocator, &block);
   if (executable) device->driver->unload(executable);
   ingot_archive_release(archive);
   ingot_device_release(device);
@@ -22,37 +25,115 @@ namespace {
 
 constexpr uint32_t kMaxStates = 4096; // the verifier's limit
 
-// Sums up splats and states, allocates, fills the splats.
-Code lay_out_memory(ingot_session_t &s, Error *error) {
-  uint32_t states = 0;
-  uint64_t splat_bytes = 0;
-  for (FunctionPlan *plan : s.plans) {
-    INGOT_TRY(plan->splat_offsets.create(s.allocator, count(plan->function->slots()), "splats", error));
-    for (uint32_t i = 0; i < plan->splat_offsets.size(); ++i) {
-      const schema::Slot *slot = plan->function->slots()->Get(i);
-      if (slot->kind() == uint8_t(program::SlotKind::state) && slot->of() >= states) states = slot->of() + 1;
-      if (slot->kind() != uint8_t(program::SlotKind::splat)) continue;
-      plan->splat_offsets[i] = splat_bytes;
-      splat_bytes += align_up(slot_constant_size(plan->function, slot), kAlignment);
-    }
+// Constants that the session holds itself, each once: splats, and where the device has memory of its own what the archive
+// holds. They share blocks of up to this size.
+constexpr uint64_t kConstantBlock = 256 << 20;
+
+struct Constant {
+  uint64_t segment, offset, size; // of a constant slot; a splat's segment is UINT64_MAX, its offset the pattern
+  uint32_t pattern_bytes;
+  FunctionPlan::Held *held;
+  bool operator<(const Constant &o) const {
+    if (segment != o.segment) return segment < o.segment;
+    if (offset != o.offset) return offset < o.offset;
+    if (size != o.size) return size > o.size; // the longest first: it serves the others
+    return pattern_bytes < o.pattern_bytes;
   }
-  INGOT_TRY(s.state_offsets.create(s.allocator, states < kMaxStates ? states : kMaxStates, "states", error));
-  if (splat_bytes > SIZE_MAX / 2) return fail(error, INGOT_OUT_OF_MEMORY, "out of memory: %llu bytes of splats", (unsigned long long)splat_bytes);
-  INGOT_TRY(s.splats.create(s.allocator, size_t(splat_bytes), "splats", error, kAlignment));
+  bool covers(const Constant &o) const {
+    return segment == o.segment && offset == o.offset && pattern_bytes == o.pattern_bytes && size >= o.size;
+  }
+};
+
+Code collect_constants(ingot_session_t &s, Array<Constant> *out, Error *error) {
+  const bool all = has_own_memory(*s.device);
+  size_t n = 0;
+  const auto wanted = [&](const schema::Slot *slot) {
+    const program::SlotKind kind = program::SlotKind(slot->kind());
+    return kind == program::SlotKind::splat || (all && kind == program::SlotKind::constant);
+  };
+  for (FunctionPlan *plan : s.plans) {
+    INGOT_TRY(plan->held.create(s.allocator, count(plan->function->slots()), "constants", error));
+    for (uint32_t i = 0; i < plan->held.size(); ++i) n += wanted(plan->function->slots()->Get(i));
+  }
+  INGOT_TRY(out->create(s.allocator, n, "constants", error));
+  n = 0;
   for (FunctionPlan *plan : s.plans)
-    for (uint32_t i = 0; i < plan->splat_offsets.size(); ++i) {
+    for (uint32_t i = 0; i < plan->held.size(); ++i) {
       const schema::Slot *slot = plan->function->slots()->Get(i);
-      const uint64_t bytes = slot_constant_size(plan->function, slot);
-      if (slot->kind() == uint8_t(program::SlotKind::state) && bytes > s.state_offsets[slot->of()])
-        s.state_offsets[slot->of()] = bytes; // the size for now
-      if (slot->kind() != uint8_t(program::SlotKind::splat)) continue;
-      uint8_t *target = s.splats.data() + plan->splat_offsets[i];
-      for (uint64_t b = 0; b < bytes; ++b) target[b] = uint8_t(slot->pattern() >> (8 * (b % slot->pattern_bytes())));
+      if (!wanted(slot)) continue;
+      const bool splat = slot->kind() == uint8_t(program::SlotKind::splat);
+      (*out)[n++] = {splat ? UINT64_MAX : slot->of(), splat ? slot->pattern() : slot->segment_offset(),
+                     slot_constant_size(plan->function, slot), splat ? slot->pattern_bytes() : 0u, &plan->held[i]};
     }
+  std::sort(out->begin(), out->end());
+  return INGOT_OK;
+}
+
+Code fill_constant(ingot_session_t &s, const Constant &c, Error *error) {
+  const Block &block = s.constants[c.held->block];
+  if (c.pattern_bytes) return fill_block(*s.device, block, c.held->offset, c.size, c.offset, c.pattern_bytes, error);
+  return write_block(*s.device, block, c.held->offset, s.archive->segments[c.segment].data + c.offset, c.size, error);
+}
+
+// Places, allocates and fills.
+Code hold_constants(ingot_session_t &s, Error *error) {
+  Array<Constant> constants;
+  INGOT_TRY(collect_constants(s, &constants, error));
+  uint64_t alignment = kAlignment;
+  if (has_own_memory(*s.device) && s.device->properties.binding_alignment > alignment)
+    alignment = s.device->properties.binding_alignment;
+  const auto same = [&](size_t i) { return i > 0 && constants[i - 1].covers(constants[i]); };
+  uint32_t blocks = 0;
+  uint64_t end = 0;
+  for (size_t i = 0; i < constants.size(); ++i) {
+    Constant &c = constants[i];
+    if (same(i)) {
+      *c.held = *constants[i - 1].held;
+      c.size = constants[i - 1].size; // so that the next one is measured against the longest
+      continue;
+    }
+    const uint64_t size = align_up(c.size, alignment);
+    if (blocks == 0 || size > kConstantBlock || end > kConstantBlock - size) {
+      ++blocks;
+      end = 0;
+    }
+    *c.held = {blocks - 1, end};
+    end += size;
+  }
+  INGOT_TRY(s.constants.create(s.allocator, blocks, "constants", error));
+  for (size_t i = 0, next; i < constants.size(); i = next) { // one block at a time
+    const uint32_t block = constants[i].held->block;
+    for (next = i; next < constants.size() && constants[next].held->block == block; ++next)
+      if (const uint64_t to = constants[next].held->offset + align_up(constants[next].size, alignment); to > end || next == i) end = to;
+    INGOT_TRY(create_block(*s.device, s.allocator, INGOT_MEMORY_DEVICE, end, "constants", &s.constants[block], error));
+    for (size_t k = i; k < next; ++k)
+      if (!same(k)) INGOT_TRY(fill_constant(s, constants[k], error));
+  }
+  return INGOT_OK;
+}
+
+// Sums up the states of all functions.
+Code lay_out_states(ingot_session_t &s, Error *error) {
+  uint64_t alignment = kAlignment;
+  if (has_own_memory(*s.device) && s.device->properties.binding_alignment > alignment)
+    alignment = s.device->properties.binding_alignment;
+  uint32_t states = 0;
+  const auto each = [&](auto &&visit) {
+    for (FunctionPlan *plan : s.plans)
+      for (uint32_t i = 0; i < count(plan->function->slots()); ++i) {
+        const schema::Slot *slot = plan->function->slots()->Get(i);
+        if (slot->kind() == uint8_t(program::SlotKind::state)) visit(slot->of(), slot_constant_size(plan->function, slot));
+      }
+  };
+  each([&](uint32_t state, uint64_t) { states = state >= states ? state + 1 : states; });
+  INGOT_TRY(s.state_offsets.create(s.allocator, states < kMaxStates ? states : kMaxStates, "states", error));
+  each([&](uint32_t state, uint64_t bytes) { // the size for now
+    if (bytes > s.state_offsets[state]) s.state_offsets[state] = bytes;
+  });
   for (uint64_t &state : s.state_offsets) {
     const uint64_t bytes = state;
     state = s.state_bytes;
-    s.state_bytes += align_up(bytes, kAlignment);
+    s.state_bytes += align_up(bytes, alignment);
   }
   return INGOT_OK;
 }
@@ -70,8 +151,6 @@ Code pick_variant(ingot_session_t &s, Error *error) {
 Code prepare(ingot_session_t &s, Error *error) {
   INGOT_TRY(pick_variant(s, error));
   s.schema = s.archive->variant(s.variant);
-  if (!s.device->driver->host_memory)
-    return fail(error, INGOT_UNIMPLEMENTED, "%s: devices with memory of their own are not implemented yet", s.device->driver->name);
   DriverCode code;
   INGOT_TRY(code.build(*s.archive, s.variant, s.allocator, error));
   INGOT_TRY(s.device->driver->load(s.device->device, &code.get(), &s.executable, error));
@@ -81,7 +160,8 @@ Code prepare(ingot_session_t &s, Error *error) {
     if (!s.plans[f]) return INGOT_OUT_OF_MEMORY;
     INGOT_TRY(s.plans[f]->build(s.schema->functions()->Get(f), s.allocator, error));
   }
-  return lay_out_memory(s, error);
+  INGOT_TRY(hold_constants(s, error));
+  return lay_out_states(s, error);
 }
 
 } // namespace
@@ -131,7 +211,7 @@ ingot_code_t ingot_session_infer(const ingot_session_t *session, uint32_t functi
   FunctionState *state = nullptr;
   bool changed;
   INGOT_TRY(create_function_state(*session->plans[function], session->allocator, &state, error));
-  Code code = bind_inputs(*state, inputs, input_count, false, &changed, error);
+  Code code = bind_inputs(*session->device, *state, inputs, input_count, false, &changed, error);
   for (uint32_t i = 0; code == INGOT_OK && i < output_count; ++i) {
     const schema::TensorSpec *spec = f->outputs()->Get(i);
     ingot_tensor_t &t = outputs[i];
@@ -155,7 +235,7 @@ ingot_code_t ingot_session_infer(const ingot_session_t *session, uint32_t functi
     }
     t.size = size_t(bytes);
   }
-  destroy_function_state(session->allocator, nullptr, state);
+  destroy_function_state(*session->device, session->allocator, state);
   return code;
 }
 

@@ -23,7 +23,12 @@ public:
   const schema::Function *function = nullptr;
   Array<uint8_t> late;          // per expression: depends on host scalars
   Array<StraightLine> segments; // ordered by (text, begin), the main text last
-  Array<uint64_t> splat_offsets; // per slot: where the session keeps a splat's bytes
+  // Per slot: where the session keeps the bytes of constants that it holds itself (in block, at offset).
+  struct Held {
+    uint32_t block;
+    uint64_t offset;
+  };
+  Array<Held> held;
   bool single = false;          // the main text is at most one segment, and no expression is late
   bool any_late = false;
   bool fixed = false;           // no symbols: all dims are constants

@@ -1,0 +1,151 @@
+// See gpu.h.
+#include "aotc/driver/gpu.h"
+
+#include <atomic>
+#include <cstdio>
+#include <mutex>
+#include <thread>
+
+#include "aotc/base/error.h"
+#include "aotc/driver/kernels.h"
+#include "aotc/emit/gpu_layout.h"
+#include "aotc/emit/spirv/spirv.h"
+#include "aotc/emit/text/text.h"
+#include "aotc/kernel/legalise.h"
+#include "aotc/kernel/text.h"
+#include "schemas/gpu_abi.h"
+
+namespace ingot::aotc {
+namespace {
+
+struct Compiled {
+  schedule::Scheduled scheduled;
+  uint64_t features = 0;
+  std::string entry, problem;
+  std::vector<uint8_t> code;
+};
+
+void emit(const GpuTarget &target, const TargetRecord &record, Compiled &out) {
+  const kernel::Kernel &k = out.scheduled.kernel;
+  if (target.format == archive::CodeFormat::spirv) {
+    std::vector<uint32_t> words = emit::emit_spirv(k, record);
+    out.entry = k.name;
+    out.code.resize(words.size() * 4);
+    for (size_t i = 0; i < words.size(); ++i)
+      for (size_t b = 0; b < 4; ++b)
+        out.code[4 * i + b] = static_cast<uint8_t>(words[i] >> (8 * b));
+    return;
+  }
+  std::string text = target.format == archive::CodeFormat::msl ? emit::emit_msl(k, record) : emit::emit_wgsl(k, record);
+  out.entry = emit::text_entry(k);
+  out.code.assign(text.begin(), text.end());
+}
+
+// The first record that can express the dispatch; `problem` is what the baseline lacks where none can.
+Compiled compile_kernel(const GpuTarget &target, const dispatch::Dispatch &d, const std::string &symbol) {
+  Compiled out;
+  std::string first_problem;
+  for (const GpuTarget::Level &level : target.levels) {
+    out.scheduled = schedule::schedule(d, level.record);
+    out.scheduled.kernel.name = symbol;
+    std::string problem = kernel::legalise(out.scheduled.kernel, level.record);
+    if (problem.empty()) {
+      out.features = level.features;
+      emit(target, level.record, out);
+      return out;
+    }
+    if (first_problem.empty())
+      first_problem = problem;
+  }
+  out.problem = first_problem;
+  return out;
+}
+
+std::string words_text(const std::vector<uint8_t> &code) {
+  std::string text;
+  char word[12];
+  for (size_t i = 0; i + 4 <= code.size(); i += 4) {
+    std::snprintf(word, sizeof word, "%02x%02x%02x%02x%c", code[i + 3], code[i + 2], code[i + 1], code[i], i % 32 == 28 ? '\n' : ' ');
+    text += word;
+  }
+  return text + "\n";
+}
+
+} // namespace
+
+fuse::Program lower_for_gpu(const graph::Function &function) {
+  fuse::Program program = fuse::fuse(function);
+  plan::fold_constants(program);
+  return program;
+}
+
+std::optional<GpuVariant> compile_gpu_variant(const CompileOptions &options, const TargetRequest &target,
+                                              const std::vector<fuse::Program> &programs, archive::ArchiveModel &model,
+                                              plan::WeightPool &weights, bool texts, Diagnostics &diagnostics) {
+  const GpuTarget &gpu = *target.gpu;
+  UniqueDispatches unique = unique_dispatches(programs);
+  std::vector<Compiled> compiled(unique.dispatches.size());
+  std::vector<std::string> symbols;
+  for (size_t i = 0; i < compiled.size(); ++i)
+    symbols.push_back(unique.dispatches[i]->name + "_" + std::to_string(i));
+  std::mutex mutex;
+  size_t done = 0;
+  parallel_for(compiled.size(), options.jobs, [&](size_t i) {
+    compiled[i] = compile_kernel(gpu, *unique.dispatches[i], symbols[i]);
+    std::lock_guard lock(mutex);
+    if (options.progress)
+      options.progress({"compile", ++done, compiled.size()});
+  });
+  GpuVariant out;
+  CpuKernels kernels;
+  kernels.kernel_of = unique.kernel_of;
+  archive::Segment code;
+  code.kind = archive::SegmentKind::code;
+  code.name = target.name + ".code";
+  for (size_t i = 0; i < compiled.size(); ++i) {
+    Compiled &c = compiled[i];
+    if (!c.problem.empty()) {
+      std::string nodes;
+      for (const std::string &node : unique.dispatches[i]->nodes)
+        nodes += (nodes.empty() ? "" : ", ") + node;
+      diagnostics.add({options.models[0].path, nodes, "", 0, "", "target " + target.text + " cannot run it: " + c.problem,
+                       "leave this target out, or change the node's types"});
+      continue;
+    }
+    if (texts) {
+      out.kernels_text += "// " + symbols[i] + ": " + c.scheduled.description + "\n" + kernel::print(c.scheduled.kernel);
+      out.code_text += "// " + symbols[i] + "\n";
+      out.code_text += gpu.format == archive::CodeFormat::spirv ? words_text(c.code) : std::string(c.code.begin(), c.code.end());
+    }
+    KernelVersions versions;
+    versions.dispatch = unique.dispatches[i];
+    versions.symbols = {symbols[i]};
+    archive::CodeVersion v;
+    v.entry = c.entry;
+    v.symbol_offset = code.bytes.size();
+    v.code_size = c.code.size();
+    v.feature_mask = c.features;
+    v.schedule = c.scheduled.description;
+    code.bytes.insert(code.bytes.end(), c.code.begin(), c.code.end());
+    code.bytes.resize((code.bytes.size() + 15) / 16 * 16);
+    versions.versions.push_back(std::move(c.scheduled));
+    archive::Kernel kernel = archive_kernel(versions);
+    kernel.local_size = versions.versions[0].kernel.local_size;
+    if (emit::has_error_ops(versions.versions[0].kernel))
+      kernel.flags |= INGOT_KERNEL_FLAG_ERRORS;
+    kernel.versions.push_back(std::move(v));
+    out.variant.kernels.push_back(std::move(kernel));
+    kernels.kernels.push_back(std::move(versions));
+  }
+  if (!diagnostics.empty())
+    return std::nullopt;
+  out.variant.target = target.name;
+  if (!kernels.kernels.empty()) {
+    model.segments.push_back(std::move(code));
+    out.variant.executables.push_back({gpu.format, static_cast<uint32_t>(model.segments.size() - 1)});
+  }
+  plan_functions(programs, kernels, kGpuAlignment, weights, out.variant);
+  return out;
+}
+
+} // namespace ingot::aotc

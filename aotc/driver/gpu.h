@@ -1,0 +1,27 @@
+// GPU variants: programs -> simt kernels -> SPIR-V, MSL or WGSL modules, one after the other in one code segment.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "aotc/driver/compile.h"
+
+namespace ingot::aotc {
+
+struct GpuVariant {
+  archive::Variant variant;
+  std::string kernels_text; // kernel IR
+  std::string code_text;    // MSL, WGSL; SPIR-V as words in hexadecimal
+};
+
+// fuse, fold: weights keep their natural layout.
+fuse::Program lower_for_gpu(const graph::Function &function);
+
+// The first record is the baseline; a kernel that it cannot express is tried on the others, in order. nullopt with a
+// diagnostic for every dispatch that none can express. With `wanted` empty, texts are left out.
+std::optional<GpuVariant> compile_gpu_variant(const CompileOptions &options, const TargetRequest &target,
+                                              const std::vector<fuse::Program> &programs, archive::ArchiveModel &model,
+                                              plan::WeightPool &weights, bool texts, Diagnostics &diagnostics);
+
+} // namespace ingot::aotc

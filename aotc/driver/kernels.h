@@ -1,0 +1,29 @@
+// What the variants of every kind of target share: finding a program's distinct dispatches, and planning its functions.
+#pragma once
+
+#include <functional>
+
+#include "aotc/driver/compile.h"
+
+namespace ingot::aotc {
+
+inline constexpr uint32_t kCpuAlignment = 64, kGpuAlignment = 256; // bytes, of transients
+
+// The dispatches that run, equal ones once, in order of first appearance.
+struct UniqueDispatches {
+  std::vector<const dispatch::Dispatch *> dispatches;
+  std::vector<std::vector<uint32_t>> kernel_of; // [program][dispatch]: index in `dispatches`
+};
+UniqueDispatches unique_dispatches(const std::vector<fuse::Program> &programs);
+
+// Calls work(i) for i < n on `jobs` threads; rethrows the first exception.
+void parallel_for(size_t n, unsigned jobs, const std::function<void(size_t)> &work);
+
+// Name, bindings and params of a kernel.
+archive::Kernel archive_kernel(const KernelVersions &kernel);
+
+// Adds the functions of a variant, whose kernels are in the order of `kernels`.
+void plan_functions(const std::vector<fuse::Program> &programs, const CpuKernels &kernels, uint32_t alignment,
+                    plan::WeightPool &weights, archive::Variant &variant);
+
+} // namespace ingot::aotc

@@ -1,0 +1,28 @@
+// What GPU kernels and the drivers that launch them agree on. The compiler (aotc/emit, aotc/driver) and the drivers share
+// this file and nothing else.
+//
+// - Buffer i of a kernel is binding i, whole elements from the binding's first byte.
+// - A parameter is one 32-bit word, in order: an integer, its value in two's complement; push constants on Vulkan.
+// - Kernels with INGOT_KERNEL_FLAG_ERRORS have one more binding, last: a 32-bit word, 0 or an error that a kernel stored,
+//   code in the low 8 bits, site + 1 above.
+// - SPIR-V: the modules of a variant stand one after the other in its image; a code version's symbol_offset and code_size
+//   are the bytes of its module, its entry the name of the entry point.
+#ifndef INGOT_SCHEMAS_GPU_ABI_H_
+#define INGOT_SCHEMAS_GPU_ABI_H_
+
+// Kernel.flags.
+enum { INGOT_KERNEL_FLAG_ERRORS = 1u << 0 };
+
+// Features of Vulkan devices beyond the baseline, as bits of a code version's mask. Bits are never renumbered.
+enum {
+  INGOT_VULKAN_INT64 = 1u << 0,      // shaderInt64
+  INGOT_VULKAN_INT16 = 1u << 1,      // shaderInt16
+  INGOT_VULKAN_INT8 = 1u << 2,       // shaderInt8
+  INGOT_VULKAN_FLOAT16 = 1u << 3,    // shaderFloat16
+  INGOT_VULKAN_FLOAT64 = 1u << 4,    // shaderFloat64
+  INGOT_VULKAN_STORAGE_8 = 1u << 5,  // storageBuffer8BitAccess
+  INGOT_VULKAN_STORAGE_16 = 1u << 6, // storageBuffer16BitAccess
+  INGOT_VULKAN_SUBGROUP = 1u << 7    // subgroup arithmetic and shuffle in compute shaders
+};
+
+#endif // INGOT_SCHEMAS_GPU_ABI_H_

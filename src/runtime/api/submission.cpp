@@ -1,0 +1,85 @@
+// See submission.h.
+#include "src/runtime/api/submission.h"
+
+#include "src/runtime/api/semaphore.h"
+
+namespace ingot {
+
+Code run_between(ingot_context_t &c, uint32_t function, const ingot_tensor_t *inputs, size_t input_count, ingot_tensor_t *outputs,
+                 size_t output_count, const ingot_semaphore_value_t *waits, size_t wait_count,
+                 const ingot_semaphore_value_t *signals, size_t signal_count, const ingot_run_options_t *options,
+                 void (*release)(ingot_context_t &context), Error *error) {
+  Error local;
+  Error *reason = error ? error : &local;
+  Code code = INGOT_OK;
+  for (size_t i = 0; i < wait_count && code == INGOT_OK; ++i)
+    code = ingot_semaphore_wait(waits[i].semaphore, waits[i].value, UINT64_MAX, reason);
+  if (code == INGOT_OK) code = execute(c, function, inputs, input_count, outputs, output_count, options, reason);
+  release(c);
+  for (size_t i = 0; i < signal_count; ++i)
+    if (code != INGOT_OK) ingot_semaphore_fail(signals[i].semaphore, reason);
+    else code = ingot_semaphore_signal(signals[i].semaphore, signals[i].value, reason);
+  return code;
+}
+
+Submitter::~Submitter() {
+  if (!started_) return;
+  while (state_.load(std::memory_order_acquire) == kWork) platform::wait_on(&state_, kWork, UINT64_MAX);
+  state_.store(kStop, std::memory_order_release);
+  platform::wake_all(&state_);
+  platform::join_thread(thread_);
+}
+
+Code Submitter::start(uint32_t function, const ingot_tensor_t *inputs, size_t input_count, ingot_tensor_t *outputs,
+                      size_t output_count, const ingot_semaphore_value_t *waits, size_t wait_count,
+                      const ingot_semaphore_value_t *signals, size_t signal_count, const ingot_run_options_t *options, Error *error) {
+  while (state_.load(std::memory_order_acquire) == kWork) platform::wait_on(&state_, kWork, UINT64_MAX); // it is signalling
+  if (input_count > inputs_.size()) INGOT_TRY(inputs_.create(context_.allocator, input_count, "a run's inputs", error));
+  if (wait_count + signal_count > semaphores_.size())
+    INGOT_TRY(semaphores_.create(context_.allocator, wait_count + signal_count, "a run's semaphores", error));
+  if (!started_) {
+    INGOT_TRY(platform::start_thread(entry, this, &thread_, error));
+    started_ = true;
+  }
+  function_ = function;
+  if (input_count) memcpy(inputs_.data(), inputs, input_count * sizeof *inputs);
+  input_count_ = input_count;
+  outputs_ = outputs;
+  output_count_ = output_count;
+  for (size_t i = 0; i < wait_count + signal_count; ++i) {
+    semaphores_[i] = i < wait_count ? waits[i] : signals[i - wait_count];
+    semaphores_[i].semaphore->references.retain();
+  }
+  wait_count_ = wait_count;
+  signal_count_ = signal_count;
+  has_options_ = options != nullptr;
+  if (options) options_ = *options;
+  state_.store(kWork, std::memory_order_release);
+  platform::wake_all(&state_);
+  return INGOT_OK;
+}
+
+void *Submitter::entry(void *self) {
+  static_cast<Submitter *>(self)->work();
+  return nullptr;
+}
+
+void Submitter::work() {
+  for (;;) {
+    const uint32_t state = state_.load(std::memory_order_acquire);
+    if (state == kStop) return;
+    if (state == kIdle) {
+      platform::wait_on(&state_, kIdle, UINT64_MAX);
+      continue;
+    }
+    Error error = {};
+    run_between(context_, function_, inputs_.data(), input_count_, outputs_, output_count_, semaphores_.data(), wait_count_,
+                semaphores_.data() + wait_count_, signal_count_, has_options_ ? &options_ : nullptr,
+                [](ingot_context_t &c) { c.busy.store(0, std::memory_order_release); }, &error);
+    for (size_t i = 0; i < wait_count_ + signal_count_; ++i) ingot_semaphore_release(semaphores_[i].semaphore);
+    state_.store(kIdle, std::memory_order_release);
+    platform::wake_all(&state_);
+  }
+}
+
+} // namespace ingot
