@@ -26,11 +26,11 @@ build() { # build FOLDER OPTION...
   else meson setup "$folder" "$@"; fi
   ninja -C "$folder" -j "${JOBS:-$(nproc)}" --quiet || ninja -C "$folder" -j 1
 }
-build build -Dbuildtype=debugoptimized -Ddrivers=local-sync,local-task -Dtests=true -Dexamples=true -Daotc=enabled
+build build -Dbuildtype=debugoptimized -Ddrivers=local-sync,local-task,vulkan -Dtests=true -Dexamples=true -Daotc=enabled
 builds=(--build=build)
 if [ $sanitize = yes ]; then
   # The same tests under address and undefined-behaviour checks; LLVM itself is not instrumented.
-  build build-asan -Dbuildtype=debugoptimized -Doptimization=1 -Db_sanitize=address,undefined -Db_lundef=false -Ddrivers=local-sync,local-task \
+  build build-asan -Dbuildtype=debugoptimized -Doptimization=1 -Db_sanitize=address,undefined -Db_lundef=false -Ddrivers=local-sync,local-task,vulkan \
     -Dtests=true -Dexamples=false -Daotc=enabled
   builds+=(--build=build-asan)
 fi
