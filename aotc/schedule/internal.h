@@ -24,4 +24,8 @@ std::optional<Scheduled> schedule_block_contract(const dispatch::Dispatch &d, co
 // Depthwise convolutions: sums of products over a window with the channel in both factors.
 std::optional<Scheduled> schedule_window(const dispatch::Dispatch &d, const TargetRecord &record);
 
+// Threads with workgroup memory: sums of products by tiles; rows by a workgroup each.
+std::optional<Scheduled> schedule_simt_contract(const dispatch::Dispatch &d, const TargetRecord &record);
+std::optional<Scheduled> schedule_simt_rows(const dispatch::Dispatch &d, const TargetRecord &record);
+
 } // namespace ingot::aotc::schedule

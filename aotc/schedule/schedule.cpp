@@ -33,8 +33,11 @@ namespace {
 using Form = std::optional<Scheduled> (*)(const dispatch::Dispatch &, const TargetRecord &);
 constexpr Form kForms[] = {schedule_direct, schedule_window, schedule_contract, schedule_rows, schedule_lanes};
 constexpr Form kBlockForms[] = {schedule_direct, schedule_window, schedule_block_contract, schedule_rows, schedule_lanes};
+constexpr Form kSimtForms[] = {schedule_simt_contract, schedule_simt_rows};
 
 std::span<const Form> forms_of(const TargetRecord &record) {
+  if (record.kernel_class == kernel::Class::kSimt)
+    return kSimtForms;
   if (record.kernel_class == kernel::Class::kBlock)
     return kBlockForms;
   return kForms;
@@ -48,7 +51,7 @@ Scheduled of_class(Scheduled s, const TargetRecord &record) {
 } // namespace
 
 Scheduled schedule(const dispatch::Dispatch &d, const TargetRecord &record) {
-  if (d.loop || record.kernel_class == kernel::Class::kSimt)
+  if (d.loop)
     return of_class(schedule_naive(d, record), record);
   for (Form form : forms_of(record))
     if (auto s = form(d, record))
@@ -59,7 +62,7 @@ Scheduled schedule(const dispatch::Dispatch &d, const TargetRecord &record) {
 std::vector<Scheduled> all_schedules(const dispatch::Dispatch &d, const TargetRecord &record) {
   std::vector<Scheduled> all;
   all.push_back(of_class(schedule_naive(d, record), record));
-  if (d.loop || record.kernel_class == kernel::Class::kSimt)
+  if (d.loop)
     return all;
   for (Form form : forms_of(record))
     if (auto s = form(d, record))
