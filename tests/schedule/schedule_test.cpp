@@ -136,7 +136,7 @@ TEST_CASE("products of bytes take the form of dot products") {
   for (Case *which : {&c, &conv}) {
     Buffers buffers = make_buffers(*which, 1);
     REQUIRE(prepack(*which, buffers) == "");
-    CHECK(schedule::schedule(which->dispatch, TargetRecord::x86_64_v3()).description.find("dot2{mr=6,nr=16,panels") == 0);
+    CHECK(schedule::schedule(which->dispatch, TargetRecord::x86_64_v3()).description.find("dot2{mr=6,nr=16,panels,wide") == 0);
     CHECK(schedule::schedule(which->dispatch, TargetRecord::x86_64_v4_vnni()).description.find("dot4{mr=12,nr=32,panels") == 0);
   }
 }

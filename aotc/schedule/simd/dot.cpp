@@ -6,7 +6,7 @@
 //       for each row tile: acc[mr][nv] += dot(left[m + r][4k ..], right[k][v][4]) over all k; epilogue; store
 //
 // Where the target has kDot4 (VNNI), rows are bytes. Elsewhere rows are i16 and each four bytes of the right side become
-// two pairs, its even and its odd elements, by shifts within 16 bits; so the left side's four are stored even ones first:
+// two pairs, its even and its odd elements, by shifts within 16 bits, once for several row tiles; so the left side's four are stored even ones first:
 //
 //   right bytes  w0 w1 w2 w3  ->  (w0, w2), (w1, w3)        left  x0 x1 x2 x3  ->  x0 x2 x1 x3
 //   sum += x0 w0 + x2 w2;  sum += x1 w1 + x3 w3             by kDot2: exact, nothing saturates
@@ -76,9 +76,12 @@ class DotKernel {
     panels_ = right.packing && right.packing->group == kGroup;
     groups_ = (dot_.depth + kGroup - 1) / kGroup;
     pitch_ = (dot_.depth + 15) / 16 * 16;
+    if (pitch_ % 256 == 0)
+      pitch_ += 16; // rows a power of two apart would share cache sets
     int64_t rows = m_.constant().value_or(1 << 20);
     nv_ = rows == 1 ? 4 : 2;
     mr_ = std::clamp<int64_t>(rows, 1, record.vector_registers >= 32 ? kUnitRows : 6);
+    wide_ = !bytes_ && rows > 2 * mr_;
     if (auto n = n_.constant())
       nv_ = std::clamp<int64_t>((*n + w_ - 1) / w_, 1, nv_);
   }
@@ -89,13 +92,15 @@ class DotKernel {
     out_.grid = {extent_product(d_, dot_.batch) * m_chunks * n_chunks, 1, 1};
     int64_t nr = nv_ * w_;
     left_ = b_.add_array("left", kernel::Space::kPrivate, bytes_ ? Scalar::kI8 : Scalar::kI16,
-                         static_cast<uint64_t>(m_chunk_ * pitch_ + copy_lanes_), 64);
+                         static_cast<uint64_t>(m_chunk_ * pitch_), 64);
     if (!bytes_)
-      line_ = b_.add_array("line", kernel::Space::kPrivate, Scalar::kI8, static_cast<uint64_t>(pitch_ + copy_lanes_), 64);
+      line_ = b_.add_array("line", kernel::Space::kPrivate, Scalar::kI8, static_cast<uint64_t>(pitch_), 64);
     if (!panels_)
       panel_ = b_.add_array("panel", kernel::Space::kPrivate, Scalar::kI8, static_cast<uint64_t>(groups_ * nr * kGroup), 64);
+    if (wide_)
+      wide_columns_ = b_.add_array("wide", kernel::Space::kPrivate, Scalar::kI16, static_cast<uint64_t>(groups_ * nr * kGroup), 64);
     out_.description = std::string(bytes_ ? "dot4" : "dot2") + "{mr=" + std::to_string(mr_) + ",nr=" + std::to_string(nr) +
-                       (panels_ ? ",panels" : ",packed") + ",nc=" + std::to_string(n_chunk_) +
+                       (panels_ ? ",panels" : ",packed") + (wide_ ? ",wide" : "") + ",nc=" + std::to_string(n_chunk_) +
                        ",mc=" + std::to_string(m_chunk_) + "}";
     Lowering::Scope scope(l_);
     ValueId group = b_.group_id(0), nc = l_.expr(n_chunks), mc = l_.expr(m_chunks);
@@ -110,6 +115,8 @@ class DotKernel {
     column_tiles(n_lo, n_hi, [&](ValueId n, ValueId rest) {
       if (!panels_)
         pack_columns(n, rest);
+      if (wide_)
+        widen_columns(n);
       row_tiles([&](ValueId m, int64_t mr) { finish(m, mr, n, rest, multiply(m, mr, n)); });
     });
     return std::move(out_);
@@ -152,7 +159,7 @@ class DotKernel {
 
   ValueId row_start(ValueId m) { return b_.mul(b_.sub(m, m_lo_), b_.index(pitch_)); }
 
-  // Rows of k in scratch, in order: what a row's last vector writes too much, the next row overwrites.
+  // Rows of k in scratch. What lies beyond the depth is never written: its factors on the right side are zero.
   void gather_rows() {
     int64_t inner = *d_.axes[f_.k.back()].extent.constant();
     loop(m_lo_, m_hi_, 1, [&](ValueId m) {
@@ -173,7 +180,7 @@ class DotKernel {
     uint32_t last = f_.k.back();
     int64_t inner = *d_.axes[last].extent.constant();
     int64_t lanes = copy_lanes_;
-    while (lanes > 4 && lanes >= 2 * inner)
+    while (lanes > inner)
       lanes /= 2;
     l_.hoist(dot_.left);
     std::function<void(size_t, ValueId)> axes = [&](size_t at, ValueId flat) {
@@ -190,16 +197,16 @@ class DotKernel {
         return;
       }
       ValueId base = b_.add(row, b_.mul(flat, b_.index(inner)));
-      auto part = [&](ValueId k, ValueId count) {
-        l_.bind_lanes(last, k, static_cast<uint32_t>(lanes), count);
+      auto part = [&](ValueId k) {
+        l_.bind_lanes(last, k, static_cast<uint32_t>(lanes));
         ValueId value = l_.eval_lanes(dot_.left);
         b_.store(memory, b_.add(base, k), as_pairs ? pairs(value) : value);
       };
       int64_t full = inner / lanes * lanes;
-      loop(b_.index(0), b_.index(full), lanes, [&](ValueId k) { part(k, kNoValue); }, 2);
-      if (full < inner) {
+      loop(b_.index(0), b_.index(full), lanes, part, 2);
+      if (full < inner) { // the last vector overlaps the one before it
         Lowering::Scope scope(l_);
-        part(b_.index(full), b_.index(inner - full));
+        part(b_.index(inner - lanes));
       }
     };
     axes(0, b_.index(0));
@@ -339,7 +346,7 @@ class DotKernel {
         b_.index(0), b_.index(groups_), b_.index(1), Values(static_cast<size_t>(mr * nv_), b_.zero(sums)),
         [&](ValueId g, const Values &carried) {
           Values acc = carried, columns;
-          for (int64_t v = 0; v < nv_; ++v) {
+          for (int64_t v = 0; v < nv_ && !wide_; ++v) {
             ValueId at = b_.add(starts[static_cast<size_t>(v)], b_.mul(g, b_.index(step)));
             columns.push_back(b_.load(memory, at, lanes * kGroup, lanes * kGroup));
           }
@@ -351,23 +358,50 @@ class DotKernel {
             }
             return acc;
           }
-          Type words(Scalar::kI16, 2 * lanes);
-          ValueId eight = b_.constant(words, 8);
-          Values even, odd;
-          for (ValueId column : columns) {
-            ValueId both = b_.bitcast(words, column);
-            odd.push_back(b_.binary(Opcode::kShr, both, eight));
-            even.push_back(b_.binary(Opcode::kShr, b_.binary(Opcode::kShl, both, eight), eight));
-          }
-          for (int64_t r = 0; r < mr; ++r)
-            for (int64_t half = 0; half < 2; ++half) {
+          // One half after the other: few columns are held beside the sums.
+          for (int64_t half = 0; half < 2; ++half) {
+            Values words;
+            for (int64_t v = 0; v < nv_; ++v)
+              words.push_back(wide_ ? b_.load(wide_columns_, wide_at(g, half, v), 2 * lanes, 2 * lanes)
+                                    : widened(columns[static_cast<size_t>(v)], half));
+            for (int64_t r = 0; r < mr; ++r) {
               ValueId x = left(g, r, 2 * half, 2);
               for (int64_t v = 0; v < nv_; ++v)
-                add_dot(acc[static_cast<size_t>(r * nv_ + v)], Opcode::kDot2, x, (half ? odd : even)[static_cast<size_t>(v)]);
+                add_dot(acc[static_cast<size_t>(r * nv_ + v)], Opcode::kDot2, x, words[static_cast<size_t>(v)]);
             }
+          }
           return acc;
         },
         mr * nv_ <= 4 ? 4 : 1);
+  }
+
+  // The even (half 0) or odd bytes of each four, as i16.
+  ValueId widened(ValueId bytes, int64_t half) {
+    Type words(Scalar::kI16, b_.type_of(bytes).lanes / 2);
+    ValueId both = b_.bitcast(words, bytes), eight = b_.constant(words, 8);
+    return b_.binary(Opcode::kShr, half ? both : b_.binary(Opcode::kShl, both, eight), eight);
+  }
+
+  ValueId wide_at(ValueId group, int64_t half, int64_t v) {
+    return b_.add(b_.mul(group, b_.index(4 * nv_ * w_)), b_.index((half * nv_ + v) * 2 * w_));
+  }
+
+  // The tile's columns as i16, [k / 4][half][columns][2]: worth it where several row tiles read them.
+  void widen_columns(ValueId n) {
+    uint32_t lanes = static_cast<uint32_t>(w_);
+    uint32_t memory = panels_ ? d_.values[dot_.right].operand : panel_;
+    int64_t step = (panels_ ? kPanel : nv_ * w_) * kGroup;
+    for (int64_t v = 0; v < nv_; ++v) {
+      ValueId start = right_start(n, v);
+      loop(
+          b_.index(0), b_.index(groups_), 1,
+          [&](ValueId g) {
+            ValueId bytes = b_.load(memory, b_.add(start, b_.mul(g, b_.index(step))), lanes * kGroup, lanes * kGroup);
+            for (int64_t half = 0; half < 2; ++half)
+              b_.store(wide_columns_, wide_at(g, half, v), widened(bytes, half), 2 * lanes);
+          },
+          2);
+    }
   }
 
   void add_dot(ValueId &sum, Opcode op, ValueId x, ValueId column) { sum = b_.dot(op, x, column, sum); }
@@ -397,11 +431,11 @@ class DotKernel {
   Scheduled out_;
   kernel::Builder b_;
   Lowering l_;
-  bool bytes_ = false, panels_ = false;
+  bool bytes_ = false, panels_ = false, wide_ = false;
   Expr m_ = 1, n_;
   int64_t w_ = 4, mr_ = 1, nv_ = 1, copy_lanes_ = 16, groups_ = 1, pitch_ = 16, m_chunk_ = 1, n_chunk_ = 1;
   ValueId m_lo_ = kNoValue, m_hi_ = kNoValue;
-  uint32_t left_ = 0, line_ = 0, panel_ = 0;
+  uint32_t left_ = 0, line_ = 0, panel_ = 0, wide_columns_ = 0;
 };
 
 } // namespace
