@@ -27,6 +27,7 @@ SCRIPTS = {
     "budgets": ("tests/budgets/budgets.py", 1),
     "models": ("tests/models/models.py", 1),
     "networks": ("tests/models/networks_agree.py", 4),
+    "quantised": ("tests/onnx/quantised_agree.py", 1),
     "control": ("tests/control/control.py", 1),
     "onnx-suite-llvm-cpu": ("tests/onnx/suite.py", 4),
     "onnx-suite-vmvx": ("tests/onnx/suite.py --target=vmvx", 8),

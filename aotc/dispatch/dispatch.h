@@ -38,12 +38,14 @@ using ValueId = uint32_t;
 inline constexpr ValueId kNoValue = ~0u;
 
 // How a constant operand was laid out for the CPU: panels of 16 along `lane_axis`, as [lane/16][k][16], zero padded;
-// k runs over the flattened `inner_axes` (row-major, in this order). Loads are written in terms of the packed offset, so
+// k runs over the flattened `inner_axes` (row-major, in this order). With `group` g > 1, as [lane/16][k/g][16][g]: what one
+// lane of a dot product takes lies together. Loads are written in terms of the packed offset, so
 // a schedule that does not know packings still computes the right thing.
 struct Packing {
   uint32_t lane_axis = 0;
   std::vector<uint32_t> inner_axes;
   std::vector<uint32_t> batch_axes; // outermost, e.g. the group of a grouped convolution
+  uint32_t group = 1;
 };
 
 struct Operand {

@@ -62,6 +62,8 @@ void print_body(std::ostringstream &out, const Dispatch &d) {
       out << ";";
       for (uint32_t a : o.packing->batch_axes)
         out << " " << a;
+      if (o.packing->group > 1)
+        out << "; " << o.packing->group;
       out << ")";
     }
     out << "\n";
@@ -380,13 +382,18 @@ class Parser {
         Packing p;
         int64_t n = 0;
         if (!eat('(') || !number(n))
-          return bad("expected packing(lane; inner; batch)");
+          return bad("expected packing(lane; inner; batch[; group])");
         p.lane_axis = static_cast<uint32_t>(n);
         for (auto *list : {&p.inner_axes, &p.batch_axes}) {
           if (!eat(';'))
             return bad("expected ';'");
           while (!peek().empty() && number(n))
             list->push_back(static_cast<uint32_t>(n));
+        }
+        if (eat(';')) {
+          if (!number(n) || n < 2 || n > 16)
+            return bad("expected a group of 2 to 16");
+          p.group = static_cast<uint32_t>(n);
         }
         if (!eat(')'))
           return bad("expected ')'");

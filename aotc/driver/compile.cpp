@@ -18,6 +18,7 @@
 #include "aotc/kernel/legalise.h"
 #include "aotc/kernel/text.h"
 #include "aotc/layout/block_channels.h"
+#include "aotc/quantise/integer_products.h"
 
 #include "llvm/ADT/StringRef.h"
 #include "llvm/Config/llvm-config.h"
@@ -89,7 +90,7 @@ std::string flags_text(const CompileOptions &options) {
 } // namespace
 
 fuse::Program lower_for_cpu(const graph::Function &function, bool blocks) {
-  fuse::Program program = fuse::fuse(blocks ? layout::block_channels(function) : function);
+  fuse::Program program = fuse::fuse(blocks ? layout::block_channels(quantise::integer_products(function)) : function);
   plan::fold_constants(program);
   plan::prepack(program);
   return program;
@@ -134,6 +135,10 @@ CpuKernels schedule_for_records(const std::vector<fuse::Program> &programs, cons
     if (progress)
       progress({"schedule", done, total});
   });
+  // A version for dot products of bytes is for kernels that have any.
+  for (KernelVersions &k : result.kernels)
+    for (size_t t = 0; t < records.size(); ++t)
+      k.kept.push_back(t == 0 || !records[t].has_dot4 || kernel::uses(k.versions[t].kernel.body, kernel::Opcode::kDot4));
   for (const KernelVersions &k : result.kernels)
     for (const schedule::Scheduled &s : k.versions)
       for (size_t i = 0; i < 3; ++i)
@@ -194,6 +199,8 @@ bool compile_cpu_variant(const CompileOptions &options, const TargetRequest &tar
   bool aligned = false;
   for (const KernelVersions &k : cpu.kernels)
     for (size_t t = 0; t < target.versions.size(); ++t) {
+      if (!k.kept[t])
+        continue;
       CpuKernel c;
       c.kernel = &k.versions[t].kernel;
       c.symbol = k.symbols[t];
@@ -235,8 +242,10 @@ bool compile_cpu_variant(const CompileOptions &options, const TargetRequest &tar
     size_t symbol = 0;
     for (const KernelVersions &k : cpu.kernels) {
       archive::Kernel kernel = archive_kernel(k);
-      for (size_t t = 0; t < target.versions.size(); ++t, ++symbol) {
-        const CpuModule::Symbol &s = compiled.module->symbols[symbol];
+      for (size_t t = 0; t < target.versions.size(); ++t) {
+        if (!k.kept[t])
+          continue;
+        const CpuModule::Symbol &s = compiled.module->symbols[symbol++];
         archive::CodeVersion v;
         v.entry = s.name;
         v.symbol_offset = s.offset;

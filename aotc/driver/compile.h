@@ -86,9 +86,11 @@ struct KernelVersions {
   const dispatch::Dispatch *dispatch = nullptr;
   std::vector<schedule::Scheduled> versions; // one per CpuTarget, legalised
   std::vector<std::string> symbols;
+  std::vector<bool> kept;                    // versions that the archive gets: not those that gain nothing from their features
 };
 
-// fuse, fold, prepack; with `blocks`, convolutions compute on channels in blocks (aotc/layout).
+// fuse, fold, prepack; with `blocks`, convolutions compute on channels in blocks (aotc/layout) and products of 8-bit values
+// on bytes (aotc/quantise).
 fuse::Program lower_for_cpu(const graph::Function &function, bool blocks = true);
 
 // Schedules and legalises every dispatch of the programs for each target; equal dispatches share a kernel.

@@ -72,7 +72,7 @@ std::optional<TargetRequest> parse_target(const std::string &text, std::string *
   std::vector<std::string> names;
   if (request.detail.empty()) {
 #if defined(__x86_64__)
-    names = {"x86-64-v2", "x86-64-v3", "x86-64-v4"};
+    names = {"x86-64-v2", "x86-64-v3", "x86-64-v4", "x86-64-v4-vnni"};
 #else
     names = {"host"};
 #endif

@@ -471,6 +471,14 @@ BodyId BodyBuilder::scan(const Op &op_, const Index &index) {
   return reduce_value(ReduceKind::kAdd, x.element, taken, {k});
 }
 
+// A factor in the type that its products are summed in.
+BodyId BodyBuilder::widened(BodyId value, ElementType type) {
+  ElementType from = d_.values[value].type;
+  if (from == type)
+    return value;
+  return op(is_unsigned(from) ? Opcode::kConvertU : Opcode::kConvert, type, {value});
+}
+
 BodyId BodyBuilder::contract(const Op &op_, const Index &index) {
   std::map<char, Expr> at;
   for (size_t i = 0; i < op_.labels[2].size(); ++i)
@@ -496,9 +504,8 @@ BodyId BodyBuilder::contract(const Op &op_, const Index &index) {
   ElementType type = view_.function.values[op_.results[0]].type.element;
   bool narrow = type == ElementType::kF16 || type == ElementType::kBF16;
   ElementType wide = narrow ? ElementType::kF32 : type;
-  if (narrow)
-    for (BodyId &side : sides)
-      side = op(Opcode::kConvert, wide, {side});
+  for (BodyId &side : sides)
+    side = widened(side, wide);
   BodyId sum = reduce_value(ReduceKind::kAdd, wide, op(Opcode::kMul, wide, {sides[0], sides[1]}), std::move(axes));
   return narrow ? op(Opcode::kConvert, type, {sum}) : sum;
 }
@@ -546,13 +553,11 @@ BodyId BodyBuilder::conv(const Op &op_, const Index &index) {
   BodyId xv = element(op_.operands[0], xi);
   guards_.resize(before);
   BodyId wv = element(op_.operands[1], wi);
-  ElementType type = x.element;
+  ElementType type = view_.function.values[op_.results[0]].type.element;
   bool narrow = type == ElementType::kF16 || type == ElementType::kBF16;
   ElementType wide = narrow ? ElementType::kF32 : type;
-  if (narrow) {
-    xv = op(Opcode::kConvert, wide, {xv});
-    wv = op(Opcode::kConvert, wide, {wv});
-  }
+  xv = widened(xv, wide);
+  wv = widened(wv, wide);
   BodyId sum = reduce_value(ReduceKind::kAdd, wide, op(Opcode::kMul, wide, {xv, wv}), std::move(axes));
   return narrow ? op(Opcode::kConvert, type, {sum}) : sum;
 }

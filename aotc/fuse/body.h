@@ -39,6 +39,7 @@ class BodyBuilder {
   dispatch::ValueId reshape(const graph::Op &op, const Index &index);
   dispatch::ValueId concat(const graph::Op &op, const Index &index);
   dispatch::ValueId pad(const graph::Op &op, const Index &index);
+  dispatch::ValueId widened(dispatch::ValueId value, ElementType type);
   dispatch::ValueId contract(const graph::Op &op, const Index &index);
   dispatch::ValueId conv(const graph::Op &op, const Index &index);
   dispatch::ValueId pool(const graph::Op &op, const Index &index);

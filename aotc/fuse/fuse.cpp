@@ -112,6 +112,13 @@ class Fuser {
       // A convolution in blocks of channels reads lines of memory: its input is stored in that layout, never re-indexed.
       if (op.code == graph::Opcode::kConv && op.ints[1] > 0)
         need_memory(op.operands[0]);
+      // One of bytes gathers windows without guards: its padding is stored, and so is what is padded, which may be a
+      // product that would not be computed under a pad.
+      if (op.code == graph::Opcode::kConv && function_.values[op.operands[0]].type.element == ElementType::kU8) {
+        need_memory(op.operands[0]);
+        if (const Op *pad = states_[op.operands[0]].definition; pad && pad->code == graph::Opcode::kPad)
+          need_memory(pad->operands[0]);
+      }
       if (!is_tensor_op(op)) {
         for (ValueId operand : op.operands)
           need_memory(operand);

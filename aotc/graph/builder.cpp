@@ -239,8 +239,12 @@ ValueId GraphBuilder::scan_sum(ValueId x, uint32_t axis, bool exclusive, bool re
   return finish(op, std::move(result));
 }
 
+static ElementType product_element(ElementType a, ElementType b) {
+  return a == ElementType::kU8 && b == ElementType::kI8 ? ElementType::kI32 : a;
+}
+
 ValueId GraphBuilder::contract(ValueId a, ValueId b, std::string a_labels, std::string b_labels, std::string result_labels) {
-  TensorType result{type(a).element, {}};
+  TensorType result{product_element(type(a).element, type(b).element), {}};
   for (char label : result_labels) {
     const size_t i = a_labels.find(label), j = b_labels.find(label);
     ensure(i != std::string::npos || j != std::string::npos, "graph builder: contract result label");
@@ -260,7 +264,7 @@ ValueId GraphBuilder::conv(ValueId x, ValueId w, std::vector<int64_t> strides, s
   ensure(weight.dims.size() >= 3 && input.dims.size() == weight.dims.size() + (x_block > 0) &&
              strides.size() + 2 == weight.dims.size() && dilations.size() == strides.size() && pads_low.size() == strides.size() && pads_high.size() == strides.size(),
          "graph builder: conv attributes per spatial axis");
-  TensorType result{input.element, {input.dims[0], result_block ? floordiv(weight.dims[0], result_block) : weight.dims[0]}};
+  TensorType result{product_element(input.element, weight.element), {input.dims[0], result_block ? floordiv(weight.dims[0], result_block) : weight.dims[0]}};
   for (size_t i = 0; i < strides.size(); ++i)
     result.dims.push_back(
         window_extent(input.dims[i + 2], pads_low[i], pads_high[i], weight.dims[i + 2], strides[i], dilations[i]));

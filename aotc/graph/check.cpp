@@ -54,11 +54,18 @@ std::string check_map(const Function &f, const Op &op, const TensorType &result)
   return "";
 }
 
+// Sums of products are of the factors' type, or i32 where these are u8 and i8.
+bool product_elements(ElementType a, ElementType b, ElementType result) {
+  if (a == ElementType::kU8 && b == ElementType::kI8)
+    return result == ElementType::kI32;
+  return a == b && a == result;
+}
+
 std::string check_contract(const Function &f, const Op &op, const TensorType &result) {
   if (op.operands.size() != 2 || op.labels.size() != 3)
     return "contract takes 2 operands and 3 label strings";
   const TensorType &a = f.values[op.operands[0]].type, &b = f.values[op.operands[1]].type;
-  if (a.element != b.element || a.element != result.element)
+  if (!product_elements(a.element, b.element, result.element))
     return "contract: element types differ";
   if (op.labels[0].size() != a.dims.size() || op.labels[1].size() != b.dims.size() ||
       op.labels[2].size() != result.dims.size())
@@ -98,7 +105,7 @@ std::string check_window(const Function &f, const Op &op, const TensorType &resu
   if (op.code == Opcode::kPool)
     return op.window.size() == spatial ? "" : "pool needs a window";
   const TensorType &w = f.values[op.operands[1]].type;
-  if (w.dims.size() != spatial + 2 || w.element != x.element || result.element != x.element)
+  if (w.dims.size() != spatial + 2 || !product_elements(x.element, w.element, result.element))
     return "conv: x, w and the result differ in rank or type";
   const auto channels = [](const TensorType &t, int64_t block) { return block ? t.dims[1] * Expr(block) : t.dims[1]; };
   if (op.ints[0] < 1 || !may_equal(channels(x, x_block), w.dims[1] * Expr(op.ints[0])))

@@ -290,7 +290,7 @@ ValueId Builder::convert_u(Type type, ValueId a) {
 
 ValueId Builder::bitcast(Type type, ValueId a) {
   Type from = type_of(a);
-  require(from.lanes == type.lanes && bit_width(from.scalar) == bit_width(type.scalar), Opcode::kBitcast,
+  require(from.lanes * bit_width(from.scalar) == type.lanes * bit_width(type.scalar), Opcode::kBitcast,
           "keeps the lanes and their bits");
   require(from.scalar != Scalar::kIndex && type.scalar != Scalar::kIndex, Opcode::kBitcast, "takes no index");
   if (from == type)
@@ -373,6 +373,18 @@ ValueId Builder::reduce(Opcode op, ValueId vector) {
   out.code = op;
   out.operands = {vector};
   return append_value(std::move(out), type.with_lanes(1));
+}
+
+ValueId Builder::dot(Opcode op, ValueId a, ValueId b, ValueId c) {
+  Type sums = type_of(c), left = type_of(a), right = type_of(b);
+  require(is_dot(op), op, "is no dot product");
+  require(sums.scalar == Scalar::kI32, op, "sums are i32");
+  require(right == Type(dot_element(op), dot_terms(op) * sums.lanes), op, "the right side does not fit the sums");
+  require(left == right || left == right.with_lanes(dot_terms(op)), op, "the left side does not fit the right");
+  Op out;
+  out.code = op;
+  out.operands = {a, b, c};
+  return append_value(std::move(out), sums);
 }
 
 // ---- Memory

@@ -62,6 +62,7 @@ class Builder {
   ValueId insert(ValueId vector, ValueId scalar, uint32_t lane);
   ValueId shuffle(ValueId a, ValueId b, std::vector<int64_t> lanes);
   ValueId reduce(Opcode op, ValueId vector);     // kReduceAdd ...
+  ValueId dot(Opcode op, ValueId a, ValueId b, ValueId c); // kDot4, kDot2
 
   // Memory.
   ValueId load(uint32_t memory, ValueId index, uint32_t lanes = 1, uint32_t align = 1);

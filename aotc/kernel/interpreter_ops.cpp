@@ -483,6 +483,23 @@ template <bool fused> Pure find_mad(Scalar scalar) {
   });
 }
 
+// kDot4 (T, U = uint8_t, int8_t) and kDot2 (int16_t twice); sums wrap.
+template <class T, class U, uint32_t terms> void dot(uint8_t *slots, const Instruction &in, uint32_t begin, uint32_t end) {
+  bool shared = in.operand_lanes == terms && in.lanes > 1; // the left side serves every lane
+  for (uint32_t t = begin; t < end; ++t) {
+    const T *a = at<T>(slots, in.operand[0], size_t{t} * in.operand_lanes);
+    const U *b = at<U>(slots, in.operand[1], size_t{t} * in.lanes * terms);
+    const uint32_t *c = at<uint32_t>(slots, in.operand[2], size_t{t} * in.lanes);
+    uint32_t *out = at<uint32_t>(slots, in.result, size_t{t} * in.lanes);
+    for (uint32_t i = 0; i < in.lanes; ++i) {
+      uint32_t sum = c[i];
+      for (uint32_t j = 0; j < terms; ++j)
+        sum += static_cast<uint32_t>(int32_t{a[shared ? j : i * terms + j]} * int32_t{b[i * terms + j]});
+      out[i] = sum;
+    }
+  }
+}
+
 } // namespace
 
 Pure find_unfused_mad(Type type) { return find_mad<false>(type.scalar); }
@@ -525,6 +542,8 @@ Pure find_pure(const Kernel &kernel, const Op &op) {
   case Opcode::kConvert: return find_convert<false>(result, from);
   case Opcode::kConvertU: return find_convert<true>(result, from);
   case Opcode::kBitcast: return &copy_bits;
+  case Opcode::kDot4: return &dot<uint8_t, int8_t, 4>;
+  case Opcode::kDot2: return &dot<int16_t, int16_t, 2>;
   case Opcode::kConst: return with_any(result, [](auto t) -> Pure { return &fill<decltype(t)>; });
   case Opcode::kLaneIota: return with_int(result, [](auto t) -> Pure { return &iota<decltype(t)>; });
   case Opcode::kSplat: return with_any(result, [](auto t) -> Pure { return &splat<decltype(t)>; });

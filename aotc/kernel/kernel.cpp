@@ -19,6 +19,7 @@ constexpr std::string_view kNames[] = {
     "eq", "ne", "lt", "le", "gt", "ge", "lt_u", "le_u", "gt_u", "ge_u", "is_nan", "is_inf", "select",
     "convert", "convert_u", "bitcast",
     "splat", "extract", "insert", "shuffle", "reduce_add", "reduce_mul", "reduce_min", "reduce_max",
+    "dot4", "dot2",
     "load", "store", "load_part", "store_part", "load_if", "store_if", "gather", "scatter",
     "atomic_add", "atomic_min", "atomic_max", "prefetch", "tile",
     "for", "if", "while", "yield",
@@ -58,6 +59,9 @@ std::string_view name(Class kind) {
 bool is_compare(Opcode op) { return op >= Opcode::kEq && op <= Opcode::kGeU; }
 bool is_math(Opcode op) { return op >= Opcode::kExp && op <= Opcode::kSigmoid; }
 bool is_reduce(Opcode op) { return op >= Opcode::kReduceAdd && op <= Opcode::kReduceMax; }
+bool is_dot(Opcode op) { return op == Opcode::kDot4 || op == Opcode::kDot2; }
+uint32_t dot_terms(Opcode op) { return op == Opcode::kDot4 ? 4 : 2; }
+Scalar dot_element(Opcode op) { return op == Opcode::kDot4 ? Scalar::kI8 : Scalar::kI16; }
 bool is_atomic(Opcode op) { return op >= Opcode::kAtomicAdd && op <= Opcode::kAtomicMax; }
 bool is_subgroup(Opcode op) { return op >= Opcode::kSubgroupAdd && op <= Opcode::kSubgroupShuffle; }
 bool is_memory(Opcode op) { return op >= Opcode::kLoad && op <= Opcode::kPrefetch; }
@@ -80,6 +84,17 @@ bool has_side_effect(Opcode op) {
   default:
     return is_subgroup(op);
   }
+}
+
+bool uses(const Region &region, Opcode code) {
+  for (const Op &op : region.ops) {
+    if (op.code == code)
+      return true;
+    for (const Region &part : op.regions)
+      if (uses(part, code))
+        return true;
+  }
+  return false;
 }
 
 std::optional<TileShape> tile_shape(const Op &op) {

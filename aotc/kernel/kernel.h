@@ -65,7 +65,7 @@ enum class Opcode : uint8_t {
   // float->int truncates toward zero and saturates, NaN -> 0; bool -> 0/1; x -> bool is x != 0.
   kConvert,
   kConvertU,   // as kConvert with integers taken as unsigned (zero-extend; float->unsigned saturates to [0, max])
-  kBitcast,    // same total bits per lane
+  kBitcast,    // same bits in all; in simd kernels lanes of another width too, the narrow ones in little-endian order
 
   // Vectors.
   kSplat,      // scalar -> vector
@@ -73,6 +73,10 @@ enum class Opcode : uint8_t {
   kInsert,     // (vector, scalar), imm lane -> vector
   kShuffle,    // (a, b), imms: lane numbers into a ++ b -> vector of imms.size() lanes
   kReduceAdd, kReduceMul, kReduceMin, kReduceMax, // vector -> scalar, as a halving tree: lane i with i + n/2
+  // Dot products of the short integers in 32 bits: (a x g*n or x g, b x g*n, c i32 x n) -> i32 x n
+  //   lane i: c[i] + sum over j < g of a[g*i + j] * b[g*i + j], in i32, wrapping; an `a` of g lanes serves every lane.
+  kDot4,       // g = 4, i8: a is taken as unsigned, b as signed
+  kDot2,       // g = 2, i16: both signed
 
   // Memory. `memory` names kernel.memories[memory]. Vector forms access `lanes` consecutive elements from the index.
   // `align` is in elements (a power of two, 1 = unknown): the index is a multiple of it and so is the base.
@@ -117,6 +121,9 @@ bool is_leaf(Opcode op);    // kConst ... kLaneIota
 bool is_compare(Opcode op); // kEq ... kGeU
 bool is_math(Opcode op);    // what expand_math removes
 bool is_reduce(Opcode op);
+bool is_dot(Opcode op);
+uint32_t dot_terms(Opcode op);  // products in a lane: 4 or 2
+Scalar dot_element(Opcode op);  // i8 or i16
 bool is_atomic(Opcode op);
 bool is_subgroup(Opcode op);
 bool is_memory(Opcode op);  // kLoad ... kPrefetch: `memory` is meaningful
@@ -158,7 +165,9 @@ struct Region {
   std::vector<Op> ops;
 };
 
-struct Op;
+// Whether the region, or one within it, has such an op.
+bool uses(const Region &region, Opcode code);
+
 // nullopt where the numbers of operands and results are not those of a tile.
 std::optional<TileShape> tile_shape(const Op &op);
 

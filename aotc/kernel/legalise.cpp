@@ -125,6 +125,7 @@ std::string legalise(Kernel &kernel, const TargetRecord &target) {
     refuse_missing(kernel, target);
     expand_math(kernel);
     expand_remainders(kernel);
+    expand_dots(kernel, target);
     lower_half(kernel, target);
     lower_small_integers(kernel, target);
     lower_i64(kernel, target);

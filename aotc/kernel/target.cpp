@@ -37,6 +37,7 @@ TargetRecord TargetRecord::x86_64_v2() {
   TargetRecord r = cpu("x86-64-v2");
   r.vector_bytes = 16;
   r.vector_registers = 16;
+  r.has_dot2 = true;
   r.l2_bytes = 256 << 10;
   return r;
 }
@@ -47,6 +48,7 @@ TargetRecord TargetRecord::x86_64_v3() {
   r.vector_registers = 16;
   r.has_fma = true;
   r.has_masked_memory = true;
+  r.has_dot2 = true;
   return r;
 }
 
@@ -56,7 +58,15 @@ TargetRecord TargetRecord::x86_64_v4() {
   r.vector_registers = 32;
   r.has_fma = true;
   r.has_masked_memory = true;
+  r.has_dot2 = true;
   r.l2_bytes = 1 << 20;
+  return r;
+}
+
+TargetRecord TargetRecord::x86_64_v4_vnni() {
+  TargetRecord r = x86_64_v4();
+  r.name = "x86-64-v4-vnni";
+  r.has_dot4 = true;
   return r;
 }
 
@@ -95,6 +105,12 @@ TargetRecord TargetRecord::cuda_sm80() {
   r.f16 = r.bf16 = true;
   r.index_bits = 32;
   return r;
+}
+
+bool has_dot(const TargetRecord &target, kernel::Opcode op, uint32_t lanes) {
+  uint32_t bytes = 4 * lanes;
+  bool whole = bytes >= 16 && bytes <= target.vector_bytes && (bytes & (bytes - 1)) == 0;
+  return whole && (op == kernel::Opcode::kDot4 ? target.has_dot4 : target.has_dot2);
 }
 
 } // namespace ingot::aotc

@@ -19,6 +19,8 @@ struct TargetRecord {
   uint32_t vector_registers = 16;
   bool has_fma = false;                // kMad becomes a fused instruction
   bool has_masked_memory = false;      // partial vector loads and stores are one instruction
+  bool has_dot4 = false;               // kDot4 is one instruction (VNNI)
+  bool has_dot2 = false;               // kDot2 is two (pmaddwd, add)
   uint64_t l1_bytes = 32 << 10, l2_bytes = 512 << 10;
 
   // simt
@@ -41,11 +43,15 @@ struct TargetRecord {
   static TargetRecord x86_64_v2();
   static TargetRecord x86_64_v3();
   static TargetRecord x86_64_v4();
+  static TargetRecord x86_64_v4_vnni();
   static TargetRecord aarch64();       // NEON
   static TargetRecord bytecode();      // block kernels: vector_bytes is how many a lane register best has
   static TargetRecord vulkan_baseline(); // Vulkan 1.1, nothing optional
   static TargetRecord webgpu_baseline();
   static TargetRecord cuda_sm80();
 };
+
+// Whether the target has the dot product for that many sums: whole vectors of 128 bits or more. The legaliser expands others.
+bool has_dot(const TargetRecord &target, kernel::Opcode op, uint32_t lanes);
 
 } // namespace ingot::aotc

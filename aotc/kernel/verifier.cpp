@@ -286,8 +286,11 @@ class Checker {
       break;
     case Opcode::kBitcast:
       counts(1, 1);
-      need(type(0).lanes == result().lanes && bit_width(type(0).scalar) == bit_width(result().scalar),
+      need(type(0).lanes * bit_width(type(0).scalar) == result().lanes * bit_width(result().scalar) &&
+               (type(0).lanes == result().lanes || k_.kind == Class::kSimd),
            "a bitcast changes the lanes or their bits");
+      need(type(0).lanes == result().lanes || (type(0).scalar != Scalar::kBool && result().scalar != Scalar::kBool),
+           "a bitcast of bools to other lanes");
       need(type(0).scalar != Scalar::kIndex && result().scalar != Scalar::kIndex, "a bitcast of index");
       break;
     case Opcode::kSplat:
@@ -320,6 +323,15 @@ class Checker {
       need(result() == type(0).with_lanes(1), "its type is not the vector's scalar");
       need(std::has_single_bit(type(0).lanes), "the lanes are no power of two");
       break;
+    case Opcode::kDot4:
+    case Opcode::kDot2: {
+      counts(3, 1);
+      Type terms(dot_element(o.code), dot_terms(o.code) * result().lanes);
+      need(result().scalar == Scalar::kI32 && type(2) == result(), "the sums are not i32, or not of the result's lanes");
+      need(type(1) == terms, "the right side has not as many elements as the sums take");
+      need(type(0) == terms || type(0) == terms.with_lanes(dot_terms(o.code)), "the left side does not fit the right");
+      break;
+    }
     case Opcode::kFor:
       for_op(o, depth);
       break;
@@ -720,6 +732,7 @@ class TargetChecker {
       need(!is_math(o.code), "a math function that has not been expanded");
       need(o.code != Opcode::kTile || k_.kind == Class::kBlock, "a tile outside block kernels");
       need(o.code != Opcode::kFma || t_.has_fma, "the target has no fma");
+      need(!is_dot(o.code) || has_dot(t_, o.code, k_.types[o.results[0]].lanes), "a dot product that the target does not have");
       need(!is_subgroup(o.code) || t_.subgroup_ops, "the target has no subgroup ops");
       need(o.code != Opcode::kRem || !is_float(k_.types[o.results[0]].scalar), "a float remainder that has not been expanded");
       need(!is_atomic(o.code) || bit_width(k_.memories[o.memory].type) >= 32, "an atomic on less than 32 bits");

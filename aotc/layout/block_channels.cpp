@@ -1,6 +1,7 @@
 // See block_channels.h.
 #include "aotc/layout/block_channels.h"
 
+#include <algorithm>
 #include <map>
 #include <optional>
 #include <set>
@@ -143,6 +144,7 @@ class Blocker {
     switch (op.code) {
     case Opcode::kConv: done = conv(op); break;
     case Opcode::kPool: done = pool(op); break;
+    case Opcode::kPad: done = pad(op); break;
     case Opcode::kMap: done = map(op); break;
     case Opcode::kConcat: done = concat(op); break;
     case Opcode::kReduce: done = reduce(op); break;
@@ -172,6 +174,25 @@ class Blocker {
     Op b = op;
     b.operands = {blocked_.at(op.operands[0])};
     b.ints[2] = kBlock;
+    blocked_[op.results[0]] = append(std::move(b), blocked_type(type(op.results[0])), op.results[0]);
+    return true;
+  }
+
+  // Padding of the image leaves the channels alone.
+  bool pad(const Op &op) {
+    ValueId x = op.operands[0];
+    size_t rank = type(x).dims.size();
+    if (!blocked(x))
+      return false;
+    for (size_t i : {size_t{0}, size_t{1}, rank, rank + 1})
+      if (!(op.exprs[i] == Expr(0)))
+        return false;
+    Op b = op;
+    b.operands[0] = blocked_.at(x);
+    if (b.operands.size() > 1)
+      make_plain(b.operands[1]);
+    b.exprs.insert(b.exprs.begin() + static_cast<std::ptrdiff_t>(rank), Expr(0));
+    b.exprs.push_back(Expr(0));
     blocked_[op.results[0]] = append(std::move(b), blocked_type(type(op.results[0])), op.results[0]);
     return true;
   }
@@ -277,7 +298,7 @@ class Blocker {
   static ConvKind conv_kind(const graph::Function &f, const Op &op, const std::map<ValueId, const Op *> &definitions) {
     const TensorType &x = f.values[op.operands[0]].type, &w = f.values[op.operands[1]].type;
     const TensorType &y = f.values[op.results[0]].type;
-    if (x.element != ElementType::kF32 || x.dims.size() != 4 || op.ints[1] || op.ints[2] || !divides(y.dims[1]))
+    if ((x.element != ElementType::kF32 && x.element != ElementType::kU8) || x.dims.size() != 4 || op.ints[1] || op.ints[2] || !divides(y.dims[1]))
       return ConvKind::kNone;
     auto weight = definitions.find(op.operands[1]);
     if (weight == definitions.end() || weight->second->code != Opcode::kConstant)
@@ -289,7 +310,7 @@ class Blocker {
       return ConvKind::kDense;
     if (op.ints[0] == 1)
       return x.dims[1].constant().value_or(kBlock) <= 4 ? ConvKind::kStem : ConvKind::kNone;
-    return divides(x.dims[1]) && w.dims[1] == Expr(1) && w.dims[0] == x.dims[1] ? ConvKind::kDepthwise : ConvKind::kNone;
+    return x.element == ElementType::kF32 && divides(x.dims[1]) && w.dims[1] == Expr(1) && w.dims[0] == x.dims[1] ? ConvKind::kDepthwise : ConvKind::kNone;
   }
 
   // The share of the convolutions' work that would be done in blocks.
@@ -325,7 +346,11 @@ constexpr double kWorthwhile = 0.25; // share of the work of all convolutions
 
 graph::Function block_channels(const graph::Function &function) {
   Blocker blocker(function);
-  if (blocker.share(function) < kWorthwhile)
+  // Products of bytes are only made where they go in blocks.
+  bool bytes = std::any_of(function.graph.ops.begin(), function.graph.ops.end(), [&](const Op &op) {
+    return op.code == Opcode::kConv && function.values[op.operands[0]].type.element == ElementType::kU8;
+  });
+  if (!bytes && blocker.share(function) < kWorthwhile)
     return function;
   return blocker.run(function);
 }

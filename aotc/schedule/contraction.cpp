@@ -81,4 +81,74 @@ std::optional<Contraction> match_contraction(const dispatch::Dispatch &original)
   return c;
 }
 
+std::optional<DotProduct> match_dot(const Contraction &c) {
+  const dispatch::Dispatch &d = c.d;
+  auto bytes = [&](dispatch::ValueId side, ElementType type, kernel::Opcode widen) -> std::optional<dispatch::ValueId> {
+    const Value &v = d.values[side];
+    if (v.kind != ValueKind::kOp || v.code != widen || v.type != ElementType::kI32)
+      return std::nullopt;
+    const Value &load = d.values[v.args[0]];
+    if (load.kind != ValueKind::kLoad || load.type != type)
+      return std::nullopt;
+    for (const Symbol &s : load.expr.symbols())
+      if (s.kind() == SymbolKind::kValue)
+        return std::nullopt;
+    return v.args[0];
+  };
+  auto left = bytes(c.left, ElementType::kU8, kernel::Opcode::kConvertU);
+  auto right = bytes(c.right, ElementType::kI8, kernel::Opcode::kConvert);
+  if (!left || !right || !d.values[*right].guards.empty() || d.values[c.reduce].type != ElementType::kI32)
+    return std::nullopt;
+  DotProduct dot;
+  dot.left = *left;
+  dot.right = *right;
+  dot.depth = 1;
+  constexpr int64_t kDeepest = 1 << 14; // rows and panels of that many bytes wait in scratch
+  for (uint32_t a : c.k) {
+    auto extent = d.axes[a].extent.constant();
+    if (!extent || *extent < 1 || dot.depth * *extent > kDeepest)
+      return std::nullopt;
+    dot.depth *= *extent;
+  }
+  std::vector<uint64_t> sets = d.axis_sets();
+  auto only = [&](uint32_t a, dispatch::ValueId in, dispatch::ValueId out) {
+    return (sets[in] & axis_bit(a)) && !(sets[out] & axis_bit(a));
+  };
+  for (uint32_t a : c.batch)
+    if (only(a, c.right, c.left) && d.axes[c.n].extent.constant() == 16)
+      dot.block = static_cast<int>(a);
+  // Axes of rows whose coefficients at the store follow from each other are one number.
+  const Expr &offset = d.stores[0].offset;
+  auto coefficient = [&](uint32_t a) -> std::optional<Expr> {
+    auto linear = offset.linear_in(d.axes[a].symbol);
+    if (!linear)
+      return std::nullopt;
+    return linear->coefficient;
+  };
+  if (c.m >= 0)
+    dot.rows.push_back(static_cast<uint32_t>(c.m));
+  for (bool grown = c.m >= 0; grown;) {
+    grown = false;
+    for (uint32_t a : c.batch) {
+      if (std::find(dot.rows.begin(), dot.rows.end(), a) != dot.rows.end() || !only(a, c.left, c.right))
+        continue;
+      auto own = coefficient(a), first = coefficient(dot.rows.front()), last = coefficient(dot.rows.back());
+      if (!own || !first || !last)
+        continue;
+      if (*own == *first * d.axes[dot.rows.front()].extent)
+        dot.rows.insert(dot.rows.begin(), a);
+      else if (*last == *own * d.axes[a].extent)
+        dot.rows.push_back(a);
+      else
+        continue;
+      grown = true;
+      break;
+    }
+  }
+  for (uint32_t a : c.batch)
+    if (static_cast<int>(a) != dot.block && std::find(dot.rows.begin(), dot.rows.end(), a) == dot.rows.end())
+      dot.batch.push_back(a);
+  return dot;
+}
+
 } // namespace ingot::aotc::schedule

@@ -21,4 +21,15 @@ struct Contraction {
 
 std::optional<Contraction> match_contraction(const dispatch::Dispatch &d);
 
+// A contraction of u8 with i8 in i32 over a depth known at compile time: sums of dot products of bytes.
+struct DotProduct {
+  dispatch::ValueId left = 0, right = 0; // the loads of bytes
+  int64_t depth = 0;                     // elements of k
+  std::vector<uint32_t> rows;            // axes of left alone that are one flattened number where they are stored
+  int block = -1;                        // axis of blocks of 16 columns, n being the column in its block; -1: none
+  std::vector<uint32_t> batch;           // all others that are stored
+};
+
+std::optional<DotProduct> match_dot(const Contraction &contraction);
+
 } // namespace ingot::aotc::schedule

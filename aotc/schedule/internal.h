@@ -17,6 +17,8 @@ std::optional<Scheduled> schedule_lanes(const dispatch::Dispatch &d, const Targe
 std::optional<Scheduled> schedule_rows(const dispatch::Dispatch &d, const TargetRecord &record);
 // Sums of products: matrix products and convolutions.
 std::optional<Scheduled> schedule_contract(const dispatch::Dispatch &d, const TargetRecord &record);
+// Sums of products of bytes in i32, by dot products.
+std::optional<Scheduled> schedule_dot(const dispatch::Dispatch &d, const TargetRecord &record);
 // Convolutions in blocks of channels (aotc/layout).
 std::optional<Scheduled> schedule_direct(const dispatch::Dispatch &d, const TargetRecord &record);
 // The same for bytecode, by tile ops.

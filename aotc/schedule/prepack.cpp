@@ -1,5 +1,6 @@
 // Layouts of constants for CPU code: the side of a matrix product that has the lanes, where it is constant, becomes
-// panels [batch][ceil(n / 16)][k][16], zero padded. See schedule.h and dispatch::Packing.
+// panels [batch][ceil(n / 16)][k][16], zero padded; that of an integer dot product [batch][ceil(n / 16)][ceil(k / 4)][16][4].
+// See schedule.h and dispatch::Packing.
 #include "aotc/base/error.h"
 #include "aotc/schedule/blocked.h"
 #include "aotc/schedule/contraction.h"
@@ -38,8 +39,9 @@ std::vector<Repack> pack(Dispatch &d, dispatch::ValueId value, const dispatch::P
       return {};
     batch = batch * d.axes[a].extent;
   }
-  Expr panels = (*n + kPanel - 1) / kPanel;
-  Expr count = batch * panels * depth * kPanel;
+  const int64_t group = packing.group;
+  Expr panels = (*n + kPanel - 1) / kPanel, groups = ceildiv(depth, group);
+  Expr count = batch * panels * groups * (kPanel * group);
 
   Repack repack;
   repack.operand = load.operand;
@@ -66,19 +68,34 @@ std::vector<Repack> pack(Dispatch &d, dispatch::ValueId value, const dispatch::P
   for (uint32_t a : packing.batch_axes)
     to_new[d.axes[a].symbol] = axis("b", d.axes[a].extent);
   Symbol panel = axis("p", panels);
-  for (uint32_t a : packing.inner_axes)
-    to_new[d.axes[a].symbol] = axis("k", d.axes[a].extent);
+  std::vector<dispatch::Guard> padding;
+  if (group == 1)
+    for (uint32_t a : packing.inner_axes)
+      to_new[d.axes[a].symbol] = axis("k", d.axes[a].extent);
+  Expr outer = group == 1 ? Expr(0) : Expr(axis("k", groups));
   Symbol lane = axis("j", kPanel);
+  if (group > 1) {
+    Expr flat = outer * group + axis("g", group);
+    if (!(groups * group == depth))
+      padding.push_back({flat, depth});
+    for (size_t i = packing.inner_axes.size(); i-- > 0;) {
+      const dispatch::Axis &inner = d.axes[packing.inner_axes[i]];
+      to_new[inner.symbol] = i == 0 ? flat : mod(flat, inner.extent);
+      flat = floordiv(flat, inner.extent);
+    }
+  }
   Expr column = Expr(panel) * kPanel + lane;
   to_new[d.axes[packing.lane_axis].symbol] = column;
   Value natural_load = load;
   natural_load.operand = 0;
   natural_load.expr = load.expr.substitute(to_new);
-  if (*n % kPanel) {
+  if (*n % kPanel)
+    padding.push_back({column, *n});
+  if (!padding.empty()) {
     Value zero;
     zero.type = load.type;
     p.values.push_back(zero);
-    natural_load.guards.push_back({column, *n});
+    natural_load.guards = std::move(padding);
     natural_load.otherwise = 0;
   }
   p.values.push_back(natural_load);
@@ -92,9 +109,16 @@ std::vector<Repack> pack(Dispatch &d, dispatch::ValueId value, const dispatch::P
     packed = packed * d.axes[a].extent + d.axes[a].symbol;
   Expr column_in = d.axes[packing.lane_axis].symbol;
   packed = packed * panels + floordiv(column_in, kPanel);
-  for (uint32_t a : packing.inner_axes)
-    packed = packed * d.axes[a].extent + d.axes[a].symbol;
-  packed = packed * kPanel + mod(column_in, kPanel);
+  if (group == 1) {
+    for (uint32_t a : packing.inner_axes)
+      packed = packed * d.axes[a].extent + d.axes[a].symbol;
+    packed = packed * kPanel + mod(column_in, kPanel);
+  } else {
+    Expr flat = 0;
+    for (uint32_t a : packing.inner_axes)
+      flat = flat * d.axes[a].extent + d.axes[a].symbol;
+    packed = (packed * groups + floordiv(flat, group)) * (kPanel * group) + mod(column_in, kPanel) * group + mod(flat, group);
+  }
   load.expr = packed;
   d.operands[load.operand].count = count;
   d.operands[load.operand].packing = packing;
@@ -120,6 +144,10 @@ std::vector<Repack> prepack_simd(Dispatch &dispatch) {
   auto form = match_contraction(dispatch);
   if (!form)
     return {};
+  if (auto dot = match_dot(*form)) {
+    form->right = dot->right;
+    packing.group = 4;
+  }
   const Value &load = form->d.values[form->right];
   if (load.kind != ValueKind::kLoad || !load.guards.empty() || !form->d.operands[load.operand].constant ||
       form->d.operands[load.operand].packing)

@@ -31,7 +31,7 @@ namespace {
 
 // In order of preference.
 using Form = std::optional<Scheduled> (*)(const dispatch::Dispatch &, const TargetRecord &);
-constexpr Form kForms[] = {schedule_direct, schedule_window, schedule_contract, schedule_rows, schedule_lanes};
+constexpr Form kForms[] = {schedule_dot, schedule_direct, schedule_window, schedule_contract, schedule_rows, schedule_lanes};
 constexpr Form kBlockForms[] = {schedule_direct, schedule_window, schedule_block_contract, schedule_rows, schedule_lanes};
 constexpr Form kSimtForms[] = {schedule_simt_contract, schedule_simt_rows};
 

@@ -11,6 +11,7 @@
 #include <catch2/catch.hpp>
 
 #include "aotc/emit/llvm/native_runner.h"
+#include "aotc/kernel/legalise_passes.h"
 #include "aotc/kernel/interpreter.h"
 #include "aotc/kernel/text.h"
 #include "aotc/kernel/verifier.h"
@@ -238,8 +239,13 @@ bool run_elsewhere(const std::vector<Case> &cases, const CpuTarget &target, cons
 
 CpuModule compile_all(const std::vector<Case> &cases, const CpuTarget &target) {
   std::vector<CpuKernel> kernels;
+  std::vector<kernel::Kernel> legal;
+  for (const Case &c : cases) {
+    legal.push_back(c.kernel);
+    kernel::expand_dots(legal.back(), record_of(target));
+  }
   for (size_t k = 0; k < cases.size(); k++)
-    kernels.push_back({&cases[k].kernel, cases[k].kernel.name + "_" + std::to_string(k), record_of(target), target});
+    kernels.push_back({&legal[k], cases[k].kernel.name + "_" + std::to_string(k), record_of(target), target});
   CpuOptions options;
   options.jobs = 2;
   CpuResult result = compile_cpu(kernels, options);
@@ -253,7 +259,7 @@ CpuModule compile_all(const std::vector<Case> &cases, const CpuTarget &target) {
 std::vector<CpuTarget> x86_targets() {
   std::vector<CpuTarget> targets;
   std::string error;
-  for (const char *name : {"x86-64-v2", "x86-64-v3", "x86-64-v4"}) {
+  for (const char *name : {"x86-64-v2", "x86-64-v3", "x86-64-v4", "x86-64-v4-vnni"}) {
     targets.push_back(parse_cpu_target(name, &error).value());
     REQUIRE(error == "");
   }

@@ -208,6 +208,60 @@ Case matmul(Expr batch, Expr rows, Expr columns, Expr depth, bool transposed, bo
   return {m.d, std::move(dims)};
 }
 
+namespace {
+
+// Sums as bytes: rint(sum * scale[column]) + 7, within 0 and 255.
+ValueId requantised(Maker &m, ValueId sum, uint32_t scale, const Expr &column) {
+  ValueId v = m.op(Opcode::kConvert, ElementType::kF32, {sum});
+  v = m.op(Opcode::kRint, {m.op(Opcode::kMul, {v, m.load(scale, column)})});
+  v = m.op(Opcode::kAdd, {v, m.constant(7)});
+  v = m.op(Opcode::kMax, {m.op(Opcode::kMin, {v, m.constant(255)}), m.constant(0)});
+  return m.op(Opcode::kConvertU, ElementType::kU8, {v});
+}
+
+ValueId byte_products(Maker &m, ValueId x, ValueId w, const std::vector<Symbol> &k) {
+  ValueId wide_x = m.op(Opcode::kConvertU, ElementType::kI32, {x}), wide_w = m.op(Opcode::kConvert, ElementType::kI32, {w});
+  return m.reduce(ReduceKind::kAdd, m.op(Opcode::kMul, ElementType::kI32, {wide_x, wide_w}), k);
+}
+
+} // namespace
+
+Case byte_matmul(Expr batch, Expr rows, Expr columns, Expr depth, bool transposed, bool weight, bool requantise,
+                 std::vector<std::pair<Symbol, int64_t>> dims) {
+  Maker m("byte_matmul");
+  uint32_t x = m.input("x", batch * rows * depth, ElementType::kU8);
+  uint32_t w = m.operand("w", columns * depth, false, ElementType::kI8, weight);
+  uint32_t scale = requantise ? m.weight("scale", columns) : 0;
+  uint32_t y = m.output("y", batch * rows * columns, requantise ? ElementType::kU8 : ElementType::kI32);
+  Symbol b = m.axis(batch), i = m.axis(rows), j = m.axis(columns), k = m.axis(depth);
+  ValueId v = byte_products(m, m.load(x, (Expr(b) * rows + i) * depth + k),
+                            m.load(w, transposed ? Expr(j) * depth + k : Expr(k) * columns + j), {k});
+  if (requantise)
+    v = requantised(m, v, scale, j);
+  m.store(y, (Expr(b) * rows + i) * columns + j, v, {b, i, j});
+  return {m.d, std::move(dims)};
+}
+
+Case byte_conv(const ByteConvShape &s) {
+  Maker m("byte_conv");
+  int64_t oh = (s.size[0] - s.kernel) / s.stride + 1, ow = (s.size[1] - s.kernel) / s.stride + 1;
+  int64_t block = s.in < 16 ? 1 : 16, blocks = s.in / block;
+  uint32_t x = m.input("x", s.n * s.in * s.size[0] * s.size[1], ElementType::kU8);
+  uint32_t w = m.operand("w", s.out * s.in * s.kernel * s.kernel, false, ElementType::kI8, true);
+  uint32_t scale = s.requantise ? m.weight("scale", s.out) : 0;
+  uint32_t y = m.output("y", s.n * s.out * oh * ow, s.requantise ? ElementType::kU8 : ElementType::kI32);
+  Symbol n = m.axis(s.n), ob = m.axis(s.out / 16), r = m.axis(oh), c = m.axis(ow), lane = m.axis(16);
+  Symbol cb = m.axis(blocks), kr = m.axis(s.kernel), kc = m.axis(s.kernel), within = m.axis(block);
+  Expr row = Expr(r) * s.stride + kr, column = Expr(c) * s.stride + kc, out = Expr(ob) * 16 + lane;
+  Expr x_offset = (((Expr(n) * blocks + cb) * s.size[0] + row) * s.size[1] + column) * block + within;
+  Expr w_offset = ((out * s.in + Expr(cb) * block + within) * s.kernel + kr) * s.kernel + kc;
+  ValueId v = byte_products(m, m.load(x, x_offset), m.load(w, w_offset), {cb, kr, kc, within});
+  if (s.requantise)
+    v = requantised(m, v, scale, out);
+  m.store(y, (((Expr(n) * (s.out / 16) + ob) * oh + r) * ow + c) * 16 + lane, v, {n, ob, r, c, lane});
+  return {m.d, {}};
+}
+
 Case softmax(Expr rows, Expr columns, std::vector<std::pair<Symbol, int64_t>> dims) {
   Maker m("softmax");
   uint32_t x = m.input("x", rows * columns), y = m.output("y", rows * columns);

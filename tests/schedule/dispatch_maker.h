@@ -59,6 +59,16 @@ Case conv(const ConvShape &shape);
 // y[b, m, n] = sum over k of x[b, m, k] w[(b,) k, n]; `transposed`: w[n, k].
 Case matmul(Expr batch, Expr m, Expr n, Expr k, bool transposed, bool weight, int activation, bool batched_weight,
             std::vector<std::pair<Symbol, int64_t>> dims = {});
+// y[b, m, n] = sum over k of x[b, m, k] w[k, n], u8 by i8 in i32; with `requantise` as u8, by a scale for each column.
+Case byte_matmul(Expr batch, Expr m, Expr n, Expr k, bool transposed, bool weight, bool requantise,
+                 std::vector<std::pair<Symbol, int64_t>> dims = {});
+// Convolution of u8 by i8 on channels in blocks of 16 (x plain where `in` < 16), without padding: y = requantised u8 or i32.
+struct ByteConvShape {
+  int64_t n = 1, in = 16, out = 32, stride = 1, kernel = 3;
+  std::vector<int64_t> size{9, 11};
+  bool requantise = true;
+};
+Case byte_conv(const ByteConvShape &shape);
 Case softmax(Expr rows, Expr columns, std::vector<std::pair<Symbol, int64_t>> dims = {});
 Case layer_norm(Expr rows, Expr columns, std::vector<std::pair<Symbol, int64_t>> dims = {});
 Case pool(int64_t channels, std::vector<int64_t> size, std::vector<int64_t> kernel, std::vector<int64_t> stride,

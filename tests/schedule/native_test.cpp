@@ -8,7 +8,7 @@
 #include <memory>
 
 #include "aotc/emit/llvm/native_runner.h"
-#include "aotc/kernel/math_library.h"
+#include "aotc/kernel/legalise.h"
 #include "tests/schedule/random_dispatch.h"
 #include "tests/schedule/run.h"
 
@@ -18,8 +18,9 @@ using namespace ingot::aotc::testing;
 namespace {
 
 std::string run_native(const Case &c, schedule::Scheduled s, const CpuTarget &target, Buffers &buffers) {
-  kernel::expand_math(s.kernel);
-  std::string error;
+  std::string error = kernel::legalise(s.kernel, record_of(target));
+  if (!error.empty())
+    return error;
   auto native = NativeKernel::compile(s.kernel, target, &error, 1);
   if (!native)
     return error;
@@ -46,7 +47,7 @@ void check(Case c, uint64_t seed, const std::string &what) {
   Buffers inputs = make_buffers(c, seed), reference = inputs;
   REQUIRE(interpret(c, schedule::schedule_naive(c.dispatch, TargetRecord::x86_64_v2()), reference) == "");
   REQUIRE(prepack(c, inputs) == "");
-  for (const char *name : {"x86-64-v2", "x86-64-v3", "x86-64-v4"}) {
+  for (const char *name : {"x86-64-v2", "x86-64-v3", "x86-64-v4", "x86-64-v4-vnni"}) {
     std::string reason;
     auto target = parse_cpu_target(name, &reason);
     REQUIRE(target);
@@ -64,7 +65,7 @@ void check(Case c, uint64_t seed, const std::string &what) {
 
 TEST_CASE("code versions that this machine cannot run are skipped") {
   int versions = 0;
-  for (const char *name : {"x86-64-v2", "x86-64-v3", "x86-64-v4"}) {
+  for (const char *name : {"x86-64-v2", "x86-64-v3", "x86-64-v4", "x86-64-v4-vnni"}) {
     std::string reason;
     auto target = parse_cpu_target(name, &reason);
     REQUIRE(target);
@@ -83,6 +84,30 @@ TEST_CASE("products") {
   Symbol s = Symbol::dim("s", 0, 1 << 20), t = Symbol::dim("t", 1, 1 << 20);
   check(matmul(2, s, t, 15, true, false, 0, true, {{s, 40}, {t, 40}}), 4, "symbolic scores");
   check(matmul(2, s, 15, t, false, false, 0, true, {{s, 40}, {t, 40}}), 5, "symbolic values");
+}
+
+TEST_CASE("products of bytes") {
+  std::mt19937 random(11);
+  auto below = [&](int64_t n) { return 1 + static_cast<int64_t>(random() % static_cast<uint64_t>(n)); };
+  check(byte_matmul(1, 50, 96, 70, false, true, true), 1, "panels");
+  check(byte_matmul(1, 1, 214, 129, false, true, false), 2, "one row");
+  check(byte_matmul(3, 20, 33, 17, true, false, false), 3, "no constant");
+  Symbol s = Symbol::dim("s", 0, 1 << 20);
+  check(byte_matmul(1, s, 40, 30, false, true, true, {{s, 45}}), 4, "symbolic rows");
+  for (uint64_t i = 0; i < 12; ++i)
+    check(byte_matmul(below(2), below(40), below(70), below(90), random() % 2, random() % 2, random() % 2), 10 + i, "drawn");
+  for (int64_t in : {3, 16, 48})
+    for (int64_t kernel : {1, 3})
+      for (int64_t stride : {1, 2}) {
+        ByteConvShape c;
+        c.n = 1 + stride % 2;
+        c.in = in;
+        c.out = 16 * below(3);
+        c.kernel = kernel;
+        c.stride = stride;
+        c.requantise = in != 48;
+        check(byte_conv(c), static_cast<uint64_t>(100 + in * 10 + kernel + stride), "convolution");
+      }
 }
 
 TEST_CASE("convolutions") {

@@ -35,6 +35,10 @@ Buffers make_buffers(const Case &c, uint64_t seed) {
           memcpy(&bytes[i * 4], &f, 4);
         } else if (o.type == ElementType::kBool) {
           bytes[i] = random() & 1;
+        } else if (byte_size(o.type) == 1) { // every byte, the ends more often
+          constexpr uint8_t kEnds[] = {0, 0x7f, 0x80, 0xff};
+          uint64_t bits = random();
+          bytes[i] = bits >> 62 ? static_cast<uint8_t>(bits) : kEnds[bits & 3];
         } else {
           int64_t v = static_cast<int64_t>(random() % 41) - (is_unsigned(o.type) ? 0 : 20);
           memcpy(&bytes[i * byte_size(o.type)], &v, byte_size(o.type));

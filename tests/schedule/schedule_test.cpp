@@ -12,7 +12,8 @@ using namespace ingot::aotc::testing;
 namespace {
 
 std::vector<TargetRecord> records() {
-  return {TargetRecord::x86_64_v2(), TargetRecord::x86_64_v3(), TargetRecord::x86_64_v4(), TargetRecord::aarch64()};
+  return {TargetRecord::x86_64_v2(), TargetRecord::x86_64_v3(), TargetRecord::x86_64_v4(), TargetRecord::x86_64_v4_vnni(),
+          TargetRecord::aarch64()};
 }
 
 void check(Case c, uint64_t seed, const std::string &what) {
@@ -101,6 +102,43 @@ TEST_CASE("loads whose guards alone vary over the lanes") {
         m.store(y, Expr(row) * width + i, m.op(Opcode::kSelect, ElementType::kF32, {which, second, first}), {row, i});
         check({m.d, {}}, static_cast<uint64_t>(left * 100 + right), std::to_string(left) + " and " + std::to_string(right));
       }
+}
+
+TEST_CASE("products of bytes") {
+  check(byte_matmul(1, 50, 40, 70, false, true, true), 1, "panels");
+  check(byte_matmul(1, 1, 70, 33, false, true, false), 2, "one row");
+  check(byte_matmul(2, 13, 33, 17, true, false, false), 3, "no constant");
+  check(byte_matmul(1, 5, 3, 9, false, true, true), 4, "few columns");
+  check(byte_matmul(1, 0, 20, 9, false, true, true), 5, "no rows");
+  Symbol s = Symbol::dim("s", 0, 1 << 20), t = Symbol::dim("t", 1, 1 << 20);
+  check(byte_matmul(1, s, 20, 30, false, true, true, {{s, 45}}), 6, "symbolic rows");
+  check(byte_matmul(1, 5, t, 30, false, false, false, {{t, 45}}), 7, "symbolic columns");
+  check(byte_matmul(1, 5, 20, t, false, false, false, {{t, 45}}), 8, "symbolic depth");
+  std::mt19937 random(7);
+  auto below = [&](int64_t n) { return 1 + static_cast<int64_t>(random() % static_cast<uint64_t>(n)); };
+  for (uint64_t i = 0; i < 8; ++i)
+    check(byte_matmul(below(2), below(30), below(50), below(60), random() % 2, random() % 2, random() % 2), 10 + i, "drawn");
+  for (int64_t in : {3, 16, 32})
+    for (int64_t kernel : {1, 3})
+      for (int64_t stride : {1, 2}) {
+        ByteConvShape c;
+        c.n = 1 + stride % 2;
+        c.in = in;
+        c.kernel = kernel;
+        c.stride = stride;
+        c.requantise = in != 32;
+        check(byte_conv(c), static_cast<uint64_t>(100 + in * 10 + kernel + stride), "convolution");
+      }
+}
+
+TEST_CASE("products of bytes take the form of dot products") {
+  Case c = byte_matmul(1, 50, 40, 70, false, true, true), conv = byte_conv({});
+  for (Case *which : {&c, &conv}) {
+    Buffers buffers = make_buffers(*which, 1);
+    REQUIRE(prepack(*which, buffers) == "");
+    CHECK(schedule::schedule(which->dispatch, TargetRecord::x86_64_v3()).description.find("dot2{mr=6,nr=16,panels,wide") == 0);
+    CHECK(schedule::schedule(which->dispatch, TargetRecord::x86_64_v4_vnni()).description.find("dot4{mr=12,nr=32,panels") == 0);
+  }
 }
 
 TEST_CASE("reductions") {

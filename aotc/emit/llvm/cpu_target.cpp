@@ -160,6 +160,8 @@ std::optional<CpuTarget> parse_cpu_target(std::string_view text, std::string *er
     return finish(host_target(), error);
   if (name == "x86-64-v2" || name == "x86-64-v3" || name == "x86-64-v4")
     return finish(CpuTarget{name, kX86Triple, name, "", 0}, error);
+  if (name == "x86-64-v4-vnni")
+    return finish(CpuTarget{name, kX86Triple, "x86-64-v4", "+avx512vnni", 0}, error);
 
   CpuTarget t{name, "", "", "", 0};
   size_t comma = name.find(',');
@@ -180,7 +182,7 @@ std::optional<CpuTarget> parse_cpu_target(std::string_view text, std::string *er
     t.cpu = part.substr(4);
   }
   if (llvm::Triple(t.triple).getArch() == llvm::Triple::UnknownArch) {
-    *error = "target '" + name + "': not a CPU target; expected x86-64-v2, x86-64-v3, x86-64-v4, host, or a triple "
+    *error = "target '" + name + "': not a CPU target; expected x86-64-v2, x86-64-v3, x86-64-v4, x86-64-v4-vnni, host, or a triple "
              "such as aarch64-linux-gnu with optional ,cpu=NAME and ,features=LIST";
     return std::nullopt;
   }
@@ -200,6 +202,7 @@ TargetRecord record_of(const CpuTarget &target) {
                                                  : TargetRecord::x86_64_v2();
     record.has_fma = has("+fma");
     record.has_masked_memory = has("+avx2");
+    record.has_dot4 = has("+avx512vnni,+avx512vl");
   } else if (triple.isAArch64()) {
     record = TargetRecord::aarch64();
   } else {
@@ -207,6 +210,7 @@ TargetRecord record_of(const CpuTarget &target) {
     record = TargetRecord::x86_64_v2();
     record.has_fma = false;
     record.has_masked_memory = false;
+    record.has_dot2 = false;
     record.index_bits = triple.isArch64Bit() ? 64 : 32;
   }
   record.name = target.name;

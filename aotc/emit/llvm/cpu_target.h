@@ -2,6 +2,7 @@
 // the required-feature mask of schemas/cpu_abi.h that the code compiled for it carries.
 //
 //   x86-64-v2 | x86-64-v3 | x86-64-v4   the ranked x86 code versions
+//   x86-64-v4-vnni                       and with AVX-512 VNNI, for kernels that gain from it
 //   host                                 this machine, rounded down to features that the mask can express
 //   <triple>[,cpu=NAME][,features=+a,-b] any ELF target that LLVM was built with, e.g. aarch64-linux-gnu
 #pragma once

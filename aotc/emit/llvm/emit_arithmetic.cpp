@@ -370,6 +370,26 @@ FunctionEmitter::V FunctionEmitter::shuffle(const Op &op) {
   return b_.CreateShuffleVector(a, b, lanes);
 }
 
+// vpdpbusd, or pmaddwd and an addition; record_ says that the target has it for these lanes.
+FunctionEmitter::V FunctionEmitter::dot(const Op &op) {
+  uint32_t lanes = kernel_.types[op.results[0]].lanes;
+  llvm::Type *sums = type_of(kernel_.types[op.results[0]]);
+  V a = get(op.operands[0]), b = get(op.operands[1]), c = get(op.operands[2]);
+  if (kernel_.types[op.operands[0]].lanes == kernel::dot_terms(op.code)) // a lane for all
+    a = b_.CreateVectorSplat(lanes, b_.CreateBitCast(a, b_.getInt32Ty()));
+  if (op.code == Opcode::kDot4) {
+    llvm::Intrinsic::ID id = lanes == 16  ? llvm::Intrinsic::x86_avx512_vpdpbusd_512
+                             : lanes == 8 ? llvm::Intrinsic::x86_avx512_vpdpbusd_256
+                                          : llvm::Intrinsic::x86_avx512_vpdpbusd_128;
+    return b_.CreateIntrinsic(id, {}, {c, b_.CreateBitCast(a, sums), b_.CreateBitCast(b, sums)});
+  }
+  llvm::Intrinsic::ID id = lanes == 16  ? llvm::Intrinsic::x86_avx512_pmaddw_d_512
+                           : lanes == 8 ? llvm::Intrinsic::x86_avx2_pmadd_wd
+                                        : llvm::Intrinsic::x86_sse2_pmadd_wd;
+  llvm::Type *pairs = llvm::FixedVectorType::get(b_.getInt16Ty(), 2 * lanes);
+  return b_.CreateAdd(b_.CreateIntrinsic(id, {}, {b_.CreateBitCast(a, pairs), b_.CreateBitCast(b, pairs)}), c);
+}
+
 FunctionEmitter::V FunctionEmitter::lane_iota(Type type) {
   llvm::Type *s = scalar_type(type.scalar);
   if (!type.is_vector())

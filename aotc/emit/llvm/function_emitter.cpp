@@ -13,21 +13,6 @@ using kernel::Opcode;
 using kernel::Region;
 using kernel::ValueId;
 
-namespace {
-
-bool uses(const Region &region, Opcode code) {
-  for (const Op &op : region.ops) {
-    if (op.code == code)
-      return true;
-    for (const Region &r : op.regions)
-      if (uses(r, code))
-        return true;
-  }
-  return false;
-}
-
-} // namespace
-
 FunctionEmitter::FunctionEmitter(const Kernel &kernel, const TargetRecord &record, const CodeTraits &traits,
                                  llvm::Module &module)
     : kernel_(kernel), record_(record), traits_(traits), module_(module), context_(module.getContext()), b_(context_) {}
@@ -210,6 +195,8 @@ void FunctionEmitter::emit_op(const Op &op) {
   case Opcode::kShuffle: return set(op, shuffle(op));
   case Opcode::kReduceAdd: case Opcode::kReduceMul: case Opcode::kReduceMin: case Opcode::kReduceMax:
     return set(op, reduce(op.code, type(0), get(op.operands[0])));
+
+  case Opcode::kDot4: case Opcode::kDot2: return set(op, dot(op));
 
   case Opcode::kLoad: {
     const Mem &mem = memories_[op.memory];

@@ -85,6 +85,7 @@ class FunctionEmitter {
   V is_nan_or_inf(bool nan, Type type, V x);
   V reduce(kernel::Opcode code, Type vector_type, V x);
   V shuffle(const kernel::Op &op);
+  V dot(const kernel::Op &op);
   V lane_iota(Type type);
 
   // emit_convert.cpp

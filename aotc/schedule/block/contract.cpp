@@ -107,7 +107,7 @@ class BlockContract {
     };
     left_direct_ = plain(left) && linear_steps(d_, left, axes, left_steps_);
     bool right_plain = plain(right) && linear_steps(d_, right, f_.k, right_steps_);
-    panels_ = right_plain && d_.operands[right.operand].packing.has_value();
+    panels_ = right_plain && d_.operands[right.operand].packing && d_.operands[right.operand].packing->group == 1;
     if (right_plain && !panels_) {
       auto linear = right.expr.linear_in(d_.axes[f_.n].symbol);
       direct_ = linear && linear->coefficient.constant() == 1;

@@ -55,7 +55,8 @@ class ContractKernel {
     if (auto n = n_.constant())
       tile_.nv = std::max<int64_t>(1, std::min(tile_.nv, (*n + w_ - 1) / w_));
     const Value &right = d_.values[f_.right];
-    panels_ = right.kind == ValueKind::kLoad && d_.operands[right.operand].packing.has_value();
+    panels_ = right.kind == ValueKind::kLoad && d_.operands[right.operand].packing.has_value() &&
+              d_.operands[right.operand].packing->group == 1;
     direct_ = panels_ || (m_.constant() && *m_.constant() <= tile_.mr);
     l1_ = static_cast<int64_t>(record.l1_bytes);
     k_flat_ = 0;
