@@ -2,6 +2,7 @@
 // microkernels of lanes.inc. Every access to a memory is checked against its length, every back-edge burns
 // fuel.
 #include "schemas/cpu_abi.h"
+#include "src/runtime/bytecode/classes.h"
 #include "src/runtime/bytecode/lanes.h"
 #include "src/runtime/bytecode/program.h"
 #include "src/runtime/bytecode/scalar.h"
@@ -142,21 +143,22 @@ Stop Machine::execute(uint32_t start) {
       continue;
     }
     switch (op) {
-#define INGOT_ONE(name, R, A)            \
-  case Op::name:                         \
-    at<R>(i.d) = lane::name(at<A>(i.a)); \
+#define INGOT_ONE(name, R, A)                                                         \
+  case Op::name:                                                                      \
+    if constexpr (!missing_classes(Op::name, 1)) at<R>(i.d) = lane::name(at<A>(i.a)); \
     break;
       INGOT_BYTECODE_UNARY(INGOT_ONE)
 #undef INGOT_ONE
-#define INGOT_ONE(name, R, A)                        \
-  case Op::name:                                     \
-    at<R>(i.d) = lane::name(at<A>(i.a), at<A>(i.b)); \
+#define INGOT_ONE(name, R, A)                                                                     \
+  case Op::name:                                                                                  \
+    if constexpr (!missing_classes(Op::name, 1)) at<R>(i.d) = lane::name(at<A>(i.a), at<A>(i.b)); \
     break;
       INGOT_BYTECODE_BINARY(INGOT_ONE)
 #undef INGOT_ONE
-#define INGOT_ONE(name, R, A)                                    \
-  case Op::name:                                                 \
-    at<R>(i.d) = lane::name(at<A>(i.a), at<R>(i.b), at<R>(i.c)); \
+#define INGOT_ONE(name, R, A)                                                 \
+  case Op::name:                                                              \
+    if constexpr (!missing_classes(Op::name, 1))                              \
+      at<R>(i.d) = lane::name(at<A>(i.a), at<R>(i.b), at<R>(i.c));            \
     break;
       INGOT_BYTECODE_TERNARY(INGOT_ONE)
 #undef INGOT_ONE
