@@ -103,7 +103,7 @@ def show(row, worst):
     print(f"{row['model']:20} {row['llvm-cpu_ms']:9.3f} {row['vmvx_ms']:9.2f} {row['ratio']:6.1f} {top}  "
           f"{len(big)} groups, {len(small)} small", flush=True)
     for mark, list_ in (("", big), ("small", small)):
-        for g in list_[:worst if not mark else 2]:
+        for g in list_[:worst if not mark else 4]:
             names = ["+".join(g["kernels"][t][:3]) + ("..." if len(g["kernels"][t]) > 3 else "") for t in TARGETS]
             print(f"    {g['ratio']:6.1f} {g['llvm-cpu_us']:9.1f} us {g['vmvx_us']:9.1f} us {mark:5} {names[0]} / {names[1]}", flush=True)
     return row["ratio"] <= MODEL_LIMIT and all(g["ratio"] <= GROUP_LIMIT for g in big)

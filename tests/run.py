@@ -28,6 +28,7 @@ SCRIPTS = {
     "models": ("tests/models/models.py", 1),
     "networks": ("tests/models/networks_agree.py", 4),
     "control": ("tests/control/control.py", 1),
+    "numerics": ("tests/numerics/numerics.py", 1),
     "onnx-suite-llvm-cpu": ("tests/onnx/suite.py", 4),
     "onnx-suite-vmvx": ("tests/onnx/suite.py --target=vmvx", 8),
     "onnx-generated": ("tests/onnx/generated.py", 4),

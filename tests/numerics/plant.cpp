@@ -2,11 +2,14 @@
 //
 //   plant ARCHIVE OUT NODE weight|opcode
 //
-// In the first dispatch that covers the node: `weight` changes one element of its largest constant, `opcode` turns one
-// arithmetic instruction of its bytecode kernel into another one. Checksums are made to fit. Exit status 3: it has neither.
+// In the first dispatch that covers the node and has such a thing: `weight` changes one element of its largest constant,
+// `opcode` turns one arithmetic instruction of its bytecode kernel into another one. Checksums are made to fit. Exit status 3:
+// there is none.
+#include <algorithm>
 #include <cstdio>
 #include <cstring>
 #include <fstream>
+#include <functional>
 #include <iterator>
 #include <map>
 #include <string>
@@ -29,20 +32,25 @@ std::unique_ptr<schema::ArchiveT> archive;
 
 uint8_t *segment(uint32_t index) { return file.data() + header.data_offset + archive->segments[index]->offset; }
 
-// The words of the first dispatch that covers the node; null where there is none.
-const uint32_t *find(const schema::FunctionT &f, size_t begin, size_t end, const std::string &node) {
+// Tries the dispatches that cover the node in order, until one can be changed.
+bool change(const schema::FunctionT &f, size_t begin, size_t end, const std::string &node,
+            const std::function<bool(const uint32_t *)> &change_dispatch) {
   using program::Opcode;
   for (size_t at = begin; at < end; at += f.commands[at] >> 8) {
-    const uint32_t *w = &f.commands[at], *inner = nullptr;
+    const uint32_t *w = &f.commands[at];
     const Opcode op = Opcode(w[0] & 0xff);
-    if (op == Opcode::dispatch && w[2] != program::kNone)
-      for (const std::string &n : f.sites[w[2]]->nodes)
-        if (n == node) return w;
-    if (op == Opcode::branch) inner = find(f, at + 4, at + 4 + w[2] + w[3], node);
-    if (op == Opcode::loop) inner = find(f, at + 5, at + 5 + w[4], node);
-    if (inner) return inner;
+    bool done = false;
+    if (op == Opcode::dispatch && w[2] != program::kNone) {
+      const std::vector<std::string> &nodes = f.sites[w[2]]->nodes;
+      done = std::find(nodes.begin(), nodes.end(), node) != nodes.end() && change_dispatch(w);
+    } else if (op == Opcode::branch) {
+      done = change(f, at + 4, at + 4 + w[2] + w[3], node, change_dispatch);
+    } else if (op == Opcode::loop) {
+      done = change(f, at + 5, at + 5 + w[4], node, change_dispatch);
+    }
+    if (done) return true;
   }
-  return nullptr;
+  return false;
 }
 
 bool change_weight(const schema::FunctionT &f, const uint32_t *w) {
@@ -120,9 +128,9 @@ int main(int argc, char **argv) {
   archive = schema::UnPackArchive(file.data() + sizeof header);
   const schema::VariantT &v = *archive->variants[0];
   const schema::FunctionT &f = *v.functions[0];
-  const uint32_t *dispatch = find(f, 0, f.commands.size(), argv[3]);
   const bool weight = std::strcmp(argv[4], "weight") == 0;
-  if (!dispatch || !(weight ? change_weight(f, dispatch) : change_opcode(v, dispatch))) {
+  if (!change(f, 0, f.commands.size(), argv[3],
+              [&](const uint32_t *w) { return weight ? change_weight(f, w) : change_opcode(v, w); })) {
     std::fprintf(stderr, "plant: nothing to change in node '%s'\n", argv[3]);
     return 3;
   }

@@ -11,8 +11,8 @@ namespace ingot::tool {
 struct Tolerance {
   std::optional<double> relative,
       absolute; // of |a - r| <= absolute + relative * |r|; one that is not set counts as 0
-  std::optional<double> of_peak;  // adds of_peak * max|r| to `absolute`
-  std::optional<uint64_t> ulp;    // floats this near agree whatever the others say
+  std::optional<double> of_peak = {};  // adds of_peak * max|r| to `absolute`
+  std::optional<uint64_t> ulp = {};    // floats this near agree whatever the others say
   bool integers = false;          // `relative` and `absolute` hold for integers too; else they must be equal
 };
 

@@ -672,7 +672,30 @@ void Importer::drop_unused() {
   liveness.run(function.graph, function);
 }
 
+namespace {
+
+// Which values of the function's own graph depend on more than constants.
+std::vector<bool> find_varying(const graph::Function &function) {
+  std::vector<bool> varying(function.values.size());
+  for (const graph::Signature &input : function.graph.inputs)
+    varying[input.value] = true;
+  for (const graph::Op &op : function.graph.ops) {
+    bool any = !op.regions.empty() || op.code == graph::Opcode::kHostTensor ||
+               (op.code == graph::Opcode::kCompute && op.operands.empty()); // random numbers
+    for (ValueId v : op.operands)
+      any = any || varying[v];
+    for (ValueId v : op.results)
+      varying[v] = any;
+  }
+  return varying;
+}
+
+} // namespace
+
+// What only constants make is left out: as an output it would be computed at run time, and its users, say a convolution
+// of rearranged weights, would get other kernels than they have in the model.
 void Importer::probe(Scope &scope) {
+  const std::vector<bool> varying = find_varying(function);
   std::set<std::string> outputs;
   for (const graph::Signature &output : function.graph.outputs) {
     outputs.insert(output.name);
@@ -683,6 +706,9 @@ void Importer::probe(Scope &scope) {
     for (const std::string &name : node.outputs) {
       const auto it = scope.values.find(name);
       if (it == scope.values.end() || it->second->narrow)
+        continue;
+      const ValueId known = it->second->id;
+      if (known < varying.size() && !varying[known] && !it->second->data && !outputs.count(name))
         continue;
       if (!outputs.count(name)) {
         if (node.op == "Constant")
