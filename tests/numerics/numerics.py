@@ -129,11 +129,11 @@ class Cases:
         path.write_bytes(made.SerializeToString())
         return path
 
-    def verify(self, scratch, *args, aotc=None, timeout=300):
+    def verify(self, scratch, *args, aotc=None, python=sys.executable, timeout=300):
         """One call, which must leave its temporary folder empty."""
         temporary = scratch / "tmp"
         temporary.mkdir(exist_ok=True)
-        got = self.tools.call([self.tools.ingot, "verify-numerics", f"--aotc={aotc or self.tools.aotc}", f"--python={sys.executable}", *args],
+        got = self.tools.call([self.tools.ingot, "verify-numerics", f"--aotc={aotc or self.tools.aotc}", f"--python={python}", *args],
                               timeout, env=dict(os.environ, TMPDIR=str(temporary)))
         left = list(temporary.iterdir())
         return (f"left behind: {left}", *got[1:]) if left else got
@@ -207,12 +207,12 @@ if [ -f "$out" ]; then "{self.plant}" "$out" "$out" "{where}" {how}; fi
     # ---- what goes wrong around it
 
     def test_missing_python(self, scratch):
-        return check(self.verify(scratch, self.save(scratch, halves()), "--python=/nowhere/python3"), 2, "/nowhere/python3",
+        return check(self.verify(scratch, self.save(scratch, halves()), python="/nowhere/python3"), 2, "/nowhere/python3",
                      "onnxruntime", "--reference=interpreter")
 
     def test_missing_onnxruntime(self, scratch):
         bare = self.program(scratch, "bare-python", f'#!/bin/sh\nexec /usr/bin/python3 -S -E "$@"\n')
-        return check(self.verify(scratch, self.save(scratch, halves()), f"--python={bare}"), 2, "No module named",
+        return check(self.verify(scratch, self.save(scratch, halves()), python=bare), 2, "No module named",
                      "-m pip install onnxruntime", "--reference=interpreter")
 
     def test_missing_aotc(self, scratch):
@@ -237,7 +237,7 @@ if [ -f "$out" ]; then "{self.plant}" "$out" "$out" "{where}" {how}; fi
         return check(self.verify(scratch, self.save(scratch, free_dims())), 2, "'x'", "say which shape")
 
     def test_device_that_cannot_run_it(self, scratch):
-        return check(self.verify(scratch, self.save(scratch, halves()), "--device=null"), 2)
+        return check(self.verify(scratch, self.save(scratch, halves()), "--device=nowhere:0"), 2, "nowhere")
 
     def test_interrupted(self, scratch):
         """A signal while a program that it started works: that one ends, too, and nothing stays."""
@@ -311,7 +311,7 @@ def prepare(tools):
             s, convolutions(), w, "weight", "llvm-cpu", "--reference=interpreter")
         tests[f"shipped-{where}-llvm-cpu"] = lambda s, w=where: cases.shipped(s, convolutions(), w, "weight", "llvm-cpu")
         tests[f"shipped-{where}-vmvx"] = lambda s, w=where: cases.shipped(s, convolutions(), w, "weight", "vmvx")
-    for where in ("residual", "average", "softmax"):
+    for where in ("residual", "pool", "softmax"):
         tests[f"planted-{where}-vmvx"] = lambda s, w=where: cases.planted(s, convolutions(), w, "opcode", "vmvx")
     seed = int(harness.hash_of(time.strftime("%Y-%m-%d"))[:8], 16)
     for number in range(6):

@@ -66,6 +66,7 @@ std::string enter_scratch_folder() {
   if (child == 0) {
     setpgid(0, 0); // so that the waiting process reaches all that is started here
     sigprocmask(SIG_SETMASK, &before, nullptr);
+    setenv("TMPDIR", folder.c_str(), 1); // what the programs started here leave lying about goes, too
     return folder;
   }
   int status = 0;
