@@ -20,6 +20,7 @@
 
 #include "aotc/base/error.h"
 #include "aotc/driver/compile.h"
+#include "aotc/driver/tensor_folder.h"
 #include "aotc/import/onnx/import.h"
 
 namespace {
@@ -117,6 +118,16 @@ class ProgressPrinter {
   std::chrono::steady_clock::time_point start_, stage_start_, last_;
 };
 
+// {"outputs": the model's own, "nodes": [{"node", "op", "inputs", "outputs"}] in the order of the model}
+std::vector<uint8_t> probe_json(const Probe &probe) {
+  nlohmann::ordered_json list = nlohmann::ordered_json::array();
+  for (const ProbedNode &n : probe.nodes)
+    list.push_back({{"node", n.name}, {"op", n.op}, {"inputs", n.inputs}, {"outputs", n.outputs}});
+  const nlohmann::ordered_json all = {{"outputs", probe.outputs}, {"nodes", list}};
+  const std::string text = all.dump(1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
+  return {text.begin(), text.end()};
+}
+
 int usage(const std::string &message) {
   std::fprintf(stderr, "aotc: %s\n", message.c_str());
   return kUsage;
@@ -125,7 +136,7 @@ int usage(const std::string &message) {
 int run(int argc, char **argv) {
   CLI::App app{"Compiles ONNX models ahead of time into an archive that libingot runs."};
   std::vector<std::string> models, entries, targets, shapes;
-  std::string output, emit = "archive", dump_dir, progress = "auto", precision = "f32";
+  std::string output, emit = "archive", probe, inputs, dump_dir, progress = "auto", precision = "f32";
   unsigned jobs = std::max(1u, std::thread::hardware_concurrency());
   unsigned opt_level = 2;
   bool list = false, operators = false, check = false, version = false;
@@ -136,8 +147,11 @@ int run(int argc, char **argv) {
   app.add_option("--entry", entries, "name of the function (default: main)");
   app.add_option("--precision", precision, "arithmetic of GPU targets: f32, f16, bf16, relaxed")
       ->check(CLI::IsMember({"f32", "f16", "bf16", "relaxed"}));
-  app.add_option("--emit", emit, "what to write: archive, graph, dispatches, kernels, program, llvm, asm, spirv, msl, wgsl")
-      ->check(CLI::IsMember({"archive", "graph", "dispatches", "kernels", "program", "llvm", "asm", "spirv", "msl", "wgsl"}));
+  app.add_option("--emit", emit, "what to write: archive, graph, dispatches, kernels, program, llvm, asm, spirv, msl, wgsl, reference "
+                                 "(what the reference interpreter computes from --inputs, as a folder)")
+      ->check(CLI::IsMember({"archive", "graph", "dispatches", "kernels", "program", "llvm", "asm", "spirv", "msl", "wgsl", "reference"}));
+  app.add_option("--probe", probe, "FILE.json: what every node computes becomes an output too, and the file lists the nodes");
+  app.add_option("--inputs", inputs, "for --emit=reference: a folder with tensors.json and tensors.bin");
   app.add_option("--dump-dir", dump_dir, "folder for every stage and every kernel in every form");
   app.add_option("--progress", progress, "auto, json or off")->check(CLI::IsMember({"auto", "json", "off"}));
   app.add_option("--jobs", jobs, "threads; the output does not depend on it")->check(CLI::Range(1u, 256u));
@@ -178,13 +192,15 @@ int run(int argc, char **argv) {
   static constexpr std::pair<const char *, Emit> kEmits[] = {
       {"archive", Emit::kArchive}, {"graph", Emit::kGraph}, {"dispatches", Emit::kDispatches}, {"kernels", Emit::kKernels},
       {"program", Emit::kProgram}, {"llvm", Emit::kLlvm}, {"asm", Emit::kAsm}, {"spirv", Emit::kSpirv}, {"msl", Emit::kMsl},
-      {"wgsl", Emit::kWgsl}};
+      {"wgsl", Emit::kWgsl}, {"reference", Emit::kReference}};
   for (auto [name, value] : kEmits)
     if (emit == name)
       options.emit = value;
   if (output.empty() && !check) {
     if (options.emit == Emit::kArchive)
       return usage("no output is given: add -o MODEL.ingot");
+    if (options.emit == Emit::kReference)
+      return usage("no output is given: add -o FOLDER");
     output = "-";
   }
   if (entries.size() > models.size() || (models.size() > 1 && entries.size() != models.size()))
@@ -196,6 +212,16 @@ int run(int argc, char **argv) {
     for (size_t j = 0; j < i; ++j)
       if (options.models[i].entry == options.models[j].entry)
         return usage("two models have the entry '" + options.models[i].entry + "'");
+  if ((!probe.empty() || options.emit == Emit::kReference) && models.size() > 1)
+    return usage("--probe and --emit=reference take one model");
+  options.probe = !probe.empty();
+  if (options.emit == Emit::kReference) {
+    std::string problem = "no inputs are given: add --inputs=FOLDER";
+    auto tensors = inputs.empty() ? std::nullopt : read_tensor_folder(inputs, &problem);
+    if (!tensors)
+      return usage(problem);
+    options.inputs = std::move(*tensors);
+  }
   if (targets.empty())
     targets.push_back("llvm-cpu");
   for (const std::string &text : targets) {
@@ -229,7 +255,12 @@ int run(int argc, char **argv) {
     return kDone;
   }
   std::string error;
-  if (!write_file(output, result->bytes, error)) {
+  if (options.emit == Emit::kReference ? !write_tensor_folder(output, result->reference, &error)
+                                       : !write_file(output, result->bytes, error)) {
+    std::fprintf(stderr, "aotc: error: %s\n", error.c_str());
+    return kCannotCompile;
+  }
+  if (options.probe && !write_file(probe, probe_json(result->probe), error)) {
     std::fprintf(stderr, "aotc: error: %s\n", error.c_str());
     return kCannotCompile;
   }

@@ -49,6 +49,10 @@ enum class SlotKind : uint8_t {
 };
 constexpr uint8_t kSlotKindCount = 7;
 
+// Slots that hold a value [n, c, spatial...] as [n, c/16, spatial..., 16] are named after the value with this behind it.
+constexpr char kBlockedSuffix[] = " [channels/16]";
+constexpr int64_t kChannelBlock = 16;
+
 // How a kernel uses a binding.
 constexpr uint8_t kAccessRead = 1, kAccessWrite = 2, kAccessReadWrite = 3;
 

@@ -29,6 +29,7 @@ SCRIPTS = {
     "networks": ("tests/models/networks_agree.py", 4),
     "quantised": ("tests/onnx/quantised_agree.py", 1),
     "control": ("tests/control/control.py", 1),
+    "numerics": ("tests/numerics/numerics.py", 1),
     "onnx-suite-llvm-cpu": ("tests/onnx/suite.py", 4),
     "onnx-suite-vmvx": ("tests/onnx/suite.py --target=vmvx", 8),
     "onnx-generated": ("tests/onnx/generated.py", 4),

@@ -84,6 +84,8 @@ std::string flags_text(const CompileOptions &options) {
     text += " --input-shape=" + s;
   for (const ModelInput &m : options.models)
     text += " --entry=" + m.entry;
+  if (options.probe)
+    text += " --probe";
   return text.substr(text.empty() ? 0 : 1) + " -O" + std::to_string(options.opt_level);
 }
 
@@ -280,6 +282,8 @@ std::optional<CompileResult> compile(const CompileOptions &options, Diagnostics 
     import.path = options.models[m].path;
     import.input_shapes = options.input_shapes;
     import.entry = options.models[m].entry;
+    if (options.probe)
+      import.probe = &result.probe;
     auto function = import_onnx(import, diagnostics);
     if (!function)
       continue;
@@ -315,6 +319,15 @@ std::optional<CompileResult> compile(const CompileOptions &options, Diagnostics 
   dump.write("graph.txt", graph_text);
   if (options.emit == Emit::kGraph)
     return text_result(graph_text);
+  if (options.emit == Emit::kReference) {
+    report(options, "interpret", 0, 1);
+    std::string problem;
+    result.reference = run_reference(fuse::fuse(functions[0]), options.inputs, options.jobs, &problem);
+    if (problem.empty())
+      return result;
+    diagnostics.add({options.models[0].path, "", "", 0, "", problem, ""});
+    return std::nullopt;
+  }
 
   // Bytecode works on hundreds of lanes, native code on one vector: blocks of 16 channels serve the latter only. GPUs take
   // weights as they are.

@@ -9,8 +9,10 @@
 
 #include "aotc/archive/program.h"
 #include "aotc/base/diagnostics.h"
+#include "aotc/driver/reference.h"
 #include "aotc/emit/llvm/cpu_target.h"
 #include "aotc/fuse/fuse.h"
+#include "aotc/import/onnx/import.h"
 #include "aotc/plan/plan.h"
 #include "aotc/schedule/schedule.h"
 
@@ -47,7 +49,7 @@ std::vector<TargetState> list_targets();
 // nullopt with *error set: unknown name, unavailable in this build, malformed detail.
 std::optional<TargetRequest> parse_target(const std::string &text, std::string *error);
 
-enum class Emit : uint8_t { kArchive, kGraph, kDispatches, kKernels, kProgram, kLlvm, kAsm, kSpirv, kMsl, kWgsl };
+enum class Emit : uint8_t { kArchive, kGraph, kDispatches, kKernels, kProgram, kLlvm, kAsm, kSpirv, kMsl, kWgsl, kReference };
 
 struct ModelInput {
   std::string path;
@@ -67,12 +69,16 @@ struct CompileOptions {
   unsigned opt_level = 2;
   unsigned jobs = 1;
   bool check_only = false;
+  bool probe = false;             // what every node computes becomes an output too (ImportOptions::probe); one model
+  std::vector<NamedTensor> inputs; // kReference
   std::string dump_dir;           // empty = none
   std::function<void(const Progress &)> progress;
 };
 
 struct CompileResult {
   std::vector<uint8_t> bytes;     // the archive, or text
+  std::vector<NamedTensor> reference; // kReference: the outputs
+  Probe probe;                    // with `probe`
   size_t kernels = 0;
 };
 

@@ -7,6 +7,7 @@
 #include <set>
 
 #include "aotc/base/error.h"
+#include "schemas/program_words.h"
 
 namespace ingot::aotc::layout {
 namespace {
@@ -75,6 +76,12 @@ class Blocker {
     graph_->ops.push_back(std::move(op));
     return v;
   }
+  // The same for the blocked form of `like`. Its name says so: whoever reads such a tensor must know how it lies.
+  ValueId append_blocked(Op op, ValueId like) {
+    ValueId v = append(std::move(op), blocked_type(type(like)), like);
+    out_.values[v].name = blocked_name(out_.values[like].name);
+    return v;
+  }
   Op derived(const Op &from, Opcode code, std::vector<ValueId> operands) {
     Op op;
     op.code = code;
@@ -95,7 +102,7 @@ class Blocker {
   ValueId pack(const Op &user, ValueId x) {
     if (auto it = blocked_.find(x); it != blocked_.end())
       return it->second;
-    const TensorType t = type(x), to = blocked_type(t);
+    const TensorType t = type(x);
     TensorType split{t.element, {t.dims[0], floordiv(t.dims[1], kBlock), kBlock}};
     split.dims.insert(split.dims.end(), t.dims.begin() + 2, t.dims.end());
     Op reshape = derived(user, Opcode::kReshape, {x});
@@ -105,7 +112,7 @@ class Blocker {
     for (uint32_t i = 3; i < split.dims.size(); ++i)
       transpose.axes.push_back(i);
     transpose.axes.push_back(2);
-    return blocked_[x] = append(std::move(transpose), to, x);
+    return blocked_[x] = append_blocked(std::move(transpose), x);
   }
 
   // The plain form of a value that so far exists in blocks only; its number stays.
@@ -164,7 +171,7 @@ class Blocker {
     if (plain_x)
       make_plain(op.operands[0]);
     b.ints = {op.ints[0], plain_x ? 0 : kBlock, kBlock};
-    blocked_[op.results[0]] = append(std::move(b), blocked_type(type(op.results[0])), op.results[0]);
+    blocked_[op.results[0]] = append_blocked(std::move(b), op.results[0]);
     return true;
   }
 
@@ -174,7 +181,7 @@ class Blocker {
     Op b = op;
     b.operands = {blocked_.at(op.operands[0])};
     b.ints[2] = kBlock;
-    blocked_[op.results[0]] = append(std::move(b), blocked_type(type(op.results[0])), op.results[0]);
+    blocked_[op.results[0]] = append_blocked(std::move(b), op.results[0]);
     return true;
   }
 
@@ -209,7 +216,7 @@ class Blocker {
     const TensorType b = blocked_type(type(v));
     if (op.code == Opcode::kSplat) {
       Op splat = op;
-      return append(std::move(splat), b, v);
+      return append_blocked(std::move(splat), v);
     }
     if (op.code == Opcode::kConstant)
       return pack(user, v); // folded
@@ -243,7 +250,7 @@ class Blocker {
     ValueId parts = split.dims == from.dims ? source : append(std::move(reshape), split, v);
     Op broadcast = derived(op, Opcode::kBroadcast, {parts});
     broadcast.axes = std::move(axes);
-    return append(std::move(broadcast), b, v);
+    return append_blocked(std::move(broadcast), v);
   }
 
   bool map(const Op &op) {
@@ -258,7 +265,7 @@ class Blocker {
       auto form = in_blocks(op, v);
       v = form ? *form : pack(op, v);
     }
-    blocked_[op.results[0]] = append(std::move(b), blocked_type(t), op.results[0]);
+    blocked_[op.results[0]] = append_blocked(std::move(b), op.results[0]);
     return true;
   }
 
@@ -271,7 +278,7 @@ class Blocker {
     Op b = op;
     for (ValueId &v : b.operands)
       v = blocked_.at(v);
-    blocked_[op.results[0]] = append(std::move(b), blocked_type(type(op.results[0])), op.results[0]);
+    blocked_[op.results[0]] = append_blocked(std::move(b), op.results[0]);
     return true;
   }
 
@@ -343,6 +350,10 @@ class Blocker {
 constexpr double kWorthwhile = 0.25; // share of the work of all convolutions
 
 } // namespace
+
+std::string blocked_name(const std::string &plain) {
+  return plain.empty() ? plain : plain + program::kBlockedSuffix;
+}
 
 graph::Function block_channels(const graph::Function &function) {
   Blocker blocker(function);

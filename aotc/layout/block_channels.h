@@ -20,7 +20,10 @@
 
 namespace ingot::aotc::layout {
 
-inline constexpr int64_t kBlock = 16;
+inline constexpr int64_t kBlock = 16; // program::kChannelBlock
+
+// Name of the value that holds the value called `plain` in blocks, "x [channels/16]"; an unnamed one has none.
+std::string blocked_name(const std::string &plain);
 
 graph::Function block_channels(const graph::Function &function);
 

@@ -18,8 +18,8 @@ uint32_t lanes_along(const TargetRecord &record, uint32_t bytes, const Expr &ext
     return most;
   // A part of a vector at the end costs a whole one, so several shorter ones may be fewer lanes in all.
   int64_t n = std::clamp<int64_t>(typical(extent), 1, 1 << 20);
-  uint32_t best = 16;
-  for (uint32_t lanes = 16; lanes <= most; lanes *= 2) {
+  uint32_t best = 8;
+  for (uint32_t lanes = 8; lanes <= most; lanes *= 2) {
     auto cost = [&](uint32_t l) { return (n + l - 1) / l * (l + kOverheadLanes); };
     if (cost(lanes) <= cost(best))
       best = lanes;

@@ -218,3 +218,62 @@ TEST_CASE("agreement follows the documented rule") {
   CHECK_FALSE(differ("3xf32=1,2,3", "1x3xf32=1,2,3").empty());
   CHECK_FALSE(differ("3xf64=1,2,3", "3xf32=1,2,3").empty());
 }
+
+namespace {
+
+HostTensor tensor_of(ElementType type, const std::vector<double> &values) {
+  HostTensor t = make_tensor({type, {int64_t(values.size())}});
+  for (size_t i = 0; i < values.size(); ++i) set_element(t, int64_t(i), values[i]);
+  return t;
+}
+
+} // namespace
+
+TEST_CASE("a difference is measured in ULP, at its worst, and in the tensor's scale") {
+  const Tolerance exact;
+  const HostTensor r = tensor_of(INGOT_ELEMENT_TYPE_F32, {1, -8, 0, 2});
+  CHECK(compare(r, r, exact).wrong == 0);
+  CHECK(compare(r, r, exact).ulp == 0u);
+  HostTensor a = tensor_of(INGOT_ELEMENT_TYPE_F32, {1 + 0x1p-22, -8, -0.0, 2.5});
+  Difference d = compare(a, r, exact);
+  CHECK(d.wrong == 2);
+  CHECK(d.first == 0);
+  CHECK(d.at == 3);
+  CHECK(d.error == 0.5);
+  CHECK(d.peak == 8);
+  CHECK(d.ulp == uint64_t(1) << 21); // 2 to 2.5; both zeros are one number
+  Tolerance ulps;
+  ulps.ulp = 2;
+  CHECK(compare(a, r, ulps).wrong == 1);
+  // Across zero the distances add up.
+  for (ElementType type : {INGOT_ELEMENT_TYPE_F16, INGOT_ELEMENT_TYPE_BF16, INGOT_ELEMENT_TYPE_F32, INGOT_ELEMENT_TYPE_F64}) {
+    HostTensor low = make_tensor({type, {1}}), high = make_tensor({type, {1}});
+    set_element_bits(low, 0, 3 | uint64_t(1) << (ingot_element_type_bits(type) - 1));
+    set_element_bits(high, 0, 4);
+    CHECK(compare(low, high, exact).ulp == 7u);
+  }
+}
+
+TEST_CASE("what is not finite agrees only with itself") {
+  Tolerance wide;
+  wide.absolute = 1e30;
+  const std::vector<double> values = {1, HUGE_VAL, -HUGE_VAL, NAN};
+  for (size_t i = 0; i < values.size(); ++i)
+    for (size_t k = 0; k < values.size(); ++k) {
+      const Difference d = compare(tensor_of(INGOT_ELEMENT_TYPE_F32, {values[i]}), tensor_of(INGOT_ELEMENT_TYPE_F32, {values[k]}), wide);
+      CHECK(d.wrong == (i != k));
+      CHECK(d.error == (i != k ? HUGE_VAL : 0));
+    }
+}
+
+TEST_CASE("integers are equal unless a tolerance is for them, too") {
+  const HostTensor a = tensor_of(INGOT_ELEMENT_TYPE_I8, {1, 2, 3}), r = tensor_of(INGOT_ELEMENT_TYPE_I8, {1, 3, 5});
+  Tolerance t;
+  t.absolute = 1;
+  CHECK(compare(a, r, t).wrong == 2);
+  CHECK(compare(a, r, t).error == 2);
+  CHECK_FALSE(compare(a, r, t).ulp.has_value());
+  t.integers = true;
+  CHECK(compare(a, r, t).wrong == 1);
+  CHECK(compare(a, r, t).first == 2);
+}

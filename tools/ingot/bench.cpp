@@ -80,10 +80,22 @@ struct KernelCost {
   std::vector<double> ns;                        // sum over the dispatches, one entry a run
 };
 
+// One place of the program: what its dispatches take in a run.
+struct SiteCost {
+  uint32_t kernel = 0;
+  double run_ns = 0;
+  std::vector<double> ns;
+};
+
 struct Profile {
   std::map<uint32_t, KernelCost> kernels;
+  std::map<uint32_t, SiteCost> sites;
   static void on_dispatch(void *user, const ingot_dispatch_event_t *event) {
-    KernelCost &cost = static_cast<Profile *>(user)->kernels[event->kernel];
+    Profile &profile = *static_cast<Profile *>(user);
+    SiteCost &site = profile.sites[event->site];
+    site.kernel = event->kernel;
+    site.run_ns += double(event->end_ns - event->start_ns);
+    KernelCost &cost = profile.kernels[event->kernel];
     cost.version = event->version;
     ++cost.dispatches;
     cost.run_ns += double(event->end_ns - event->start_ns);
@@ -93,9 +105,11 @@ struct Profile {
   }
   void begin_run() {
     for (auto &[kernel, cost] : kernels) cost.dispatches = 0, cost.run_ns = 0, cost.flops = 0, cost.bytes = 0;
+    for (auto &[number, site] : sites) site.run_ns = 0;
   }
   void end_run() {
     for (auto &[kernel, cost] : kernels) cost.ns.push_back(cost.run_ns);
+    for (auto &[number, site] : sites) site.ns.push_back(site.run_ns);
   }
 };
 
@@ -154,6 +168,24 @@ ordered_json kernels_json(const Profile &profile, const Archive &archive, uint32
   std::sort(out.begin(), out.end(), [](const ordered_json &a, const ordered_json &b) {
     return a["time_us"].get<double>() > b["time_us"].get<double>();
   });
+  return out;
+}
+
+// In the order of the archive: time a run, and the source nodes that it covers.
+ordered_json sites_json(const Profile &profile, const Archive &archive, uint32_t variant, uint32_t function) {
+  ordered_json out = ordered_json::array();
+  for (const auto &[number, cost] : profile.sites) {
+    std::vector<double> ns = cost.ns;
+    std::sort(ns.begin(), ns.end());
+    ingot_kernel_info_t kernel{};
+    ingot_site_info_t site{};
+    ordered_json item = {{"site", number}, {"time_us", quantile(ns, 0.5) / 1e3}, {"nodes", ordered_json::array()}};
+    if (ingot_archive_kernel(archive.get(), variant, cost.kernel, &kernel) == INGOT_OK) item["kernel"] = kernel.name;
+    if (ingot_archive_site(archive.get(), variant, function, number, &site) == INGOT_OK)
+      for (uint32_t n = 0; n < site.node_count; ++n)
+        item["nodes"].push_back(ingot_archive_site_node(archive.get(), variant, function, number, n));
+    out.push_back(std::move(item));
+  }
   return out;
 }
 
@@ -287,6 +319,7 @@ int bench_command(const BenchOptions &options) {
                       {"vector", peak.vector},
                       {"copy_gbps", peak.copy_gbps},
                       {"cache_copy_gbps", peak.cache_copy_gbps}};
+    report["sites"] = sites_json(profile, archive, ingot_session_variant(session->get()), function);
     report["kernels"] = kernels_json(profile, archive, ingot_session_variant(session->get()), peak);
   }
   if (options.json) {

@@ -27,6 +27,17 @@ struct BenchOptions {
 };
 int bench_command(const BenchOptions &options);
 
+struct VerifyNumericsOptions {
+  std::string model, archive; // archive: may be empty
+  std::string device = "auto", function = "main", reference = "onnxruntime", aotc, python = "python3";
+  std::vector<std::string> inputs, input_shapes, targets;
+  Tolerance tolerance;
+  uint64_t seed = 0;
+  bool all = false, json = false;
+};
+// Exit status 0: all agrees; kFailed: something does not; kWrongUsage: nothing could be compared.
+int verify_numerics_command(const VerifyNumericsOptions &options);
+
 int inspect_command(const std::string &archive, bool json, bool commands, bool code);
 int verify_command(const std::string &archive, bool hash);
 int explain_command(const std::string &archive, const std::string &device);

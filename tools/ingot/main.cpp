@@ -84,6 +84,34 @@ int run(int argc, char **argv) {
   verify->add_flag("--hash", hash, "check every segment's checksum too");
   verify->callback([&] { status = verify_command(archive, hash); });
 
+  VerifyNumericsOptions numerics;
+  uint64_t ulp = 0;
+  CLI::App *verify_numerics = app.add_subcommand(
+      "verify-numerics", "compare a model node by node with a reference, and an archive of it as it is");
+  verify_numerics->add_option("model", numerics.model, "the ONNX model")->required();
+  verify_numerics->add_option("archive", numerics.archive, "an archive of it: compared, too, and compiled like it");
+  verify_numerics->add_option("--device", numerics.device, "as for run");
+  verify_numerics->add_option("--function", numerics.function, "entry point");
+  verify_numerics->add_option("--reference", numerics.reference, "onnxruntime (of --python) or interpreter (of --aotc; slow)")
+      ->check(CLI::IsMember({"interpreter", "onnxruntime"}));
+  add_list(verify_numerics, "--input", numerics.inputs, "as for run; inputs not given are random");
+  add_list(verify_numerics, "--input-shape", numerics.input_shapes, "NAME=1x3x48x320 fixes a dynamic input");
+  verify_numerics->add_option("--seed", numerics.seed, "of the inputs not given");
+  add_list(verify_numerics, "--target", numerics.targets, "as for aotc; by default the archive's, else llvm-cpu");
+  CLI::Option *numerics_rtol = verify_numerics->add_option("--rtol", rtol, "relative tolerance");
+  CLI::Option *numerics_atol = verify_numerics->add_option("--atol", atol, "absolute tolerance");
+  CLI::Option *ulp_option = verify_numerics->add_option("--ulp", ulp, "floats this many ULP apart agree");
+  verify_numerics->add_option("--aotc", numerics.aotc, "the compiler; by default the one beside ingot, then that of PATH");
+  verify_numerics->add_option("--python", numerics.python, "a Python that has onnxruntime");
+  verify_numerics->add_flag("--all", numerics.all, "print every node");
+  verify_numerics->add_flag("--json", numerics.json, "machine-readable, every node");
+  verify_numerics->callback([&] {
+    if (numerics_rtol->count()) numerics.tolerance.relative = rtol;
+    if (numerics_atol->count()) numerics.tolerance.absolute = atol;
+    if (ulp_option->count()) numerics.tolerance.ulp = ulp;
+    status = verify_numerics_command(numerics);
+  });
+
   CLI::App *explain = app.add_subcommand("explain", "which variant runs on which device here, and why not");
   explain->add_option("archive", archive, "the archive")->required();
   explain->add_option("--device", device, "only this device");

@@ -65,7 +65,7 @@ Device open_device(const Instance &instance, const Archive &archive, const std::
 }
 
 std::vector<HostTensor> make_inputs(const std::vector<std::string> &specs,
-                                    const std::vector<Signature> &signature, bool fill) {
+                                    const std::vector<Signature> &signature, bool fill, uint64_t seed) {
   std::vector<HostTensor> out(signature.size());
   std::vector<bool> given(signature.size(), false);
   for (const NamedSpec &spec : resolve_names(specs, signature, "input")) {
@@ -76,7 +76,7 @@ std::vector<HostTensor> make_inputs(const std::vector<std::string> &specs,
   for (size_t i = 0; i < signature.size(); ++i) {
     if (given[i]) continue;
     if (fill)
-      out[i] = parse_tensor("random:0", signature[i]);
+      out[i] = parse_tensor("random:" + std::to_string(seed), signature[i]);
     else
       missing += (missing.empty() ? "'" : ", '") + signature[i].name + "' (" + to_text(signature[i].type) + ")";
   }

@@ -18,9 +18,9 @@ std::vector<Signature> outputs_of(const Archive &archive, uint32_t function);
 // The first device that the URI means and that can run the archive.
 Device open_device(const Instance &instance, const Archive &archive, const std::string &uri);
 
-// All inputs in order. Those without a spec: random:0 where `fill`, else a Failure that lists them.
+// All inputs in order. Those without a spec: random:`seed` where `fill`, else a Failure that lists them.
 std::vector<HostTensor> make_inputs(const std::vector<std::string> &specs,
-                                    const std::vector<Signature> &signature, bool fill);
+                                    const std::vector<Signature> &signature, bool fill, uint64_t seed = 0);
 std::vector<Tensor> views_of(const std::vector<HostTensor> &tensors);
 
 // "x: 2x3xf32, y: f32", for messages.

@@ -10,10 +10,25 @@
 
 namespace ingot::aotc {
 
+// A node of the model's own graph, and those of its outputs that are outputs of the function.
+struct ProbedNode {
+  std::string name, op;                  // op as the model writes it: "Conv", "com.example.Fancy"
+  std::vector<std::string> inputs, outputs;
+};
+
+struct Probe {
+  std::vector<std::string> outputs;      // the model's own
+  std::vector<ProbedNode> nodes;         // in the order of the model
+};
+
 struct ImportOptions {
   std::string path;                      // the model; external data is looked for beside it
   std::vector<std::string> input_shapes; // "NAME=1x3x48x320"; '?' keeps a dim as it is, "a..b" makes it dynamic in a range
   std::string entry = "main";            // name of the function
+  // Where set, what every node computes becomes an output of the function too, after the model's own outputs, and the
+  // nodes are listed here. Nodes of sub-graphs and functions are not among them, nor are
+  // Constants and elements of types that are stored as others (narrow.h).
+  Probe *probe = nullptr;
 };
 
 // Reads, checks and lowers the model. Every problem found is added to `diagnostics`; the result is empty exactly if

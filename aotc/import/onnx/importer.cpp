@@ -229,6 +229,9 @@ void Importer::import_node(Scope &scope, const onnx::NodeProto &proto) {
   const std::string domain = normal_domain(proto.domain());
   const std::string source = domain_name(domain) + "." + proto.op_type();
   const auto opset = opsets_.find(domain);
+  if (options_.probe && !scope.parent && calls_.empty())
+    options_.probe->nodes.push_back({name, domain.empty() ? proto.op_type() : source,
+                               {proto.input().begin(), proto.input().end()}, {proto.output().begin(), proto.output().end()}});
   Diagnostic d;
   d.file = options_.path;
   d.node = name;
@@ -669,6 +672,58 @@ void Importer::drop_unused() {
   liveness.run(function.graph, function);
 }
 
+namespace {
+
+// Which values of the function's own graph depend on more than constants.
+std::vector<bool> find_varying(const graph::Function &function) {
+  std::vector<bool> varying(function.values.size());
+  for (const graph::Signature &input : function.graph.inputs)
+    varying[input.value] = true;
+  for (const graph::Op &op : function.graph.ops) {
+    bool any = !op.regions.empty() || op.code == graph::Opcode::kHostTensor ||
+               (op.code == graph::Opcode::kCompute && op.operands.empty()); // random numbers
+    for (ValueId v : op.operands)
+      any = any || varying[v];
+    for (ValueId v : op.results)
+      varying[v] = any;
+  }
+  return varying;
+}
+
+} // namespace
+
+// What only constants make is left out: as an output it would be computed at run time, and its users, say a convolution
+// of rearranged weights, would get other kernels than they have in the model.
+void Importer::probe(Scope &scope) {
+  const std::vector<bool> varying = find_varying(function);
+  std::set<std::string> outputs;
+  for (const graph::Signature &output : function.graph.outputs) {
+    outputs.insert(output.name);
+    options_.probe->outputs.push_back(output.name);
+  }
+  for (ProbedNode &node : options_.probe->nodes) {
+    std::vector<std::string> visible;
+    for (const std::string &name : node.outputs) {
+      const auto it = scope.values.find(name);
+      if (it == scope.values.end() || it->second->narrow)
+        continue;
+      const ValueId known = it->second->id;
+      if (known < varying.size() && !varying[known] && !it->second->data && !outputs.count(name))
+        continue;
+      if (!outputs.count(name)) {
+        if (node.op == "Constant")
+          continue;
+        outputs.insert(name);
+        const ValueId id = materialise(*it->second);
+        function.graph.outputs.push_back({name, id});
+      }
+      visible.push_back(name);
+    }
+    node.outputs = std::move(visible);
+    std::erase(node.inputs, "");
+  }
+}
+
 std::optional<graph::Function> Importer::run(const onnx::ModelProto &model) {
   if (!model.has_graph() || model.graph().output_size() == 0) {
     problem("the file holds no ONNX graph with outputs", "is it an ONNX model?");
@@ -708,6 +763,8 @@ std::optional<graph::Function> Importer::run(const onnx::ModelProto &model) {
   }
   if (!diagnostics_.empty())
     return std::nullopt;
+  if (options_.probe)
+    probe(scope);
   drop_unused();
   const std::string wrong = graph::verify(function);
   ensure(wrong.empty(), "import of '" + options_.path + "' made an ill-formed graph: " + wrong);

@@ -214,6 +214,7 @@ class Importer {
   bool import_inputs(Scope &scope, const onnx::GraphProto &graph);
   void poison(Scope &scope, const onnx::NodeProto &proto);
   void drop_unused();
+  void probe(Scope &scope);
 
   const ImportOptions &options_;
   Diagnostics &diagnostics_;

@@ -33,7 +33,7 @@ class BytecodeCode {
 };
 
 // Can this build run the variant? Loads nothing.
-Code bytecode_supports(const ingot_driver_code_t &code, Error *error);
+Code bytecode_supports(const ingot_allocator_t &allocator, const ingot_driver_code_t &code, Error *error);
 
 #else
 
@@ -51,7 +51,7 @@ class BytecodeCode {
   uint64_t scratch_bytes() const { return 0; }
 };
 
-inline Code bytecode_supports(const ingot_driver_code_t &, Error *) { return INGOT_INTERNAL; }
+inline Code bytecode_supports(const ingot_allocator_t &, const ingot_driver_code_t &, Error *) { return INGOT_INTERNAL; }
 
 #endif
 

@@ -101,7 +101,7 @@ Code local_describe(ingot_driver_device_t *d, void (*visit)(void *, const char *
 }
 
 Code local_supports(ingot_driver_device_t *d, const ingot_driver_code_t *code, Error *error) {
-  return native_supports(local_device(d)->features, *code, error);
+  return native_supports(local_device(d)->allocator, local_device(d)->features, *code, error);
 }
 
 uint32_t local_kernel_version(const ingot_driver_executable_t *e, uint32_t kernel) {

@@ -14,8 +14,9 @@ uint32_t pick_version(const ingot_driver_kernel_t &kernel, uint64_t features) {
   return best;
 }
 
-Code native_supports(uint64_t features, const ingot_driver_code_t &code, Error *error) {
-  if (is_bytecode(code)) return bytecode_supports(code, error);
+Code native_supports(const ingot_allocator_t &allocator, uint64_t features, const ingot_driver_code_t &code,
+                     Error *error) {
+  if (is_bytecode(code)) return bytecode_supports(allocator, code, error);
   if (!strings_equal(code.target, "llvm-cpu"))
     return fail(error, INGOT_INCOMPATIBLE, "it is for target %.40s, this driver runs llvm-cpu" INGOT_OR_VMVX, code.target);
   if (!strings_equal(code.arch, host_arch()))

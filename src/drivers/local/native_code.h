@@ -36,6 +36,7 @@ private:
 uint32_t pick_version(const ingot_driver_kernel_t &kernel, uint64_t features);
 
 // Can this CPU run the variant? Loads nothing.
-Code native_supports(uint64_t features, const ingot_driver_code_t &code, Error *error);
+Code native_supports(const ingot_allocator_t &allocator, uint64_t features, const ingot_driver_code_t &code,
+                     Error *error);
 
 } // namespace ingot::drivers

@@ -2,6 +2,7 @@
 // microkernels of lanes.inc. Every access to a memory is checked against its length, every back-edge burns
 // fuel.
 #include "schemas/cpu_abi.h"
+#include "src/runtime/bytecode/classes.h"
 #include "src/runtime/bytecode/lanes.h"
 #include "src/runtime/bytecode/program.h"
 #include "src/runtime/bytecode/scalar.h"
@@ -142,21 +143,22 @@ Stop Machine::execute(uint32_t start) {
       continue;
     }
     switch (op) {
-#define INGOT_ONE(name, R, A)            \
-  case Op::name:                         \
-    at<R>(i.d) = lane::name(at<A>(i.a)); \
+#define INGOT_ONE(name, R, A)                                                         \
+  case Op::name:                                                                      \
+    if constexpr (!missing_classes(Op::name, 1)) at<R>(i.d) = lane::name(at<A>(i.a)); \
     break;
       INGOT_BYTECODE_UNARY(INGOT_ONE)
 #undef INGOT_ONE
-#define INGOT_ONE(name, R, A)                        \
-  case Op::name:                                     \
-    at<R>(i.d) = lane::name(at<A>(i.a), at<A>(i.b)); \
+#define INGOT_ONE(name, R, A)                                                                     \
+  case Op::name:                                                                                  \
+    if constexpr (!missing_classes(Op::name, 1)) at<R>(i.d) = lane::name(at<A>(i.a), at<A>(i.b)); \
     break;
       INGOT_BYTECODE_BINARY(INGOT_ONE)
 #undef INGOT_ONE
-#define INGOT_ONE(name, R, A)                                    \
-  case Op::name:                                                 \
-    at<R>(i.d) = lane::name(at<A>(i.a), at<R>(i.b), at<R>(i.c)); \
+#define INGOT_ONE(name, R, A)                                                 \
+  case Op::name:                                                              \
+    if constexpr (!missing_classes(Op::name, 1))                              \
+      at<R>(i.d) = lane::name(at<A>(i.a), at<R>(i.b), at<R>(i.c));            \
     break;
       INGOT_BYTECODE_TERNARY(INGOT_ONE)
 #undef INGOT_ONE
@@ -376,6 +378,21 @@ bool Machine::access(const Instruction &i) {
         memcpy(&condition, mask + 4 * size_t(l), 4);
         return condition != 0;
       };
+      if (gathers && v.bytes >= 4) { // neighbours and no others, as where padding is cut off: one gather
+        uint32_t begin = 0;
+        while (begin < i.n && !holds(begin)) ++begin;
+        uint32_t end = begin;
+        while (end < i.n && holds(end)) ++end;
+        uint32_t rest = end;
+        while (rest < i.n && !holds(rest)) ++rest;
+        if (rest == i.n) {
+          const int64_t *from = reinterpret_cast<const int64_t *>(indices) + begin;
+          if (!lanes_.in_range(from, end - begin, v.elements)) return false;
+          lanes_.gather[v.wide](result + size_t(width) * begin, v.base, from, end - begin);
+          memcpy(slot(i.d), result, size_t(width) * i.n);
+          return true;
+        }
+      }
       for (uint32_t l = 0; l < i.n;) {
         if (!holds(l)) {
           ++l;

@@ -4,6 +4,7 @@
 // checks those as it goes.
 #include <stddef.h>
 
+#include "src/runtime/bytecode/classes.h"
 #include "src/runtime/bytecode/forms.h"
 #include "src/runtime/bytecode/program.h"
 
@@ -49,11 +50,21 @@ class Verifier {
 
  private:
   Code complain() {
+    if (missing_)
+      return fail(error_, INGOT_INCOMPATIBLE,
+                  "bytecode: instruction %u (%s) computes with %s%s, which this runtime was built without: its option "
+                  "bytecode_classes does not name %s",
+                  at_, op_name(Op(k_.code[at_].op)), k_.code[at_].n > 1 ? "lanes of " : "", class_name(missing_),
+                  class_name(missing_));
     return fail(error_, INGOT_CORRUPT, "bytecode: instruction %u (%s) %s", at_,
                 k_.code[at_].op < kOps ? op_name(Op(k_.code[at_].op)) : "?", problem_);
   }
   void need(bool condition, const char *problem) {
     if (!condition && !problem_) problem_ = problem;
+  }
+  void need_classes(uint8_t missing) {
+    missing_ = missing;
+    need(!missing, "");
   }
   void slots(uint64_t slot, uint64_t bytes) {
     need(slot * 8 + bytes <= uint64_t(h_.slot_count) * 8, "names a register outside the file");
@@ -72,6 +83,7 @@ class Verifier {
       slots(i.a, f.a * i.n);
       if (f.b) slots(i.b, f.b * i.n);
       if (f.c) slots(i.c, f.c * i.n);
+      if (!problem_) need_classes(missing_classes(Op(i.op), i.n));
       return;
     }
     const Op op = Op(i.op);
@@ -217,6 +229,9 @@ class Verifier {
     need(is_power_of_two(i.n), "reduces a number of lanes that is no power of two");
     slots(i.d, width);
     slots(i.a, i.n * width);
+    // By class: i32, i64, f32, f64.
+    constexpr uint8_t kClasses[4] = {0, kClassI64, 0, kClassF64};
+    if (!problem_) need_classes(kClasses[(i.op - uint32_t(Op::sum_i32)) % 4] & ~kBuiltClasses);
   }
 
   // The u16 that follow the instruction.
@@ -246,12 +261,15 @@ class Verifier {
          "multiplies memories of different types, or of small ones");
     slots(i.d, uint64_t(rows) * vectors * i.n * lane_bytes(a->storage));
     for (uint32_t o = 2; o < i.imm; ++o) slots(extra(o), 8);
+    const uint8_t needed = a->storage == Storage::i64 ? kClassI64 : a->storage == Storage::f64 ? kClassF64 : 0;
+    if (!problem_) need_classes(needed & ~kBuiltClasses);
   }
 
   Kernel &k_;
   const Header &h_;
   Error *error_;
   uint32_t at_ = 0, words_ = 1;
+  uint8_t missing_ = 0; // classes that the instruction needs and this build has not
   const char *problem_ = nullptr;
 };
 
