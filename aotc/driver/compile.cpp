@@ -15,6 +15,7 @@
 #include "aotc/driver/print_program.h"
 #include "aotc/emit/bytecode/emitter.h"
 #include "aotc/emit/llvm/cpu_emitter.h"
+#include "aotc/fuse/sequence.h"
 #include "aotc/graph/check.h"
 #include "aotc/import/onnx/import.h"
 #include "aotc/kernel/legalise.h"
@@ -99,10 +100,12 @@ std::string flags_text(const CompileOptions &options) {
 
 } // namespace
 
-fuse::Program lower_for_cpu(const graph::Function &function, bool blocks) {
-  fuse::Program program = fuse::fuse(blocks ? layout::block_channels(function) : function);
+fuse::Program lower_for_cpu(const graph::Function &function, const LoweringOptions &options) {
+  fuse::Program program = fuse::fuse(options.blocks ? layout::block_channels(function) : function, options.fuse);
   plan::fold_constants(program);
   plan::prepack(program);
+  if (options.sequences)
+    fuse::fuse_loops(program);
   return program;
 }
 
@@ -382,17 +385,16 @@ std::optional<CompileResult> compile(const CompileOptions &options, Diagnostics 
   if (options.emit == Emit::kGraph)
     return text_result(graph_text);
 
-  // Bytecode works on hundreds of lanes, native code on one vector: blocks of 16 channels serve the latter only.
   auto is_native = [](const TargetRequest &t) { return !t.versions.empty(); };
   std::vector<fuse::Program> native, bytecode;
   std::string dispatches_text;
-  for (bool blocks : {true, false}) {
-    if (std::none_of(options.targets.begin(), options.targets.end(), [&](const TargetRequest &t) { return is_native(t) == blocks; }))
+  for (bool to_native : {true, false}) {
+    if (std::none_of(options.targets.begin(), options.targets.end(), [&](const TargetRequest &t) { return is_native(t) == to_native; }))
       continue;
     for (size_t f = 0; f < functions.size(); ++f) {
       report(options, "fuse", f, functions.size());
-      std::vector<fuse::Program> &programs = blocks ? native : bytecode;
-      programs.push_back(lower_for_cpu(functions[f], blocks));
+      std::vector<fuse::Program> &programs = to_native ? native : bytecode;
+      programs.push_back(lower_for_cpu(functions[f], to_native ? LoweringOptions::native() : LoweringOptions::bytecode()));
       if (options.emit == Emit::kDispatches || dump.wanted())
         dispatches_text += fuse::print(programs.back());
     }

@@ -77,8 +77,20 @@ struct KernelVersions {
   std::vector<std::string> symbols;
 };
 
-// fuse, fold, prepack; with `blocks`, convolutions compute on channels in blocks (aotc/layout).
-fuse::Program lower_for_cpu(const graph::Function &function, bool blocks = true);
+// What suits the schedules of a class of targets.
+struct LoweringOptions {
+  bool blocks = true;             // convolutions compute on channels in blocks (aotc/layout)
+  fuse::Options fuse = {.attention = true};
+  bool sequences = true;          // loops of little work become one dispatch (aotc/fuse/sequence.h)
+
+  static LoweringOptions native() { return {}; }
+  // Bytecode works on hundreds of lanes, native code on one vector: blocks of 16 channels and tiles in registers serve the
+  // latter only.
+  static LoweringOptions bytecode() { return {.blocks = false, .fuse = {.attention = false}, .sequences = false}; }
+};
+
+// fuse, fold, prepack.
+fuse::Program lower_for_cpu(const graph::Function &function, const LoweringOptions &options = LoweringOptions::native());
 
 // Schedules and legalises every dispatch of the programs for each target; equal dispatches share a kernel.
 // kernel_of[p][d] is the kernel of dispatch d of program p. Parallel over `jobs`; the result does not depend on it.
