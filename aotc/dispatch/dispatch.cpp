@@ -27,6 +27,53 @@ void for_each_expr(const Dispatch &d, const std::function<void(const Expr &)> &v
   if (d.loop)
     for (const Expr &e : d.loop->params)
       visit(e);
+  if (d.sequence) {
+    visit(d.sequence->trips);
+    for (const Sequence::Step &step : d.sequence->steps)
+      for_each_expr(step.dispatch, visit);
+  }
+}
+
+std::string verify_sequence(const Dispatch &d) {
+  const Sequence &s = *d.sequence;
+  if (!d.axes.empty() || !d.values.empty() || !d.stores.empty() || !d.checks.empty() || d.loop)
+    return "has both a sequence and a body";
+  if (!s.iteration || s.iteration.kind() != SymbolKind::kHost)
+    return "the sequence's iteration is no host symbol";
+  if (s.trips.depends_on(s.iteration))
+    return "the sequence's trips depend on its iteration";
+  for (const Operand &local : s.locals)
+    if (!local.count.is_constant())
+      return "local " + local.name + " has a symbolic size";
+  if (s.steps.empty())
+    return "the sequence has no steps";
+  for (const Sequence::Step &step : s.steps) {
+    const std::string at = "step " + step.dispatch.name + ": ";
+    if (step.dispatch.loop || step.dispatch.sequence)
+      return at + "has no body";
+    if (std::string problem = verify(step.dispatch); !problem.empty())
+      return at + problem;
+    if (step.operands.size() != step.dispatch.operands.size())
+      return at + "has " + std::to_string(step.dispatch.operands.size()) + " operands, " +
+             std::to_string(step.operands.size()) + " are given";
+    for (const Axis &axis : step.dispatch.axes)
+      if (axis.extent.depends_on(s.iteration))
+        return at + "the extent of axis " + axis.symbol.name() + " depends on the iteration";
+    for (size_t i = 0; i < step.operands.size(); ++i) {
+      const size_t n = step.operands[i];
+      if (n >= d.operands.size() + s.locals.size())
+        return at + "uses operand " + std::to_string(n) + " of " + std::to_string(d.operands.size() + s.locals.size());
+      const Operand &outer = n < d.operands.size() ? d.operands[n] : s.locals[n - d.operands.size()];
+      if (outer.type != step.dispatch.operands[i].type)
+        return at + "operand " + outer.name + " has another type";
+      if (step.dispatch.operands[i].output && n < d.operands.size() && !outer.output)
+        return at + "writes " + outer.name + ", which is an input";
+      for (size_t k = 0; k < i; ++k) // buffers of a kernel never overlap
+        if (step.operands[k] == n && (step.dispatch.operands[k].output || step.dispatch.operands[i].output))
+          return at + "reads and writes " + outer.name;
+    }
+  }
+  return {};
 }
 
 } // namespace
@@ -35,7 +82,7 @@ std::vector<Symbol> Dispatch::free_symbols() const {
   std::vector<Symbol> found;
   for_each_expr(*this, [&](const Expr &e) {
     for (const Symbol &s : e.symbols()) {
-      if (s.kind() != SymbolKind::kDim && s.kind() != SymbolKind::kHost)
+      if ((s.kind() != SymbolKind::kDim && s.kind() != SymbolKind::kHost) || (sequence && s == sequence->iteration))
         continue;
       bool known = false;
       for (const Symbol &f : found)
@@ -85,6 +132,10 @@ std::string verify(const Dispatch &d) {
   std::string where = "dispatch " + d.name + ": ";
   if (d.name.empty())
     return "dispatch: has no name";
+  if (d.sequence) {
+    std::string problem = verify_sequence(d);
+    return problem.empty() ? problem : where + problem;
+  }
   if (d.loop) {
     if (!d.axes.empty() || !d.values.empty() || !d.stores.empty())
       return where + "has both a loop and a body";

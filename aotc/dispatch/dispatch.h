@@ -17,8 +17,9 @@
 // padding is a guarded load. Without guards the offset is in range by construction, which the verifier proves where it
 // can (offset bounds against the operand's element count).
 //
-// Work that is not affine (NonZero's compaction, sorting, recurrent cells) has a structured loop instead of a body:
-// a kernel of one group, the same on every target.
+// Work that is not affine (NonZero's compaction, sorting) has a structured loop instead of a body: a kernel of one
+// group, the same on every target. A recurrence has a sequence instead: dispatches that run in turn, again and again,
+// within one group.
 #pragma once
 
 #include <array>
@@ -105,6 +106,8 @@ struct LoopBody {
   std::vector<Expr> params;
 };
 
+struct Sequence;
+
 struct Dispatch {
   std::string name;               // C identifier
   std::vector<std::string> nodes; // source nodes, for diagnostics and `inspect`
@@ -114,11 +117,29 @@ struct Dispatch {
   std::vector<Store> stores;
   std::vector<Check> checks;
   std::shared_ptr<const LoopBody> loop; // instead of axes, values, stores
+  std::shared_ptr<const Sequence> sequence; // instead of axes, values, stores
 
   // Free symbols (dims, host scalars) in order of first appearance in the canonical text: the kernel's params.
   std::vector<Symbol> free_symbols() const;
   // Axes each value depends on, as bit masks (at most 64 axes).
   std::vector<uint64_t> axis_sets() const;
+};
+
+// trips times: every step in order, each with the memory that earlier ones wrote. Of the sequence's operands, outputs may
+// be read as well; what they hold before is then an input (the initial state).
+//
+//   sequence i 0 99 [100] {
+//     step 0 2 4 dispatch @... { ... }      operands 0, 2 and 4 of the sequence are its operands
+//   }
+struct Sequence {
+  struct Step {
+    Dispatch dispatch;                // has a body; may use `iteration` in expressions, but not in extents
+    std::vector<uint32_t> operands;   // of the sequence, then its locals, by the step's operands
+  };
+  Symbol iteration;                   // host symbol: 0, 1, 2 ...
+  Expr trips;
+  std::vector<Operand> locals;        // of constant size, for what only the steps exchange
+  std::vector<Step> steps;
 };
 
 // Text: deterministic; `print` for people and files, parsed back by `parse`. canonical_text renumbers axes and symbols and

@@ -9,6 +9,7 @@
 //     store y[6625*r + j] %2 over r j
 //     check %7 code 1 site 0
 //   }
+#include <algorithm>
 #include <cctype>
 #include <charconv>
 #include <cmath>
@@ -113,6 +114,20 @@ void print_body(std::ostringstream &out, const Dispatch &d) {
       out << "  param [" << e.to_string() << "]\n";
     out << "  loop {\n" << kernel::print(d.loop->kernel) << "  }\n";
   }
+  if (d.sequence) {
+    const Sequence &q = *d.sequence;
+    for (const Operand &local : q.locals)
+      out << "  local " << local.name << " " << name(local.type) << " [" << local.count.to_string() << "]\n";
+    out << "  sequence " << q.iteration.name() << " " << q.iteration.min() << " " << q.iteration.max() << " ["
+        << q.trips.to_string() << "] {\n";
+    for (const Sequence::Step &step : q.steps) {
+      out << "  step";
+      for (uint32_t operand : step.operands)
+        out << " " << operand;
+      out << " " << print(step.dispatch);
+    }
+    out << "  }\n";
+  }
 }
 
 // Symbols that the text must declare: free ones and value symbols.
@@ -173,6 +188,30 @@ std::string canonical_text(const Dispatch &d) {
     kernel::Kernel k = d.loop->kernel;
     k.name = "k";
     out << kernel::print(k);
+    return out.str();
+  }
+  if (d.sequence) {
+    // Steps are equal by their own text, with their symbols' places among the sequence's.
+    const Sequence &q = *d.sequence;
+    std::ostringstream out;
+    out << head.str() << "sequence " << q.iteration.min() << " " << q.iteration.max() << " "
+        << q.trips.substitute(rename).to_string() << "\n";
+    auto operands = [&](const std::vector<Operand> &list) {
+      for (const Operand &o : list)
+        out << (o.output ? "output " : "input ") << name(o.type) << " " << o.count.substitute(rename).to_string()
+            << (o.constant ? " constant" : "") << "\n";
+    };
+    operands(d.operands);
+    out << "locals\n";
+    operands(q.locals);
+    for (const Sequence::Step &step : q.steps) {
+      out << "step";
+      for (uint32_t operand : step.operands)
+        out << " " << operand;
+      for (const Symbol &s : step.dispatch.free_symbols())
+        out << " d" << (s == q.iteration ? free.size() : static_cast<size_t>(std::find(free.begin(), free.end(), s) - free.begin()));
+      out << "\n" << canonical_text(step.dispatch);
+    }
     return out.str();
   }
   for (size_t i = 0; i < c.axes.size(); ++i) {
@@ -407,9 +446,20 @@ class Parser {
       int64_t lo = 0, hi = 0;
       if (n.empty() || !number(lo) || !number(hi))
         return bad("expected a name and two bounds");
-      symbols_[n] = w == "dim" ? Symbol::dim(n, lo, hi) : Symbol::host(n, lo, hi);
+      if (!symbols_.count(n)) // a step names those of its sequence again
+        symbols_[n] = w == "dim" ? Symbol::dim(n, lo, hi) : Symbol::host(n, lo, hi);
       return true;
     }
+    if (w == "local") {
+      Operand o;
+      o.name = next();
+      if (!type(o.type) || !expr(o.count))
+        return false;
+      sequence_.locals.push_back(o);
+      return true;
+    }
+    if (w == "sequence")
+      return sequence();
     if (w == "value") {
       std::string n = next();
       ValueId v = 0;
@@ -473,6 +523,36 @@ class Parser {
     if (w.size() > 1 && w[0] == '%')
       return value(w);
     return bad("unexpected '" + w + "'");
+  }
+  bool sequence() {
+    std::string n = next();
+    int64_t lo = 0, hi = 0;
+    if (n.empty() || !number(lo) || !number(hi) || !expr(sequence_.trips))
+      return bad("expected a name, two bounds and [trips]");
+    sequence_.iteration = symbols_[n] = Symbol::host(n, lo, hi);
+    if (!eat('{'))
+      return bad("expected '{'");
+    while (!eat('}')) {
+      if (!word("step"))
+        return bad("expected 'step'");
+      Sequence::Step step;
+      int64_t operand = 0;
+      while (peek() != "dispatch") {
+        if (!number(operand) || operand < 0)
+          return bad("expected the numbers of operands and a dispatch");
+        step.operands.push_back(static_cast<uint32_t>(operand));
+      }
+      Parser inner(text_.substr(at_), error_);
+      inner.symbols_ = symbols_;
+      auto parsed = inner.run();
+      if (!parsed)
+        return false;
+      step.dispatch = std::move(*parsed);
+      at_ += inner.at_;
+      sequence_.steps.push_back(std::move(step));
+    }
+    d_.sequence = std::make_shared<Sequence>(std::move(sequence_));
+    return true;
   }
   bool value(const std::string &id) {
     if (id != "%" + std::to_string(d_.values.size()))
@@ -551,6 +631,7 @@ class Parser {
   Dispatch d_;
   std::map<std::string, Symbol> symbols_;
   std::vector<Expr> params_;
+  Sequence sequence_;
 };
 
 } // namespace

@@ -13,6 +13,7 @@
 #include "aotc/driver/print_program.h"
 #include "aotc/emit/bytecode/emitter.h"
 #include "aotc/emit/llvm/cpu_emitter.h"
+#include "aotc/fuse/sequence.h"
 #include "aotc/graph/check.h"
 #include "aotc/import/onnx/import.h"
 #include "aotc/kernel/legalise.h"
@@ -91,10 +92,14 @@ std::string flags_text(const CompileOptions &options) {
 
 } // namespace
 
-fuse::Program lower_for_cpu(const graph::Function &function, bool blocks) {
-  fuse::Program program = fuse::fuse(blocks ? layout::block_channels(quantise::integer_products(function)) : function);
+fuse::Program lower(const graph::Function &function, const LoweringOptions &options) {
+  auto for_blocks = [&] { return layout::block_channels(quantise::integer_products(function)); };
+  fuse::Program program = fuse::fuse(options.blocks ? for_blocks() : function, options.fuse);
   plan::fold_constants(program);
-  plan::prepack(program);
+  if (options.pack)
+    plan::prepack(program);
+  if (options.sequences)
+    fuse::fuse_loops(program);
   return program;
 }
 
@@ -329,12 +334,11 @@ std::optional<CompileResult> compile(const CompileOptions &options, Diagnostics 
     return std::nullopt;
   }
 
-  // Bytecode works on hundreds of lanes, native code on one vector: blocks of 16 channels serve the latter only. GPUs take
-  // weights as they are.
   struct Form {
+    LoweringOptions options;
     bool wanted = false;
     std::vector<fuse::Program> programs;
-  } native, bytecode, gpu;
+  } native{LoweringOptions::native(), false, {}}, bytecode{LoweringOptions::bytecode(), false, {}}, gpu{LoweringOptions::gpu(), false, {}};
   auto form_of = [&](const TargetRequest &t) -> Form & { return t.gpu ? gpu : t.versions.empty() ? bytecode : native; };
   for (const TargetRequest &t : options.targets)
     form_of(t).wanted = true;
@@ -342,7 +346,7 @@ std::optional<CompileResult> compile(const CompileOptions &options, Diagnostics 
   for (Form *form : {&native, &bytecode, &gpu})
     for (size_t f = 0; form->wanted && f < functions.size(); ++f) {
       report(options, "fuse", f, functions.size());
-      form->programs.push_back(form == &gpu ? lower_for_gpu(functions[f]) : lower_for_cpu(functions[f], form == &native));
+      form->programs.push_back(lower(functions[f], form->options));
       if (options.emit == Emit::kDispatches || dump.wanted())
         dispatches_text += fuse::print(form->programs.back());
     }

@@ -95,9 +95,24 @@ struct KernelVersions {
   std::vector<bool> kept;                    // versions that the archive gets: not those that gain nothing from their features
 };
 
-// fuse, fold, prepack; with `blocks`, convolutions compute on channels in blocks (aotc/layout) and products of 8-bit values
-// on bytes (aotc/quantise).
-fuse::Program lower_for_cpu(const graph::Function &function, bool blocks = true);
+// What suits the schedules of a class of targets.
+struct LoweringOptions {
+  bool blocks = true;             // convolutions compute on channels in blocks (aotc/layout), products of 8-bit values on
+                                  // bytes (aotc/quantise)
+  fuse::Options fuse = {.attention = true};
+  bool pack = true;               // weights are laid out in panels
+  bool sequences = true;          // loops of little work become one dispatch (aotc/fuse/sequence.h)
+
+  static LoweringOptions native() { return {}; }
+  // Bytecode works on hundreds of lanes, native code on one vector: blocks of 16 channels and tiles in registers serve the
+  // latter only.
+  static LoweringOptions bytecode() { return {.blocks = false, .fuse = {.attention = false}, .pack = true, .sequences = false}; }
+  // Weights keep their natural layout.
+  static LoweringOptions gpu() { return {.blocks = false, .fuse = {.attention = false}, .pack = false, .sequences = false}; }
+};
+
+// fuse, fold, prepack.
+fuse::Program lower(const graph::Function &function, const LoweringOptions &options = LoweringOptions::native());
 
 // Schedules and legalises every dispatch of the programs for each target; equal dispatches share a kernel.
 // kernel_of[p][d] is the kernel of dispatch d of program p. Parallel over `jobs`; the result does not depend on it.

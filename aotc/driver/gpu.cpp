@@ -73,12 +73,6 @@ std::string words_text(const std::vector<uint8_t> &code) {
 
 } // namespace
 
-fuse::Program lower_for_gpu(const graph::Function &function) {
-  fuse::Program program = fuse::fuse(function);
-  plan::fold_constants(program);
-  return program;
-}
-
 std::optional<GpuVariant> compile_gpu_variant(const CompileOptions &options, const TargetRequest &target,
                                               const std::vector<fuse::Program> &programs, archive::ArchiveModel &model,
                                               plan::WeightPool &weights, bool texts, Diagnostics &diagnostics) {

@@ -15,9 +15,6 @@ struct GpuVariant {
   std::string code_text;    // MSL, WGSL; SPIR-V as words in hexadecimal
 };
 
-// fuse, fold: weights keep their natural layout.
-fuse::Program lower_for_gpu(const graph::Function &function);
-
 // The first record is the baseline; a kernel that it cannot express is tried on the others, in order. nullopt with a
 // diagnostic for every dispatch that none can express. With `wanted` empty, texts are left out.
 std::optional<GpuVariant> compile_gpu_variant(const CompileOptions &options, const TargetRequest &target,

@@ -210,17 +210,22 @@ uint32_t BodyBuilder::add_axis(const char *prefix, const Expr &extent) {
 }
 
 uint32_t BodyBuilder::reduction_axis(const Expr &extent, const Index &index) {
-  for (size_t a = 0; a < d_.axes.size(); ++a) {
+  auto is_free = [&](uint32_t a) {
     if (!(d_.axes[a].extent == extent))
-      continue;
+      return false;
     bool used = false;
     for (const Expr &e : index)
       used = used || e.depends_on(d_.axes[a].symbol);
     for (const Guard &g : guards_)
       used = used || g.value.depends_on(d_.axes[a].symbol);
-    if (!used)
-      return static_cast<uint32_t>(a);
-  }
+    return !used;
+  };
+  for (size_t i = contracted_.size(); i-- > 0;)
+    if (is_free(contracted_[i]))
+      return contracted_[i];
+  for (uint32_t a = 0; a < d_.axes.size(); ++a)
+    if (is_free(a))
+      return a;
   return add_axis("r", extent);
 }
 
@@ -495,12 +500,15 @@ BodyId BodyBuilder::contract(const Op &op_, const Index &index) {
       }
   }
   BodyId sides[2];
+  const size_t outer = contracted_.size();
+  contracted_.insert(contracted_.end(), axes.begin(), axes.end());
   for (size_t side = 0; side < 2; ++side) {
     Index inner;
     for (char label : op_.labels[side])
       inner.push_back(at[label]);
     sides[side] = element(op_.operands[side], inner);
   }
+  contracted_.resize(outer);
   ElementType type = view_.function.values[op_.results[0]].type.element;
   bool narrow = type == ElementType::kF16 || type == ElementType::kBF16;
   ElementType wide = narrow ? ElementType::kF32 : type;

@@ -49,7 +49,8 @@ class BodyBuilder {
   dispatch::ValueId host_tensor(const graph::Op &op, const Index &index);
 
   uint32_t add_axis(const char *prefix, const Expr &extent);
-  // An axis to reduce over: one of the same extent that the index does not mention, else a new one.
+  // An axis to reduce over: one of the same extent that the index does not mention, else a new one. Under a contraction its
+  // own are preferred: a softmax is then of the values that are contracted.
   uint32_t reduction_axis(const Expr &extent, const Index &index);
   dispatch::ValueId add(dispatch::Value value);
   dispatch::ValueId constant_int(ElementType type, int64_t value);
@@ -64,6 +65,7 @@ class BodyBuilder {
   const GraphView &view_;
   dispatch::Dispatch d_;
   std::vector<graph::ValueId> *inputs_ = nullptr;
+  std::vector<uint32_t> contracted_;              // axes of the contractions whose operands are now asked for
   std::vector<dispatch::Guard> guards_;           // loads now asked for happen only inside these
   std::map<std::string, dispatch::ValueId> memo_; // values by their text
   std::map<std::string, dispatch::ValueId> elements_;

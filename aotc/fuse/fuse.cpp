@@ -8,15 +8,13 @@
 #include <sstream>
 
 #include "aotc/base/error.h"
+#include "aotc/fuse/attention.h"
 #include "aotc/fuse/body.h"
 
 namespace ingot::aotc::fuse {
-namespace {
 
 using graph::Op;
 using graph::ValueId;
-
-constexpr size_t kMaxMapsPerRoot = 96; // keeps bodies, and so kernels, of a size that compiles well
 
 bool is_view(const Op &op) {
   switch (op.code) {
@@ -27,6 +25,10 @@ bool is_view(const Op &op) {
     return false;
   }
 }
+
+namespace {
+
+constexpr size_t kMaxMapsPerRoot = 96; // keeps bodies, and so kernels, of a size that compiles well
 
 bool is_heavy(const Op &op) {
   return op.code == graph::Opcode::kContract || op.code == graph::Opcode::kConv || op.code == graph::Opcode::kPool ||
@@ -77,7 +79,8 @@ struct Group {
 
 class Fuser {
  public:
-  explicit Fuser(const graph::Function &function) : function_(function), states_(function.values.size()) {}
+  Fuser(const graph::Function &function, const Options &options)
+      : function_(function), options_(options), states_(function.values.size()) {}
 
   Program run() {
     program_.name = function_.name;
@@ -86,6 +89,8 @@ class Fuser {
     program_.dims = function_.dims;
     program_.sites = function_.sites;
     scan(function_.graph, next_region_++);
+    if (options_.attention)
+      attention_ = find_attention(function_, [this](ValueId v) { return states_[v].must; });
     decide(function_.graph);
     place_function();
     emit(function_.graph, program_.steps);
@@ -342,6 +347,8 @@ class Fuser {
       s.materialised = true;
       return;
     }
+    if (attention_.inner.count(v))
+      return; // its root has room for it
     s.materialised = !inlined(op, v);
     if (s.materialised)
       groups_[v]; // a root: its own op joins the group
@@ -357,7 +364,7 @@ class Fuser {
 
   bool inlined(const Op &op, ValueId v) {
     ValueState &s = states_[v];
-    if (s.must)
+    if (s.must || attention_.outputs.count(v))
       return false;
     const Context &c = s.context;
     if (is_view(op)) {
@@ -664,6 +671,8 @@ class Fuser {
   }
 
   const graph::Function &function_;
+  const Options &options_;
+  AttentionValues attention_;
   std::vector<ValueState> states_;
   std::map<ValueId, Group> groups_;
   std::map<ValueId, TensorId> tensors_;
@@ -676,7 +685,7 @@ class Fuser {
 
 } // namespace
 
-Program fuse(const graph::Function &function) { return Fuser(function).run(); }
+Program fuse(const graph::Function &function, const Options &options) { return Fuser(function, options).run(); }
 
 namespace {
 

@@ -13,7 +13,8 @@
 // Views (reshape, transpose, slice, broadcast, constant pad) become index expressions wherever they are used. A map is
 // inlined into the root if every use ends there and it would not be computed more than once per element of its row. A
 // contraction or convolution takes elementwise epilogues; at most one of them is in a dispatch, and no row reduction
-// beside it. Reshapes of materialised tensors share their memory.
+// beside it. Reshapes of materialised tensors share their memory. Attention (attention.h) may be one dispatch with two
+// contractions.
 //
 // Assumes a verified graph. After it, no graph op is left: the steps and dispatches say everything.
 #pragma once
@@ -80,7 +81,12 @@ struct Program {
   Steps steps;
 };
 
-Program fuse(const graph::Function &function);
+struct Options {
+  // Attention is one dispatch, and its scores have no memory (attention.h): for targets with a schedule of that form.
+  bool attention = false;
+};
+
+Program fuse(const graph::Function &function, const Options &options = {});
 
 std::string print(const Program &program); // --emit=dispatches
 

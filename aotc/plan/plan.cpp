@@ -95,9 +95,30 @@ class Planner {
       loop.touched.insert(t);
   }
 
+  // Whether the step is a recurrence that may run beside those of `others`, which it neither waits for nor disturbs.
+  bool runs_beside(const Step &step, const std::vector<const Step *> &others) const {
+    if (step.kind != Step::Kind::kDispatch || !program_.dispatches[step.dispatch].sequence)
+      return false;
+    for (const Step *other : others)
+      for (size_t i = 0; i < step.operands.size(); ++i)
+        for (size_t k = 0; k < other->operands.size(); ++k)
+          if (step.operands[i] == other->operands[k] && (program_.dispatches[step.dispatch].operands[i].output ||
+                                                         program_.dispatches[other->dispatch].operands[k].output))
+            return false;
+    return true;
+  }
+
   void walk(const Steps &steps) {
+    std::vector<const Step *> together; // a recurrence is the work of one thread: neighbours share no memory, so that
+                                        // several run at a time
     for (const Step &step : steps) {
-      ++position_;
+      const bool beside = runs_beside(step, together);
+      if (!beside || together.empty())
+        ++position_;
+      if (!beside)
+        together.clear();
+      if (step.kind == Step::Kind::kDispatch && program_.dispatches[step.dispatch].sequence)
+        together.push_back(&step);
       switch (step.kind) {
       case Step::Kind::kDispatch:
       case Step::Kind::kCopy:

@@ -14,6 +14,13 @@ Cost cost(const dispatch::Dispatch &d) {
       c.bytes = c.bytes + o.count * static_cast<int64_t>(byte_size(o.type));
     return c;
   }
+  if (d.sequence) { // what the steps exchange stays in the caches: what lies outside is touched once
+    for (const dispatch::Sequence::Step &step : d.sequence->steps)
+      c.flops = c.flops + cost(step.dispatch).flops * d.sequence->trips;
+    for (const dispatch::Operand &o : d.operands)
+      c.bytes = c.bytes + o.count * static_cast<int64_t>(byte_size(o.type));
+    return c;
+  }
   std::vector<uint64_t> sets = d.axis_sets();
   auto points = [&](uint64_t set) {
     Expr n = 1;

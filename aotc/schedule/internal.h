@@ -19,10 +19,15 @@ std::optional<Scheduled> schedule_rows(const dispatch::Dispatch &d, const Target
 std::optional<Scheduled> schedule_contract(const dispatch::Dispatch &d, const TargetRecord &record);
 // Sums of products of bytes in i32, by dot products.
 std::optional<Scheduled> schedule_dot(const dispatch::Dispatch &d, const TargetRecord &record);
+// Attention: a running softmax between two contractions, scores never in memory.
+std::optional<Scheduled> schedule_attention(const dispatch::Dispatch &d, const TargetRecord &record);
 // Convolutions in blocks of channels (aotc/layout).
 std::optional<Scheduled> schedule_direct(const dispatch::Dispatch &d, const TargetRecord &record);
 // The same for bytecode, by tile ops.
 std::optional<Scheduled> schedule_block_contract(const dispatch::Dispatch &d, const TargetRecord &record);
+// Recurrences: the steps' kernels in one, each step by `schedule_step`.
+Scheduled schedule_sequence(const dispatch::Dispatch &d, const TargetRecord &record,
+                            Scheduled (*schedule_step)(const dispatch::Dispatch &, const TargetRecord &));
 // Depthwise convolutions: sums of products over a window with the channel in both factors.
 std::optional<Scheduled> schedule_window(const dispatch::Dispatch &d, const TargetRecord &record);
 

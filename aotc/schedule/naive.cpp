@@ -56,6 +56,8 @@ Scheduled loop_body(const dispatch::Dispatch &d) {
 Scheduled schedule_naive(const dispatch::Dispatch &d, const TargetRecord &record) {
   if (d.loop)
     return loop_body(d);
+  if (d.sequence)
+    return schedule_sequence(d, record, schedule_naive);
   Scheduled out;
   out.kernel.name = d.name;
   out.kernel.kind = record.kernel_class;

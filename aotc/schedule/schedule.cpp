@@ -31,7 +31,7 @@ namespace {
 
 // In order of preference.
 using Form = std::optional<Scheduled> (*)(const dispatch::Dispatch &, const TargetRecord &);
-constexpr Form kForms[] = {schedule_dot, schedule_direct, schedule_window, schedule_contract, schedule_rows, schedule_lanes};
+constexpr Form kForms[] = {schedule_dot, schedule_direct, schedule_window, schedule_attention, schedule_contract, schedule_rows, schedule_lanes};
 constexpr Form kBlockForms[] = {schedule_direct, schedule_window, schedule_block_contract, schedule_rows, schedule_lanes};
 constexpr Form kSimtForms[] = {schedule_simt_contract, schedule_simt_rows};
 
@@ -51,6 +51,8 @@ Scheduled of_class(Scheduled s, const TargetRecord &record) {
 } // namespace
 
 Scheduled schedule(const dispatch::Dispatch &d, const TargetRecord &record) {
+  if (d.sequence && record.kernel_class != kernel::Class::kSimt)
+    return schedule_sequence(d, record, schedule);
   if (d.loop)
     return of_class(schedule_naive(d, record), record);
   for (Form form : forms_of(record))
@@ -62,7 +64,9 @@ Scheduled schedule(const dispatch::Dispatch &d, const TargetRecord &record) {
 std::vector<Scheduled> all_schedules(const dispatch::Dispatch &d, const TargetRecord &record) {
   std::vector<Scheduled> all;
   all.push_back(of_class(schedule_naive(d, record), record));
-  if (d.loop)
+  if (d.sequence && record.kernel_class != kernel::Class::kSimt)
+    all.push_back(schedule(d, record));
+  if (d.loop || d.sequence)
     return all;
   for (Form form : forms_of(record))
     if (auto s = form(d, record))

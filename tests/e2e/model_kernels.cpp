@@ -333,7 +333,7 @@ int main(int argc, char **argv) {
       show("not ok", "import", to_string(d));
     return 1;
   }
-  fuse::Program program = lower_for_cpu(*function);
+  fuse::Program program = lower(*function);
   std::vector<CpuTarget> targets;
   std::string error;
   for (const char *name : {"x86-64-v2", "x86-64-v3", "x86-64-v4", "aarch64-linux-gnu"})

@@ -273,6 +273,47 @@ Case softmax(Expr rows, Expr columns, std::vector<std::pair<Symbol, int64_t>> di
   return {m.d, std::move(dims)};
 }
 
+Case attention(const AttentionShape &s) {
+  using Mask = AttentionShape::Mask;
+  Maker m("attention");
+  const Expr heads = s.batch * s.heads;
+  uint32_t q = m.input("q", heads * s.rows * s.depth), k = m.input("k", heads * s.keys * s.depth),
+           v = m.input("v", heads * s.keys * s.columns), mask = 0;
+  if (s.mask == Mask::kKeys)
+    mask = m.input("mask", s.keys * s.batch);
+  else if (s.mask == Mask::kMatrix)
+    mask = m.input("mask", s.rows * s.keys * s.heads);
+  else if (s.mask == Mask::kFlags)
+    mask = m.input("mask", s.rows * s.keys, ElementType::kBool);
+  uint32_t y = m.output("y", heads * s.rows * s.columns);
+  Symbol b = m.axis(s.batch), h = m.axis(s.heads), i = m.axis(s.rows), c = m.axis(s.columns), j = m.axis(s.keys),
+         e = m.axis(s.depth);
+  auto at = [&](const Expr &count, const Expr &position, int64_t size, const Expr &element) {
+    return s.interleaved ? ((Expr(b) * count + position) * s.heads + h) * size + element
+                         : ((Expr(b) * s.heads + h) * count + position) * size + element;
+  };
+  ValueId score = m.reduce(
+      ReduceKind::kAdd, m.op(Opcode::kMul, {m.load(q, at(s.rows, i, s.depth, e)), m.load(k, at(s.keys, j, s.depth, e))}), {e});
+  score = m.op(Opcode::kMul, {score, m.constant(s.scale)});
+  if (s.mask == Mask::kKeys)
+    score = m.op(Opcode::kAdd, {score, m.load(mask, Expr(b) * s.keys + j)});
+  else if (s.mask == Mask::kMatrix)
+    score = m.op(Opcode::kAdd, {m.load(mask, (Expr(h) * s.rows + i) * s.keys + j), score});
+  else if (s.mask == Mask::kFlags)
+    score = m.op(Opcode::kSelect, ElementType::kF32, {m.load(mask, Expr(i) * s.keys + j), score, m.constant(-INFINITY)});
+  else if (s.mask == Mask::kCausal)
+    score = m.op(Opcode::kSelect, ElementType::kF32,
+                 {m.op(Opcode::kLe, {m.index(j), m.index(Expr(i) + s.shift)}), score, m.constant(-INFINITY)});
+  ValueId p = m.op(Opcode::kExp, {m.op(Opcode::kSub, {score, m.reduce(ReduceKind::kMax, score, {j})})});
+  p = m.op(Opcode::kDiv, {p, m.reduce(ReduceKind::kAdd, p, {j})});
+  Expr value_at = s.values_transposed ? ((Expr(b) * s.heads + h) * s.columns + c) * s.keys + j : at(s.keys, j, s.columns, c);
+  ValueId out = m.reduce(ReduceKind::kAdd, m.op(Opcode::kMul, {p, m.load(v, value_at)}), {j});
+  if (s.epilogue)
+    out = m.op(Opcode::kMax, {m.op(Opcode::kMul, {out, m.constant(3)}), m.constant(-0.5)});
+  m.store(y, at(s.rows, i, s.columns, c), out, {b, h, i, c});
+  return {m.d, s.dims};
+}
+
 Case layer_norm(Expr rows, Expr columns, std::vector<std::pair<Symbol, int64_t>> dims) {
   Maker m("layer_norm");
   uint32_t x = m.input("x", rows * columns), scale = m.weight("scale", columns), bias = m.weight("bias", columns);

@@ -70,6 +70,20 @@ struct ByteConvShape {
 };
 Case byte_conv(const ByteConvShape &shape);
 Case softmax(Expr rows, Expr columns, std::vector<std::pair<Symbol, int64_t>> dims = {});
+struct AttentionShape {
+  enum class Mask : uint8_t { kNone, kKeys, kMatrix, kFlags, kCausal };
+  int64_t batch = 1, heads = 2;
+  Expr rows = 5, keys = 7;
+  int64_t depth = 8, columns = 8;
+  bool interleaved = false;        // [batch, rows, heads, size] instead of [batch, heads, rows, size]
+  bool values_transposed = false;  // [.., size, keys]
+  Mask mask = Mask::kNone;         // kFlags, kCausal: -inf where not
+  int64_t shift = 0;               // kCausal: key <= row + shift; below 0 some rows see no key
+  double scale = 0.35;             // large: exp would overflow without the maximum
+  bool epilogue = false;
+  std::vector<std::pair<Symbol, int64_t>> dims;
+};
+Case attention(const AttentionShape &shape);
 Case layer_norm(Expr rows, Expr columns, std::vector<std::pair<Symbol, int64_t>> dims = {});
 Case pool(int64_t channels, std::vector<int64_t> size, std::vector<int64_t> kernel, std::vector<int64_t> stride,
           std::vector<int64_t> pad, bool max);

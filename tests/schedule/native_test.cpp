@@ -142,6 +142,24 @@ TEST_CASE("rows and elements") {
   check(reduce(ReduceKind::kArgMax, {6, 211}, {1}), 10, "arg max");
 }
 
+TEST_CASE("attention") {
+  using Mask = AttentionShape::Mask;
+  AttentionShape s;
+  s.heads = 1;
+  s.rows = 19, s.keys = 49, s.depth = 32, s.columns = 33;
+  for (Mask mask : {Mask::kNone, Mask::kKeys, Mask::kMatrix, Mask::kFlags, Mask::kCausal}) {
+    s.mask = mask;
+    s.interleaved = !s.interleaved;
+    check(attention(s), 1, "one block");
+  }
+  Symbol t = Symbol::dim("t", 1, 1 << 20), u = Symbol::dim("u", 1, 1 << 20);
+  s.rows = Expr(t), s.keys = Expr(u), s.depth = 16, s.columns = 16, s.shift = -1;
+  s.dims = {{t, 11}, {u, 150}};
+  check(attention(s), 2, "blocks, and a row that sees nothing");
+  s.rows = 17, s.keys = 260, s.scale = 200;
+  check(attention(s), 3, "blocks of known number, large scores");
+}
+
 TEST_CASE("random dispatches") {
   for (uint64_t seed = 9001; seed < 9031; ++seed)
     check(random_dispatch(seed), seed, "seed " + std::to_string(seed));

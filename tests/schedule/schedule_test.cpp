@@ -3,6 +3,7 @@
 #include <catch2/catch.hpp>
 
 #include "aotc/kernel/text.h"
+#include "aotc/schedule/attention.h"
 #include "tests/schedule/random_dispatch.h"
 #include "tests/schedule/run.h"
 
@@ -139,6 +140,107 @@ TEST_CASE("products of bytes take the form of dot products") {
     CHECK(schedule::schedule(which->dispatch, TargetRecord::x86_64_v3()).description.find("dot2{mr=6,nr=16,panels,wide") == 0);
     CHECK(schedule::schedule(which->dispatch, TargetRecord::x86_64_v4_vnni()).description.find("dot4{mr=12,nr=32,panels") == 0);
   }
+}
+
+TEST_CASE("attention") {
+  using Mask = AttentionShape::Mask;
+  AttentionShape s;
+  check(attention(s), 1, "small");
+  for (Mask mask : {Mask::kNone, Mask::kKeys, Mask::kMatrix, Mask::kFlags, Mask::kCausal}) {
+    s.mask = mask;
+    s.rows = 9, s.keys = 19, s.depth = 5, s.columns = 3;
+    check(attention(s), 2, "odd sizes");
+    s.rows = 8, s.keys = 34, s.depth = 16, s.columns = 17;
+    s.interleaved = true;
+    check(attention(s), 3, "heads innermost");
+    s.interleaved = false;
+  }
+  s.shift = -3; // the first rows see no key: NaN, as in the formula
+  check(attention(s), 4, "rows that see nothing");
+  s.shift = 0;
+  s.scale = 500;
+  check(attention(s), 5, "large scores");
+  s.values_transposed = s.epilogue = true;
+  check(attention(s), 6, "transposed values, epilogue");
+}
+
+TEST_CASE("attention with a running softmax") {
+  using Mask = AttentionShape::Mask;
+  Symbol t = Symbol::dim("t", 1, 1 << 20), u = Symbol::dim("u", 0, 1 << 20);
+  AttentionShape s;
+  s.heads = 1;
+  s.rows = Expr(t), s.keys = Expr(u), s.depth = 4, s.columns = 4;
+  auto with = [&](int64_t rows, int64_t keys) {
+    s.dims = {{t, rows}, {u, keys}};
+    return attention(s);
+  };
+  check(with(3, 0), 1, "no keys");
+  check(with(1, 1), 2, "one row, one key");
+  check(with(13, 128), 3, "a whole block");
+  check(with(7, 300), 4, "three blocks");
+  s.mask = Mask::kCausal;
+  s.shift = 130; // whole blocks are hidden from some rows
+  check(with(9, 280), 5, "hidden blocks");
+  s.shift = -2;
+  check(with(5, 260), 6, "rows that see nothing");
+  s.mask = Mask::kMatrix;
+  s.scale = 700;
+  check(with(3, 257), 7, "large scores, mask");
+}
+
+TEST_CASE("random attention") {
+  for (uint64_t seed = 1; seed <= 40; ++seed) {
+    std::mt19937_64 random(seed);
+    auto pick = [&](int64_t low, int64_t high) { return low + static_cast<int64_t>(random() % static_cast<uint64_t>(high - low + 1)); };
+    AttentionShape s;
+    s.batch = pick(1, 2), s.heads = pick(1, 3);
+    const int64_t rows = pick(1, 11), keys = pick(2, 40);
+    Symbol t = Symbol::dim("t", 0, 1 << 20), u = Symbol::dim("u", 0, 1 << 20);
+    s.rows = rows, s.keys = keys;
+    if (random() % 2)
+      s.rows = Expr(t), s.dims.push_back({t, rows});
+    if (random() % 2)
+      s.keys = Expr(u), s.dims.push_back({u, keys});
+    s.depth = std::vector<int64_t>{2, 4, 8, 16, 20}[random() % 5], s.columns = pick(2, 20);
+    s.interleaved = random() % 2, s.values_transposed = random() % 4 == 0, s.epilogue = random() % 3 == 0;
+    s.mask = static_cast<AttentionShape::Mask>(random() % 5);
+    s.shift = pick(-2, 6);
+    s.scale = std::vector<double>{0.1, 1, 90}[random() % 3];
+    check(attention(s), seed, "seed " + std::to_string(seed));
+  }
+}
+
+TEST_CASE("what is attention and what is not") {
+  AttentionShape s;
+  s.rows = 30;
+  Case c = attention(s);
+  auto form = schedule::match_attention(c.dispatch);
+  REQUIRE(form);
+  CHECK(schedule::attention_pays(*form));
+  CHECK(schedule::schedule(c.dispatch, TargetRecord::x86_64_v3()).description.substr(0, 10) == "attention{");
+  s.rows = 1; // one query row
+  form = schedule::match_attention(attention(s).dispatch);
+  CHECK((!form || !schedule::attention_pays(*form)));
+  s.rows = 30;
+  s.depth = 1000; // panels would not be bounded
+  CHECK(!schedule::match_attention(attention(s).dispatch));
+  CHECK(!schedule::match_attention(softmax(30, 40).dispatch));
+  CHECK(!schedule::match_attention(matmul(1, 30, 40, 20, false, false, 0, false).dispatch));
+}
+
+TEST_CASE("what attention keeps in scratch does not grow with the keys") {
+  auto scratch = [](int64_t keys) {
+    AttentionShape s;
+    s.rows = keys, s.keys = keys, s.depth = s.columns = 64;
+    schedule::Scheduled k = schedule::schedule(attention(s).dispatch, TargetRecord::x86_64_v4());
+    uint64_t bytes = 0;
+    for (const kernel::Memory &memory : k.kernel.memories)
+      if (memory.space == kernel::Space::kPrivate)
+        bytes += memory.count * 4;
+    return bytes;
+  };
+  CHECK(scratch(512) == scratch(8192));
+  CHECK(scratch(8192) < 256 << 10);
 }
 
 TEST_CASE("reductions") {

@@ -144,13 +144,20 @@ class Layer {
   void run(const std::vector<size_t> &initial, bool recurrent_bias_outside, const Cell &cell) {
     std::vector<ValueId> sequences;
     std::vector<std::vector<ValueId>> finals(initial.size());
+    std::vector<Direction> directions;
+    std::vector<ValueId> projected; // all of them first: the directions' loops then have nothing between them
     for (size_t d = 0; d < directions_; ++d) {
-      const Direction dir = direction(d);
+      const Direction &dir = directions.emplace_back(direction(d));
       ValueId p = n.b.contract(x_, dir.w, "tbi", "gi", "tbg");
       if (dir.wb != kNoValue)
         p = m.add(p, dir.wb);
       if (dir.rb != kNoValue && !recurrent_bias_outside)
         p = m.add(p, dir.rb);
+      projected.push_back(p);
+    }
+    for (size_t d = 0; d < directions_; ++d) {
+      const Direction &dir = directions[d];
+      const ValueId p = projected[d];
       std::vector<ValueId> state;
       for (size_t i : initial)
         state.push_back(initial_state(i, d));
