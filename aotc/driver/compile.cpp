@@ -338,7 +338,7 @@ std::optional<CompileResult> compile(const CompileOptions &options, Diagnostics 
     LoweringOptions options;
     bool wanted = false;
     std::vector<fuse::Program> programs;
-  } native{LoweringOptions::native(), false, {}}, bytecode{LoweringOptions::bytecode(), false, {}}, gpu{LoweringOptions::gpu(), false, {}};
+  } native{LoweringOptions::native(), false, {}}, bytecode{LoweringOptions::bytecode(), false, {}}, gpu{LoweringOptions::gpu(TargetRecord().max_buffers), false, {}};
   auto form_of = [&](const TargetRequest &t) -> Form & { return t.gpu ? gpu : t.versions.empty() ? bytecode : native; };
   for (const TargetRequest &t : options.targets)
     form_of(t).wanted = true;

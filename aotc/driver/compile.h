@@ -108,7 +108,9 @@ struct LoweringOptions {
   // latter only.
   static LoweringOptions bytecode() { return {.blocks = false, .fuse = {.attention = false}, .pack = true, .sequences = false}; }
   // Weights keep their natural layout.
-  static LoweringOptions gpu() { return {.blocks = false, .fuse = {.attention = false}, .pack = false, .sequences = false}; }
+  static LoweringOptions gpu(size_t max_buffers) {
+    return {.blocks = false, .fuse = {.attention = false, .max_operands = max_buffers}, .pack = false, .sequences = false};
+  }
 };
 
 // fuse, fold, prepack.

@@ -79,8 +79,9 @@ struct Group {
 
 class Fuser {
  public:
-  Fuser(const graph::Function &function, const Options &options)
-      : function_(function), options_(options), states_(function.values.size()) {}
+  // `apart`: values that are not to be inlined.
+  Fuser(const graph::Function &function, const Options &options, const std::set<ValueId> &apart)
+      : function_(function), options_(options), apart_(apart), states_(function.values.size()) {}
 
   Program run() {
     program_.name = function_.name;
@@ -98,7 +99,50 @@ class Fuser {
     return std::move(program_);
   }
 
+  // After run: values to take out of the dispatches with more operands than allowed, one for each.
+  std::set<ValueId> parts_of_large_dispatches() {
+    std::set<ValueId> parts;
+    for (auto [dispatch, root] : roots_)
+      if (operand_counts_[dispatch] > options_.max_operands)
+        if (auto part = largest_part(root))
+          parts.insert(*part);
+    return parts;
+  }
+
  private:
+  // What the value needs from memory, through what is inlined into it.
+  void leaves(ValueId v, bool root, std::set<ValueId> &out, std::set<ValueId> &seen) {
+    if (!seen.insert(v).second)
+      return;
+    const Op *d = states_[v].definition;
+    if (!root && (!d || states_[v].materialised)) {
+      out.insert(storage(v));
+      return;
+    }
+    for (ValueId operand : d->operands)
+      leaves(operand, false, out, seen);
+  }
+
+  // The inlined op that needs most from memory, but not more than a dispatch of its own may.
+  std::optional<ValueId> largest_part(ValueId root) {
+    std::set<ValueId> all, inside;
+    leaves(root, true, all, inside);
+    std::optional<ValueId> best;
+    size_t most = 1;
+    for (ValueId v : inside) {
+      const Op *d = states_[v].definition;
+      if (v == root || !d || states_[v].materialised || is_view(*d))
+        continue;
+      std::set<ValueId> own, seen;
+      leaves(v, true, own, seen);
+      if (own.size() > most && own.size() < options_.max_operands) {
+        most = own.size();
+        best = v;
+      }
+    }
+    return best;
+  }
+
   // ---- first pass: definitions, regions, what needs memory
 
   void scan(const graph::Graph &graph, int region) {
@@ -364,7 +408,7 @@ class Fuser {
 
   bool inlined(const Op &op, ValueId v) {
     ValueState &s = states_[v];
-    if (s.must || attention_.outputs.count(v))
+    if (s.must || attention_.outputs.count(v) || apart_.count(v))
       return false;
     const Context &c = s.context;
     if (is_view(op)) {
@@ -603,6 +647,7 @@ class Fuser {
         d.name = identifier(*principal(v, true, best, &op), program_.dispatches.size());
         std::set<const Op *> seen;
         collect_nodes(v, true, d.nodes, seen);
+        roots_.push_back({program_.dispatches.size(), v});
         add_dispatch(std::move(d), std::move(step), steps);
         break;
       }
@@ -614,6 +659,7 @@ class Fuser {
     std::string problem = dispatch::verify(d);
     ensure(problem.empty(), "fuse: " + problem);
     step.dispatch = static_cast<uint32_t>(program_.dispatches.size());
+    operand_counts_.push_back(d.operands.size() + (d.checks.empty() ? 0 : 1)); // and the error word
     program_.dispatches.push_back(std::move(d));
     steps.push_back(std::move(step));
   }
@@ -672,6 +718,9 @@ class Fuser {
 
   const graph::Function &function_;
   const Options &options_;
+  const std::set<ValueId> &apart_;
+  std::vector<std::pair<size_t, ValueId>> roots_; // dispatches that compute a value
+  std::vector<size_t> operand_counts_;           // per dispatch
   AttentionValues attention_;
   std::vector<ValueState> states_;
   std::map<ValueId, Group> groups_;
@@ -685,7 +734,19 @@ class Fuser {
 
 } // namespace
 
-Program fuse(const graph::Function &function, const Options &options) { return Fuser(function, options).run(); }
+Program fuse(const graph::Function &function, const Options &options) {
+  std::set<ValueId> apart;
+  for (;;) {
+    Fuser fuser(function, options, apart);
+    Program program = fuser.run();
+    std::set<ValueId> parts;
+    if (options.max_operands)
+      parts = fuser.parts_of_large_dispatches();
+    if (parts.empty())
+      return program;
+    apart.insert(parts.begin(), parts.end());
+  }
+}
 
 namespace {
 

@@ -84,6 +84,9 @@ struct Program {
 struct Options {
   // Attention is one dispatch, and its scores have no memory (attention.h): for targets with a schedule of that form.
   bool attention = false;
+  // Most operands of a dispatch, outputs included; what would take more is computed in parts. 0: any number. An op with
+  // more operands of its own (a concatenation) stays as it is.
+  size_t max_operands = 0;
 };
 
 Program fuse(const graph::Function &function, const Options &options = {});
