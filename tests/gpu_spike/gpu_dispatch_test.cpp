@@ -1,4 +1,4 @@
-// The naive simt schedule on GPUs: dispatches of every form that fusion produces (tests/schedule/dispatch_maker.h),
+// The simt schedules on GPUs: dispatches of every form that fusion produces (tests/schedule/dispatch_maker.h),
 // scheduled for each target's record, against the naive CPU schedule in the interpreter. Together with the four hand-
 // scheduled kernels this says that any dispatch can reach SPIR-V, WGSL and PTX.
 #include <catch2/catch.hpp>
@@ -75,9 +75,12 @@ struct Launch {
   std::vector<std::vector<uint32_t>> buffers;
 };
 
-Launch launch_for(const Work &work, const TargetRecord &record) {
+enum class Which { kNaive, kBest };
+
+Launch launch_for(const Work &work, const TargetRecord &record, Which which = Which::kNaive) {
   INFO(work.name << " for " << record.name << "\n" << dispatch::print(work.c.dispatch));
-  schedule::Scheduled scheduled = schedule::schedule_naive(work.c.dispatch, record);
+  schedule::Scheduled scheduled = which == Which::kNaive ? schedule::schedule_naive(work.c.dispatch, record)
+                                                         : schedule::schedule(work.c.dispatch, record);
   made::Buffers simt = work.inputs;
   REQUIRE(made::interpret(work.c, scheduled, simt) == "");
   REQUIRE(made::compare(work.c, simt, work.reference) == "");
@@ -135,30 +138,31 @@ DeviceCase device_case(const Work &work, const Launch &launch, std::string text,
 
 } // namespace
 
-TEST_CASE("naive schedules on Vulkan") {
+TEST_CASE("schedules on Vulkan") {
   std::string why;
   std::unique_ptr<VulkanHost> host = VulkanHost::open(why);
   if (!host)
-    return print_skip("naive schedules on Vulkan", why);
+    return print_skip("schedules on Vulkan", why);
   TargetRecord record = TargetRecord::vulkan_baseline();
-  for (const Work &work : all_work()) {
-    Launch launch = launch_for(work, record);
-    INFO(work.name << "\n" << kernel::print(launch.kernel));
-    CHECK(host->run(emit::emit_spirv(launch.kernel, record), launch.kernel.name, launch.buffers,
-                    params_block(launch.kernel, launch.params), launch.grid) == "");
-    CHECK(judge(work, launch.buffers) == "");
-  }
+  for (const Work &work : all_work())
+    for (Which which : {Which::kNaive, Which::kBest}) {
+      Launch launch = launch_for(work, record, which);
+      INFO(work.name << "\n" << kernel::print(launch.kernel));
+      CHECK(host->run(emit::emit_spirv(launch.kernel, record), launch.kernel.name, launch.buffers,
+                      params_block(launch.kernel, launch.params), launch.grid) == "");
+      CHECK(judge(work, launch.buffers) == "");
+    }
 }
 
-TEST_CASE("naive schedules on Dawn") {
+TEST_CASE("schedules on Dawn") {
   Dawn dawn;
   if (!dawn.missing.empty())
-    return print_skip("naive schedules on Dawn", dawn.missing);
+    return print_skip("schedules on Dawn", dawn.missing);
   TargetRecord record = TargetRecord::webgpu_baseline();
   std::vector<Work> works = all_work();
   std::vector<DeviceCase> cases;
   for (const Work &work : works) {
-    Launch launch = launch_for(work, record);
+    Launch launch = launch_for(work, record, Which::kBest);
     cases.push_back(device_case(work, launch, emit::emit_wgsl(launch.kernel, record), emit::text_entry(launch.kernel), ".wgsl"));
   }
   std::string folder = make_folder("ingot-wgsl-naive");

@@ -43,9 +43,10 @@ void check(Case c, uint64_t seed, const std::string &what) {
     }
   };
   compare_all(c, inputs);
-  { // a thread for each row
-    schedule::Scheduled s = schedule::schedule_naive(c.dispatch, TargetRecord::vulkan_baseline());
-    INFO("simt: " << s.description);
+  // Threads: workgroups, barriers and all, in the interpreter.
+  const TargetRecord threads = TargetRecord::vulkan_baseline();
+  for (const schedule::Scheduled &s : schedule::all_schedules(c.dispatch, threads)) {
+    INFO(threads.name << ": " << s.description << "\n" << kernel::print(s.kernel).substr(0, 6000));
     Buffers out = inputs;
     CHECK(testing::interpret(c, s, out) == "");
     CHECK(testing::compare(c, out, reference) == "");
