@@ -1,4 +1,4 @@
-// aotc: the command line. Flags to options, diagnostics to text, stages to a progress line; see docs/aotc.md.
+// aotc: the command line. Flags to options, diagnostics to text, stages to a progress line; see docs/architecture.md.
 //
 // Exit status: 0 done; 1 the model cannot be compiled, every reason is listed; 2 wrong usage; 3 an internal error.
 #include <CLI/CLI.hpp>
