@@ -139,20 +139,21 @@ def qlinear(tools, seed, scratch):
     rng = np.random.default_rng(1000 + seed)
     left, right = draw_type(rng), draw_type(rng)
     b = quantised.Builder(seed)
-    zx, zw, zy = draw_zero(rng, left), np.array(0, right) if right == np.int8 else draw_zero(rng, right), draw_zero(rng, left)
+    zx, zw = draw_zero(rng, left), np.array(0, right) if right == np.int8 else draw_zero(rng, right)
+    zy = np.array(int(rng.integers(-40, 41)) + (128 if left == np.uint8 else 0), left)
     w_scale, bias = np.float32(0.01), np.int64(0)
     if seed % 2:
         m, k, n = (int(v) for v in rng.integers(2, [40, 90, 70]))
         x, w = draw_bytes(rng, left, (m, k)), draw_bytes(rng, right, (k, n))
-        sums, depth = (x.astype(np.int64) - np.int64(zx)) @ (w.astype(np.int64) - np.int64(zw)), k
+        sums = (x.astype(np.int64) - np.int64(zx)) @ (w.astype(np.int64) - np.int64(zw))
     else:
         c, out, kernel = int(rng.choice([3, 16, 32])), 16 * int(rng.integers(1, 3)), int(rng.choice([1, 3]))
         x, w = draw_bytes(rng, left, (1, c, *(int(v) for v in rng.integers(kernel + 1, 14, 2)))), draw_bytes(rng, right, (out, c, kernel, kernel))
         sums = np.einsum("nchwij,ocij->nohw", windows_of(x, zx, kernel, 1, kernel // 2), w.astype(np.int64) - np.int64(zw))
-        depth, bias = c * kernel * kernel, rng.integers(-4000, 4000, out).astype(np.int32)
+        bias = rng.integers(-4000, 4000, out).astype(np.int32)
         if right == np.int8:
             w_scale = rng.uniform(0.005, 0.02, out).astype(np.float32)
-    y_scale = np.float32(0.0003 * 60 * depth ** 0.5)
+    y_scale = np.float32(0.02 * np.max(w_scale) * np.abs(sums).max() / 80)
     inputs = ["x", *map(b.constant, (np.float32(0.02), zx, w, w_scale, np.broadcast_to(zw, np.shape(w_scale)), y_scale, zy))]
     if seed % 2:
         node = helper.make_node("QLinearMatMul", inputs, ["y"], name="product")
