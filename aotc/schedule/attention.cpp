@@ -29,9 +29,22 @@ const Value *reduce_of(const Dispatch &d, ValueId id, ReduceKind kind) {
   return v.kind == ValueKind::kReduce && v.reduce == kind ? &v : nullptr;
 }
 
-// The value weighed by a softmax over the axes of `sum`, and that softmax's argument.
+// The reduction, or what is bounded from below by a constant.
+const Value *bounded_reduce(const Dispatch &d, ValueId id, ReduceKind kind, ValueId &reduce, bool &bounded) {
+  reduce = id;
+  bounded = false;
+  if (const Value *most = op_of(d, id, Opcode::kMax))
+    for (size_t side = 0; side < 2; ++side)
+      if (d.values[most->args[1 - side]].kind == ValueKind::kConst) {
+        reduce = most->args[side];
+        bounded = true;
+      }
+  return reduce_of(d, reduce, kind);
+}
+
+// The value weighed by a softmax over the axes of the sum, and the parts of that softmax.
 struct Weighed {
-  ValueId value, score;
+  ValueId value, score, sum, divisor;
 };
 
 std::optional<Weighed> match_softmax(const Dispatch &d, const Value &sum) {
@@ -39,12 +52,16 @@ std::optional<Weighed> match_softmax(const Dispatch &d, const Value &sum) {
   for (size_t side = 0; product && side < 2; ++side) {
     const Value *ratio = op_of(d, product->args[side], Opcode::kDiv);
     const Value *e = ratio ? op_of(d, ratio->args[0], Opcode::kExp) : nullptr;
-    const Value *total = e ? reduce_of(d, ratio->args[1], ReduceKind::kAdd) : nullptr;
     const Value *shifted = e ? op_of(d, e->args[0], Opcode::kSub) : nullptr;
-    const Value *largest = shifted ? reduce_of(d, shifted->args[1], ReduceKind::kMax) : nullptr;
+    if (!shifted)
+      continue;
+    ValueId total_id, largest_id;
+    bool total_bounded, largest_bounded;
+    const Value *total = bounded_reduce(d, ratio->args[1], ReduceKind::kAdd, total_id, total_bounded);
+    const Value *largest = bounded_reduce(d, shifted->args[1], ReduceKind::kMax, largest_id, largest_bounded);
     if (largest && total && total->args[0] == ratio->args[0] && largest->args[0] == shifted->args[0] &&
-        total->axes == sum.axes && largest->axes == sum.axes)
-      return Weighed{product->args[1 - side], shifted->args[0]};
+        total->axes == sum.axes && largest->axes == sum.axes && total_bounded == largest_bounded)
+      return Weighed{product->args[1 - side], shifted->args[0], total_id, ratio->args[1]};
   }
   return std::nullopt;
 }
@@ -84,6 +101,8 @@ std::optional<Attention> match_attention(const Dispatch &original) {
   a.keys = sum->axes[0];
   a.v = softmax->value;
   a.score = softmax->score;
+  a.sum = softmax->sum;
+  a.divisor = softmax->divisor;
   a.dot = reduces.front();
   const Value *dot = reduce_of(d, a.dot, ReduceKind::kAdd);
   const Value *product = dot ? op_of(d, dot->args[0], Opcode::kMul) : nullptr;

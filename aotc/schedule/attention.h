@@ -3,7 +3,8 @@
 //   %dot = reduce add (q * k) over d         %p = exp(%s - reduce max %s over j)
 //   %s   = elementwise of %dot               %o = reduce add (%p / reduce add %p over j) * v over j
 //
-// One dispatch says all of it, so the scores need no memory.
+// One dispatch says all of it, so the scores need no memory. Maximum and sum may be bounded from below, which makes 0 of
+// rows of -inf alone.
 #pragma once
 
 #include <optional>
@@ -18,6 +19,8 @@ struct Attention {
   dispatch::ValueId q = 0, k = 0, v = 0;
   dispatch::ValueId dot = 0;         // reduce add over `depth` of q * k
   dispatch::ValueId score = 0;       // what the softmax is of: scaled, masked
+  dispatch::ValueId sum = 0;         // reduce add over `keys` of the exponentials
+  dispatch::ValueId divisor = 0;     // the sum, or the larger of it and a constant
   dispatch::ValueId output = 0;      // reduce add over `keys` of softmax * v
   uint32_t rows = 0;                 // the longest stored axis of q alone
   uint32_t keys = 0;                 // of k and v

@@ -304,8 +304,11 @@ Case attention(const AttentionShape &s) {
   else if (s.mask == Mask::kCausal)
     score = m.op(Opcode::kSelect, ElementType::kF32,
                  {m.op(Opcode::kLe, {m.index(j), m.index(Expr(i) + s.shift)}), score, m.constant(-INFINITY)});
-  ValueId p = m.op(Opcode::kExp, {m.op(Opcode::kSub, {score, m.reduce(ReduceKind::kMax, score, {j})})});
-  p = m.op(Opcode::kDiv, {p, m.reduce(ReduceKind::kAdd, p, {j})});
+  auto bound = [&](ValueId reduced, double least) {
+    return s.bounded ? m.op(Opcode::kMax, {reduced, m.constant(least)}) : reduced;
+  };
+  ValueId p = m.op(Opcode::kExp, {m.op(Opcode::kSub, {score, bound(m.reduce(ReduceKind::kMax, score, {j}), -3e38)})});
+  p = m.op(Opcode::kDiv, {p, bound(m.reduce(ReduceKind::kAdd, p, {j}), 1e-38)});
   Expr value_at = s.values_transposed ? ((Expr(b) * s.heads + h) * s.columns + c) * s.keys + j : at(s.keys, j, s.columns, c);
   ValueId out = m.reduce(ReduceKind::kAdd, m.op(Opcode::kMul, {p, m.load(v, value_at)}), {j});
   if (s.epilogue)

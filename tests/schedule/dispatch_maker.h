@@ -81,6 +81,7 @@ struct AttentionShape {
   int64_t shift = 0;               // kCausal: key <= row + shift; below 0 some rows see no key
   double scale = 0.35;             // large: exp would overflow without the maximum
   bool epilogue = false;
+  bool bounded = false;            // rows that see no key are 0 instead of NaN
   std::vector<std::pair<Symbol, int64_t>> dims;
 };
 Case attention(const AttentionShape &shape);

@@ -158,6 +158,9 @@ TEST_CASE("attention") {
   }
   s.shift = -3; // the first rows see no key: NaN, as in the formula
   check(attention(s), 4, "rows that see nothing");
+  s.bounded = true;
+  check(attention(s), 4, "rows that see nothing give 0");
+  s.bounded = false;
   s.shift = 0;
   s.scale = 500;
   check(attention(s), 5, "large scores");
@@ -184,6 +187,8 @@ TEST_CASE("attention with a running softmax") {
   check(with(9, 280), 5, "hidden blocks");
   s.shift = -2;
   check(with(5, 260), 6, "rows that see nothing");
+  s.bounded = true;
+  check(with(5, 260), 6, "rows that see nothing give 0");
   s.mask = Mask::kMatrix;
   s.scale = 700;
   check(with(3, 257), 7, "large scores, mask");
@@ -203,7 +208,7 @@ TEST_CASE("random attention") {
     if (random() % 2)
       s.keys = Expr(u), s.dims.push_back({u, keys});
     s.depth = std::vector<int64_t>{2, 4, 8, 16, 20}[random() % 5], s.columns = pick(2, 20);
-    s.interleaved = random() % 2, s.values_transposed = random() % 4 == 0, s.epilogue = random() % 3 == 0;
+    s.interleaved = random() % 2, s.values_transposed = random() % 4 == 0, s.epilogue = random() % 3 == 0, s.bounded = random() % 2;
     s.mask = static_cast<AttentionShape::Mask>(random() % 5);
     s.shift = pick(-2, 6);
     s.scale = std::vector<double>{0.1, 1, 90}[random() % 3];

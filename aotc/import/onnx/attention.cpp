@@ -44,6 +44,19 @@ ValueId softmax_last(Algebra &a, ValueId x) {
   return a.div(e, a.n.spread(a.sum(e, last), last, d));
 }
 
+// The same, but 0 instead of NaN where all of a row is -inf: a query that sees no key. Any other row has a sum of at least
+// 1, so that the lower bounds change nothing.
+ValueId softmax_of_seen(Algebra &a, ValueId x) {
+  const Dims d = a.dims(x);
+  const std::vector<uint32_t> last = {static_cast<uint32_t>(d.size() - 1)};
+  const bool wide = a.element(x) == kF64;
+  const ValueId most = a.n.b.reduce(ReduceKind::kMax, x, last);
+  const ValueId shift = a.max(most, a.number(most, wide ? -std::numeric_limits<double>::max() : -std::numeric_limits<float>::max()));
+  const ValueId e = a.map(K::kExp, a.sub(x, a.n.spread(shift, last, d)));
+  const ValueId sum = a.sum(e, last);
+  return a.div(e, a.n.spread(a.max(sum, a.number(sum, std::numeric_limits<float>::min())), last, d));
+}
+
 // Query heads per key-value head.
 Expr group_of(Node &n, const Expr &query_heads, const Expr &heads) {
   const auto q = query_heads.constant(), k = heads.constant();
@@ -102,7 +115,7 @@ class Attention {
     show(mode == 1, s);
     s = masked(s, past);
     show(mode == 2, s);
-    const ValueId p = softmax_last(a, s);
+    const ValueId p = softmax_of_seen(a, s);
     show(mode == 3, p);
     ValueId y = n.b.contract(p, a.convert(work, v), "bhgls", "bhsv", "bhglv");
     const Dims dy = n.dims_of(y);

@@ -97,7 +97,7 @@ class AttentionKernel {
     });
     b_.for_loop(row_lo_, row_hi_, b_.index(1), {}, [&](ValueId row, const Values &) {
       Lowering::Scope inner(l_);
-      ValueId sum = b_.splat(b_.load(sum_, slot(row)), lanes_);
+      ValueId sum = divisor(b_.load(sum_, slot(row)));
       columns([&](ValueId n, int64_t nv) {
         for (int64_t v = 0; v < nv; ++v)
           finish(row, n, v, b_.load(partial_, partial_at(row, n, v), lanes_, lanes_), sum);
@@ -108,13 +108,16 @@ class AttentionKernel {
   }
 
  private:
-  // Rows of a group, from the dispatch alone: a few million operations, so that threads share them well and panels serve
-  // many rows. Keys of a block: panels that the first-level cache nearly holds.
+  // Rows of a group, from the dispatch alone: as many as one packing of keys and values should serve, fewer where there are
+  // not many groups to share. Keys of a block: panels that the second-level cache holds.
   void choose_blocks() {
     constexpr int64_t kMostRows = 256, kFewRows = 48, kRowUnit = 24; // a multiple of every record's row tile
-    const int64_t rows = std::max<int64_t>(1, typical(row_count_)), keys = std::max<int64_t>(1, typical(key_count_));
-    const double work = 2.0 * static_cast<double>(rows) * static_cast<double>(keys) * static_cast<double>(depth_ + columns_);
-    int64_t pieces = std::clamp<int64_t>(static_cast<int64_t>(work / 8e6), 1, std::max<int64_t>(1, rows / kFewRows));
+    constexpr int64_t kGroups = 8;
+    const int64_t rows = std::max<int64_t>(1, typical(row_count_));
+    int64_t batch = 1;
+    for (uint32_t a : f_.batch)
+      batch = std::min<int64_t>(kGroups, batch * std::max<int64_t>(1, typical(d_.axes[a].extent)));
+    int64_t pieces = std::clamp<int64_t>((kGroups + batch - 1) / batch, 1, std::max<int64_t>(1, rows / kFewRows));
     pieces = std::max(pieces, (rows + kMostRows - 1) / kMostRows);
     row_chunk_ = round_up((rows + pieces - 1) / pieces, kRowUnit);
     if (!row_count_.is_constant())
@@ -159,10 +162,13 @@ class AttentionKernel {
     pack_values(first);
     rows([&](ValueId row, int64_t mr) {
       score_tiles(row, mr, first);
-      b_.for_loop(b_.index(0), b_.index(mr), b_.index(1), {}, [&](ValueId r, const Values &) {
-        softmax(row, r);
+      const int64_t pairs = mr / 2 * 2;
+      b_.for_loop(b_.index(0), b_.index(pairs), b_.index(2), {}, [&](ValueId r, const Values &) {
+        softmax(row, r, 2);
         return Values{};
       });
+      if (pairs < mr)
+        softmax(row, b_.index(pairs), 1);
       columns([&](ValueId n, int64_t nv) { weigh(row, mr, n, nv); });
     });
   }
@@ -384,42 +390,55 @@ class AttentionKernel {
     });
   }
 
-  // Row r of the tile: scores become exponentials. A row that sees only -inf so far keeps 0 as its maximum here, so that
-  // its exponentials are 0; if no key ever counts, the sum is 0 and the row NaN, as in the formula.
-  void softmax(ValueId row, ValueId r) {
-    ValueId base = b_.mul(r, b_.index(block_)), step = b_.index(w_);
-    ValueId end = b_.mul(b_.div(b_.add(keys_, b_.index(w_ - 1)), step), step);
+  // Rows r .. r + n - 1 of the tile, side by side since each is one long chain: scores become exponentials. A row that sees only -inf so far keeps 0 as its maximum here, so that
+  // its exponentials are 0. If no key ever counts the sum is 0, and the row NaN by its division, as in the formula, or 0
+  // where the formula bounds the sum.
+  void softmax(ValueId row, ValueId r, size_t n) {
+    ValueId step = b_.index(w_), end = b_.mul(b_.div(b_.add(keys_, b_.index(w_ - 1)), step), step);
+    Values bases;
+    for (size_t i = 0; i < n; ++i)
+      bases.push_back(b_.mul(b_.add(r, b_.index(static_cast<int64_t>(i))), b_.index(block_)));
     Values most = b_.for_loop(
-        b_.index(0), end, step, {lowest(lanes_)},
+        b_.index(0), end, step, Values(n, lowest(lanes_)),
         [&](ValueId j, const Values &m) {
-          return Values{b_.max(m[0], b_.load(scores_, b_.add(base, j), lanes_, lanes_))};
+          Values next;
+          for (size_t i = 0; i < n; ++i)
+            next.push_back(b_.max(m[i], b_.load(scores_, b_.add(bases[i], j), lanes_, lanes_)));
+          return next;
         },
         4);
-    ValueId largest = b_.reduce(Opcode::kReduceMax, most[0]), before = kNoValue;
-    ValueId at = b_.add(slot(row), r);
-    if (!single_) {
-      before = b_.load(largest_, at);
-      largest = b_.max(before, largest);
+    Values at, before(n, kNoValue), largest, shift, shifts;
+    for (size_t i = 0; i < n; ++i) {
+      at.push_back(b_.add(b_.add(slot(row), r), b_.index(static_cast<int64_t>(i))));
+      largest.push_back(b_.reduce(Opcode::kReduceMax, most[i]));
+      if (!single_) {
+        before[i] = b_.load(largest_, at[i]);
+        largest[i] = b_.max(before[i], largest[i]);
+      }
+      shift.push_back(b_.select(b_.compare(Opcode::kEq, largest[i], lowest(1)), b_.zero(Scalar::kF32), largest[i]));
+      shifts.push_back(b_.splat(shift[i], lanes_));
     }
-    ValueId shift = b_.select(b_.compare(Opcode::kEq, largest, lowest(1)), b_.zero(Scalar::kF32), largest);
-    ValueId shifts = b_.splat(shift, lanes_);
-    Values sums = b_.for_loop(
-        b_.index(0), end, step, {b_.zero(vector())},
-        [&](ValueId j, const Values &sum) {
-          ValueId e = b_.unary(Opcode::kExp, b_.sub(b_.load(scores_, b_.add(base, j), lanes_, lanes_), shifts));
-          b_.store(scores_, b_.add(base, j), e, lanes_);
-          return Values{b_.add(sum[0], e)};
-        },
-        2);
-    ValueId sum = b_.reduce(Opcode::kReduceAdd, sums[0]);
-    if (single_) {
-      b_.store(sum_, r, sum);
-      return;
+    Values sums = b_.for_loop(b_.index(0), end, step, Values(n, b_.zero(vector())), [&](ValueId j, const Values &sum) {
+      Values next;
+      for (size_t i = 0; i < n; ++i) {
+        ValueId at_j = b_.add(bases[i], j);
+        ValueId e = b_.unary(Opcode::kExp, b_.sub(b_.load(scores_, at_j, lanes_, lanes_), shifts[i]));
+        b_.store(scores_, at_j, e, lanes_);
+        next.push_back(b_.add(sum[i], e));
+      }
+      return next;
+    });
+    for (size_t i = 0; i < n; ++i) {
+      ValueId sum = b_.reduce(Opcode::kReduceAdd, sums[i]), slot_r = b_.add(r, b_.index(static_cast<int64_t>(i)));
+      if (single_) {
+        b_.store(sum_, slot_r, sum);
+        continue;
+      }
+      ValueId shrink = b_.unary(Opcode::kExp, b_.sub(before[i], shift[i]));
+      b_.store(sum_, at[i], b_.mad(b_.load(sum_, at[i]), shrink, sum));
+      b_.store(largest_, at[i], largest[i]);
+      b_.store(shrink_, slot_r, shrink);
     }
-    ValueId shrink = b_.unary(Opcode::kExp, b_.sub(before, shift));
-    b_.store(sum_, at, b_.mad(b_.load(sum_, at), shrink, sum));
-    b_.store(largest_, at, largest);
-    b_.store(shrink_, r, shrink);
   }
 
   // Adds e v to one tile of the output.
@@ -449,7 +468,7 @@ class AttentionKernel {
         2);
     for (int64_t r = 0; r < mr; ++r) {
       ValueId at = b_.add(row, b_.index(r));
-      ValueId sum = single_ ? b_.splat(b_.load(sum_, b_.index(r)), lanes_) : kNoValue;
+      ValueId sum = single_ ? divisor(b_.load(sum_, b_.index(r))) : kNoValue;
       for (int64_t v = 0; v < nv; ++v) {
         ValueId x = acc[static_cast<size_t>(r * nv + v)];
         if (single_)
@@ -458,6 +477,12 @@ class AttentionKernel {
           b_.store(partial_, partial_at(at, n, v), x, lanes_);
       }
     }
+  }
+
+  ValueId divisor(ValueId sum) {
+    Lowering::Scope scope(l_);
+    l_.set(f_.sum, sum);
+    return b_.splat(l_.eval(f_.divisor), lanes_);
   }
 
   void finish(ValueId row, ValueId n, int64_t v, ValueId value, ValueId sum) {
