@@ -87,7 +87,7 @@ def chain(seed):
     rows, columns = rng.randint(1, 9), rng.randint(2, 40)
     nodes, constants, last = [], [], "x"
     for i in range(rng.randint(4, 14)):
-        kind = rng.choice(["Add", "Mul", "Sub", "Tanh", "Sigmoid", "MatMul", "Max", "Abs", "Softmax", "LayerNormalization"])
+        kind = "MatMul" if i == 1 else rng.choice(["Add", "Mul", "Sub", "Tanh", "Sigmoid", "MatMul", "Max", "Abs", "Softmax", "LayerNormalization"])
         inputs = [last]
         if kind in ("Add", "Mul", "Sub", "Max"):
             constants.append((f"w{i}", weights(seed + i, *rng.choice([(columns,), (rows, 1), (rows, columns)]))))
@@ -179,7 +179,7 @@ if [ -f "$out" ]; then "{self.plant}" "$out" "$out" "{where}" {how}; fi
         wrong = check(text, 1, f"first to disagree: node '{where}' (", "its input '")
         if wrong.status != "ok" or ": DISAGREES" in text[1]:
             return wrong if wrong.status != "ok" else harness.fail(text[1])
-        return harness.ok(f"max error {first['max_error']:.2g}, {first['ulp']} ULP")
+        return harness.ok(f"max error {first['max_error']}, {first['ulp']} ULP")
 
     def shipped(self, scratch, made, where, how, target, *flags):
         """A fault in the archive itself: the nodes agree, the kernel that covers the node is named first."""
@@ -320,7 +320,7 @@ def prepare(tools):
             fine = check(cases.verify(scratch, cases.save(scratch, made)), 0)
             if fine.status != "ok":
                 return harness.fail(f"seed {s}: {fine.reason}")
-            where = random.Random(s).choice([n for n in made.graph.node if n.op_type in ("Add", "Mul", "Sub", "MatMul", "Max", "LayerNormalization")]).name
+            where = random.Random(s).choice([n for n in made.graph.node if n.op_type in ("Add", "Mul", "Sub", "MatMul", "Max")]).name
             kind = where.split("/")[0]
             found = cases.planted(scratch, made, where, "weight" if kind in ("MatMul", "Add", "Sub", "Mul") else "opcode",
                                   "llvm-cpu" if kind in ("MatMul", "Add", "Sub", "Mul") else "vmvx")

@@ -122,7 +122,7 @@ class BlockContract {
     k_count_ = k;
     if (!direct_ && !panels_ && m_.constant().value_or(kRows) <= 2)
       return false; // packing would cost as much as the product
-    lanes_ = lanes_along(record_, byte_size(type_), n_);
+    lanes_ = std::max(16u, lanes_along(record_, byte_size(type_), n_)); // whole panels
     rows_ = std::min<int64_t>(kRows, m_.constant().value_or(kRows));
     if (rows_ < 1) return false;
     // Sizes of groups: a few million operations each.
