@@ -1,4 +1,5 @@
 // Whole models through the public API: the runtime and the driver together.
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <climits>
@@ -325,7 +326,7 @@ CASE("a kernel's error names its node, and the next run is clean", Case::kernels
     x[50] = -1;
     const ingot::Status status = run(context, x, y);
     EQUAL(status.code(), INGOT_KERNEL_ERROR);
-    EXPECT(support::contains(status.message(), "node 'model/refuse' (Test): a value is negative"));
+    if (!support::contains(status.message(), "node 'model/refuse' (Test): a value is negative")) failed(__FILE__, __LINE__, status.message());
     x[50] = 1;
     GOOD(run(context, x, y));
     EXPECT(y == x);
@@ -519,17 +520,17 @@ CASE("output sizes that depend on data", Case::kernels) {
 }
 
 CASE("a deadline, then the next run", Case::kernels) {
-  Model m(s, spin(s.target, s.spin, 4));
+  Model m(s, spin(s.target, s.spin, s.groups, 4));
   ingot::Context context = m.context();
   ingot::RunOptions hurry = {sizeof(ingot::RunOptions), 1'000'000, nullptr, nullptr};
-  Ints x = {1}, y = {-1};
+  Ints x(s.groups, 1), y(s.groups, -1);
   for (int round = 0; round < 2; ++round) {
-    x[0] = round;
+    std::fill(x.begin(), x.end(), round);
     EQUAL(run(context, x, y, &hurry).code(), INGOT_DEADLINE_EXCEEDED);
     EQUAL(run(context, x, y, &hurry).code(), INGOT_DEADLINE_EXCEEDED); // perhaps still waiting for the one before
-    Ints other = {round + 10};
+    Ints other(s.groups, round + 10);
     GOOD(run(context, other, y));
-    EQUAL(y[0], spun(round + 10, 4 * s.spin)); // each spin goes on from the one before
+    EXPECT(y == Ints(s.groups, spun(round + 10, 4 * s.spin))); // each spin goes on from the one before
   }
   EQUAL(run(context, x, y, &hurry).code(), INGOT_DEADLINE_EXCEEDED);
   GOOD(context.reset_state());
@@ -537,9 +538,9 @@ CASE("a deadline, then the next run", Case::kernels) {
 } // the context goes while its run may still be under way
 
 CASE("cancelled by another thread, then the next run", Case::kernels) {
-  Model m(s, spin(s.target, s.spin, 40));
+  Model m(s, spin(s.target, s.spin, s.groups, 40));
   ingot::Context context = m.context();
-  Ints x = {1}, y = {-1};
+  Ints x(s.groups, 1), y(s.groups, -1);
   std::atomic<bool> ended{false};
   std::thread other([&] {
     while (!ended) { // a cancel before the run has begun is forgotten
@@ -559,34 +560,34 @@ CASE("cancelled by another thread, then the next run", Case::kernels) {
 }
 
 CASE("a buffer of a run that was given up may be released", Case::kernels) {
-  Model m(s, spin(s.target, s.spin, 2));
+  Model m(s, spin(s.target, s.spin, s.groups, 2));
   ingot::Context context = m.context();
   ingot::RunOptions hurry = {sizeof(ingot::RunOptions), 1'000'000, nullptr, nullptr};
-  const int64_t dims[] = {1};
-  int32_t word = 4;
+  const int64_t dims[] = {s.groups};
+  const Ints four(s.groups, 4);
   {
-    auto in = m.device->allocate(4), out = m.device->allocate(4);
-    GOOD(in->write(0, &word, 4));
+    auto in = m.device->allocate(4 * s.groups), out = m.device->allocate(4 * s.groups);
+    GOOD(in->write(0, four.data(), 4 * s.groups));
     const ingot::Tensor inputs[] = {in->view(kI32Type, {dims, 1})};
     ingot::Tensor outputs[] = {out->view(kI32Type, {dims, 1})};
     EQUAL(context.run(inputs, outputs, &hurry).code(), INGOT_DEADLINE_EXCEEDED);
   }
-  Ints x = {5}, y = {0};
+  Ints x(s.groups, 5), y(s.groups);
   GOOD(run(context, x, y));
-  EQUAL(y[0], spun(5, 2 * s.spin));
+  EXPECT(y == Ints(s.groups, spun(5, 2 * s.spin)));
 }
 
 CASE("a loop of the host is cut off", Case::kernels) {
-  Model m(s, looped(s.target, s.spin / 50));
+  Model m(s, looped(s.target, s.spin / 50, s.groups));
   ingot::Context context = m.context();
-  Ints x = {3}, trips = {500000}, y = {0};
+  Ints x(s.groups, 3), trips = {500000}, y(s.groups);
   const ingot::Tensor in[] = {ints(x), ints(trips)};
   ingot::Tensor out[] = {ints(y)};
   ingot::RunOptions hurry = {sizeof(ingot::RunOptions), 20'000'000, nullptr, nullptr};
   EQUAL(context.run(in, out, &hurry).code(), INGOT_DEADLINE_EXCEEDED);
   trips[0] = 3;
   GOOD(context.run(in, out));
-  EQUAL(y[0], spun(3, 3 * (s.spin / 50)));
+  EXPECT(y == Ints(s.groups, spun(3, 3 * (s.spin / 50))));
 }
 
 CASE("a profile has every dispatch", Case::kernels) {
@@ -651,7 +652,7 @@ CASE("out of memory at every allocation", Case::kernels) {
           EQUAL(context.status().code(), INGOT_OUT_OF_MEMORY);
         }
       } else if (l.device.ok() && l.archive.ok()) {
-        EQUAL(l.session.status().code(), INGOT_OUT_OF_MEMORY);
+        if (l.session.status().code() != INGOT_OUT_OF_MEMORY) failed(__FILE__, __LINE__, l.session.message());
       }
     }
     EQUAL(counter.live, 0);

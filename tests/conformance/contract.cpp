@@ -170,6 +170,10 @@ struct Stream {
   ingot_error_t error = {};
 };
 
+void expect_spun(const int32_t *values, const Subject &s, int32_t want) {
+  for (uint32_t i = 0; i < s.groups; ++i) EQUAL(values[i], want);
+}
+
 } // namespace
 
 CASE("contract: devices are listed, opened by number and by id, and described", Case::nothing) {
@@ -435,28 +439,26 @@ CASE("contract: finish waits for the end", Case::kernels | Case::own_memory) {
   Rig rig(s);
   Stream stream(rig);
   Recording recording(rig, stream.handle);
-  Rig::Memory &m = rig.allocate(64), &down = rig.allocate(64, INGOT_MEMORY_READBACK);
+  Rig::Memory &m = rig.allocate(4 * s.groups), &down = rig.allocate(4 * s.groups, INGOT_MEMORY_READBACK);
   void *mapped = nullptr;
   CALL(rig.driver.map(rig.device, down.memory, &mapped, &error));
-  memset(mapped, 0, 64);
-  rig.write_ints(m, {1});
-  recording.begin().dispatch(kSpin, {rig.span(m, 0, 4)}, {s.spin}).barrier().copy(rig.span(down, 0, 4), rig.span(m, 0, 4)).end();
+  memset(mapped, 0, 4 * s.groups);
+  rig.write_ints(m, std::vector<int32_t>(s.groups, 1));
+  recording.begin().dispatch(kSpin, {rig.span(m, 0, 4 * s.groups)}, {s.spin}, s.groups).barrier().copy(rig.span(down, 0, 4 * s.groups), rig.span(m, 0, 4 * s.groups)).end();
   stream.run({&recording});
-  int32_t got = 0;
-  memcpy(&got, mapped, 4);
-  EQUAL(got, spun(1, s.spin));
+  expect_spun(static_cast<int32_t *>(mapped), s, spun(1, s.spin));
 }
 
 CASE("contract: a cancelled run ends, and the next finish waits for it", Case::kernels) {
   Rig rig(s);
   Stream stream(rig);
   Recording recording(rig, stream.handle);
-  Rig::Memory &m = rig.allocate(64), &down = rig.allocate(64, INGOT_MEMORY_READBACK);
+  Rig::Memory &m = rig.allocate(4 * s.groups), &down = rig.allocate(4 * s.groups, INGOT_MEMORY_READBACK);
   void *mapped = nullptr;
   if (!rig.driver.host_memory) CALL(rig.driver.map(rig.device, down.memory, &mapped, &error));
-  rig.write_ints(m, {1});
-  recording.begin().dispatch(kSpin, {rig.span(m, 0, 4)}, {s.spin}).barrier();
-  if (mapped) recording.copy(rig.span(down, 0, 4), rig.span(m, 0, 4));
+  rig.write_ints(m, std::vector<int32_t>(s.groups, 1));
+  recording.begin().dispatch(kSpin, {rig.span(m, 0, 4 * s.groups)}, {s.spin}, s.groups).barrier();
+  if (mapped) recording.copy(rig.span(down, 0, 4 * s.groups), rig.span(m, 0, 4 * s.groups));
   recording.end();
   if (rig.driver.finish) {
     EQUAL(stream.submit({&recording}), INGOT_OK);
@@ -464,46 +466,44 @@ CASE("contract: a cancelled run ends, and the next finish waits for it", Case::k
     EQUAL(stream.finish(), INGOT_CANCELLED);
     stream.cancel = 0;
     EQUAL(stream.finish(), INGOT_OK);
-    int32_t got = 0;
-    memcpy(&got, mapped, 4);
-    EQUAL(got, spun(1, s.spin));
+    expect_spun(static_cast<int32_t *>(mapped), s, spun(1, s.spin));
   } else {
     stream.cancel = 1;
     EQUAL(stream.submit({&recording}), INGOT_CANCELLED);
     stream.cancel = 0;
   }
-  rig.write_ints(m, {2});
+  rig.write_ints(m, std::vector<int32_t>(s.groups, 2));
   stream.run({&recording});
-  EQUAL(rig.ints(m, 1)[0], spun(2, s.spin));
+  expect_spun(rig.ints(m, s.groups).data(), s, spun(2, s.spin));
 }
 
 CASE("contract: a deadline ends a run, and the next finish waits for it", Case::kernels) {
   Rig rig(s);
   Stream stream(rig);
   Recording recording(rig, stream.handle);
-  Rig::Memory &m = rig.allocate(64);
-  rig.write_ints(m, {1});
-  recording.begin().dispatch(kSpin, {rig.span(m, 0, 4)}, {s.spin}).barrier().dispatch(kSpin, {rig.span(m, 0, 4)}, {1}).end();
+  Rig::Memory &m = rig.allocate(4 * s.groups);
+  rig.write_ints(m, std::vector<int32_t>(s.groups, 1));
+  recording.begin().dispatch(kSpin, {rig.span(m, 0, 4 * s.groups)}, {s.spin}, s.groups).barrier().dispatch(kSpin, {rig.span(m, 0, 4 * s.groups)}, {1}, s.groups).end();
   stream.options.deadline_ns = ingot::platform::now_ns() + 1;
   EQUAL(stream.outcome({&recording}), INGOT_DEADLINE_EXCEEDED);
   stream.options.deadline_ns = 0;
   EQUAL(stream.finish(), INGOT_OK);
-  rig.write_ints(m, {3});
+  rig.write_ints(m, std::vector<int32_t>(s.groups, 3));
   stream.run({&recording});
-  EQUAL(rig.ints(m, 1)[0], spun(3, s.spin + 1));
+  expect_spun(rig.ints(m, s.groups).data(), s, spun(3, s.spin + 1));
 }
 
 CASE("contract: what is destroyed waits for what still runs", Case::kernels | Case::own_memory) {
   Rig rig(s);
-  Rig::Memory &m = rig.allocate(64);
-  rig.write_ints(m, {1});
+  Rig::Memory &m = rig.allocate(4 * s.groups);
+  rig.write_ints(m, std::vector<int32_t>(s.groups, 1));
   {
     Stream stream(rig);
     Recording recording(rig, stream.handle);
-    recording.begin().dispatch(kSpin, {rig.span(m, 0, 4)}, {s.spin}).end();
+    recording.begin().dispatch(kSpin, {rig.span(m, 0, 4 * s.groups)}, {s.spin}, s.groups).end();
     EQUAL(stream.submit({&recording}), INGOT_OK);
   }
-  EQUAL(rig.ints(m, 1)[0], spun(1, s.spin));
+  expect_spun(rig.ints(m, s.groups).data(), s, spun(1, s.spin));
 }
 
 CASE("contract: timed runs tell of each dispatch", Case::kernels) {

@@ -108,7 +108,7 @@ void build(uint32_t which, Builder &b) {
     const ValueId n = count(b);
     b.for_loop(b.index(0), n, b.index(1), {b.index(0)}, [&](ValueId i, const Values &found) {
       const ValueId there = b.compare(Opcode::kNe, b.load(in, i), integer(b, 0));
-      b.store_if(there, out, found[0], b.convert(kI32, i));
+      b.store_if(out, there, found[0], b.convert(kI32, i));
       return Values{b.select(there, b.add(found[0], b.index(1)), found[0])};
     });
     break;

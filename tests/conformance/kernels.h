@@ -30,7 +30,7 @@ enum KernelNumber : uint32_t {
   kKernels
 };
 constexpr uint32_t kManyParams = 16;
-constexpr uint32_t kErrorCode = 4;
+constexpr uint32_t kErrorCode = 1; // of an index, in schemas/cpu_abi.h
 // What `n` steps of kSpin make of x.
 int32_t spun(int32_t x, int64_t n);
 

@@ -35,14 +35,14 @@ const ingot_driver_t *driver_of(const std::string &uri) {
 namespace {
 
 const Subject kSubjects[] = {
-    //  name               uri                      target          lose                spin      wide_params
-    {"null",              "null",                   "",             "",                 0,        true},
-    {"local-sync",        "local-sync",             "llvm-cpu",     "",                 20000000, true},
-    {"local-sync vmvx",   "local-sync",             "vmvx",         "",                 300000,   true},
-    {"local-task",        "local-task://0?threads=4", "llvm-cpu",   "",                 20000000, true},
-    {"local-task vmvx",   "local-task://0?threads=4", "vmvx",       "",                 300000,   true},
-    {"example",           "example",                "llvm-cpu",     "example:0?lose=",  20000000, true},
-    {"vulkan",            "vulkan:0?validation=1",  "vulkan-spirv", "",                 20000000, false},
+    //  name             uri                        target          lose                spin      groups wide_params
+    {"null",              "null",                   "",             "",                 0,        0,    true},
+    {"local-sync",        "local-sync",             "llvm-cpu",     "",                 20000000, 1,    true},
+    {"local-sync vmvx",   "local-sync",             "vmvx",         "",                 300000,   1,    true},
+    {"local-task",        "local-task://0?threads=4", "llvm-cpu",   "",                 20000000, 1,    true},
+    {"local-task vmvx",   "local-task://0?threads=4", "vmvx",       "",                 300000,   1,    true},
+    {"example",           "example",                "llvm-cpu",     "example:0?lose=",  20000000, 1,    true},
+    {"vulkan",            "vulkan:0?validation=1",  "vulkan-spirv", "",                 50000,    400,  false},
 };
 
 // Why the row cannot run here; empty where it can.

@@ -244,27 +244,29 @@ Bytes nonzero(const std::string &target) {
   });
 }
 
-Bytes spin(const std::string &target, int64_t steps, int dispatches) {
+Bytes spin(const std::string &target, int64_t steps, uint32_t groups, int dispatches) {
   return make_archive(target, [&](ArchiveModel &, Function &f) {
     Text t(f);
-    const uint32_t x = t.input("x", {t.one}, t.four), y = t.output("y", {t.one}, t.four);
-    t.w.copy(y, t.zero, x, t.zero, t.four);
+    const uint32_t n = t.e.constant(groups), bytes = t.e.constant(4 * groups);
+    const uint32_t x = t.input("x", {n}, bytes), y = t.output("y", {n}, bytes);
+    t.w.copy(y, t.zero, x, t.zero, bytes);
     for (int i = 0; i < dispatches; ++i) {
       t.w.barrier();
-      t.w.dispatch(kSpin, t.site(kSpin, "spin"), t.one, t.one, t.one, {{y, t.zero, t.four}}, {t.e.constant(steps)});
+      t.w.dispatch(kSpin, t.site(kSpin, "spin"), n, t.one, t.one, {{y, t.zero, bytes}}, {t.e.constant(steps)});
     }
   });
 }
 
-Bytes looped(const std::string &target, int64_t steps) {
+Bytes looped(const std::string &target, int64_t steps, uint32_t groups) {
   return make_archive(target, [&](ArchiveModel &, Function &f) {
     f.symbols = {{"trips", 0, 1000000, SymbolKind::host}};
     Text t(f);
-    const uint32_t x = t.input("x", {t.one}, t.four), trips = t.input("trips", {t.one}, t.four), y = t.output("y", {t.one}, t.four);
+    const uint32_t n = t.e.constant(groups), bytes = t.e.constant(4 * groups);
+    const uint32_t x = t.input("x", {n}, bytes), trips = t.input("trips", {t.one}, t.four), y = t.output("y", {n}, bytes);
     t.w.read_scalar(trips, t.zero, INGOT_ELEMENT_TYPE_I32, 0);
-    t.w.copy(y, t.zero, x, t.zero, t.four);
+    t.w.copy(y, t.zero, x, t.zero, bytes);
     t.w.begin_loop(t.e.symbol(0), kNone, kNone);
-    t.w.dispatch(kSpin, kNone, t.one, t.one, t.one, {{y, t.zero, t.four}}, {t.e.constant(steps)});
+    t.w.dispatch(kSpin, kNone, n, t.one, t.one, {{y, t.zero, bytes}}, {t.e.constant(steps)});
     t.w.barrier();
     t.w.end_loop();
   });

@@ -25,8 +25,8 @@ Bytes scalar(const std::string &target, ingot_element_type_t type); // y[1] = x[
 Bytes counter(const std::string &target);  // y[1]: how often it ran
 Bytes refuse(const std::string &target);   // y[N] = x[N], an error where one is negative
 Bytes nonzero(const std::string &target);  // positions[found] of x[N]
-Bytes spin(const std::string &target, int64_t steps, int dispatches); // y[1] of x[1]; `dispatches` times `steps`
-Bytes looped(const std::string &target, int64_t steps); // y[1] of x[1] and trips[1]: that many dispatches of `steps`
+Bytes spin(const std::string &target, int64_t steps, uint32_t groups, int dispatches); // y[groups] of x[groups]; `dispatches` times `steps`
+Bytes looped(const std::string &target, int64_t steps, uint32_t groups); // y[groups] of x[groups] and trips[1]: that many dispatches
 Bytes moves(const std::string &target);    // no kernels: a[40] = x[40], b[40] = 0x01020304 everywhere, c[8] f64 = pattern
 Bytes weights(const std::string &target, uint32_t segments, uint32_t elements); // y[elements] = sum of all segments
 Bytes chain(const std::string &target, int dispatches); // y[1] = x[1] + 1 + 2 + .. dispatches, a barrier between all

@@ -20,7 +20,8 @@ struct Subject {
   std::string uri;     // "local-sync"
   std::string target;  // what it runs first; empty: no kernels
   std::string lose;    // URI that loses the device, a number to be appended; empty: it cannot
-  int64_t spin;        // steps of kSpin that take about 50 ms
+  int64_t spin;        // steps of kSpin in each of `groups` that take about 50 ms together (some devices bound a kernel's loops)
+  uint32_t groups;
   bool wide_params;    // parameters have 64 bits
 };
 

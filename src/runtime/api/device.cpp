@@ -133,7 +133,7 @@ Code open_with(const ingot_driver_t &driver, const Uri &uri, const ingot_driver_
              uri.options);
     if (archive) {
       code = INGOT_INCOMPATIBLE;
-      for (uint32_t v = 0; v < count(archive->root()->variants()) && code != INGOT_OK; ++v)
+      for (uint32_t v = 0; v < count(archive->root()->variants()) && code != INGOT_OK && code != INGOT_OUT_OF_MEMORY; ++v)
         code = explain_variant(*archive, v, *device, error);
       if (code != INGOT_OK) prefix(error, "%.60s cannot run the archive", device->uri);
     }

@@ -145,8 +145,8 @@ Code pick_variant(ingot_session_t &s, Error *error) {
   const uint32_t variants = count(s.archive->root()->variants());
   Code code = INGOT_INCOMPATIBLE;
   for (s.variant = 0; s.variant < variants; ++s.variant)
-    if ((code = explain_variant(*s.archive, s.variant, *s.device, error)) == INGOT_OK) break;
-  if (code == INGOT_OK) return INGOT_OK;
+    if ((code = explain_variant(*s.archive, s.variant, *s.device, error)) == INGOT_OK || code == INGOT_OUT_OF_MEMORY) break;
+  if (code == INGOT_OK || code == INGOT_OUT_OF_MEMORY) return code; // not that it cannot run: it could not be asked
   prefix(error, "%.80s: none of the archive's %u variants runs here; the last one", s.device->uri, variants);
   return code;
 }
