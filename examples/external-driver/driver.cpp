@@ -3,6 +3,7 @@
 //
 // The contract's handles are structs of this driver's own. The runtime checks arguments, so nothing is checked twice here;
 // what can go wrong (memory, a lost card) is told through the error.
+#define INGOT_DRIVER_PREFIX example // names of its own for the structs below
 #include <ingot/driver.h>
 
 #include <cstdarg>

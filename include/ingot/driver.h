@@ -21,6 +21,19 @@ extern "C" {
 
 #define INGOT_DRIVER_ABI 2u
 
+/* Each driver defines the structs behind these handles in its own way, and a program may hold many drivers. In C++, where
+ * structs have constructors and go through templates, the linker takes those of one name for one thing: a driver defines
+ * INGOT_DRIVER_PREFIX (an identifier) before it includes this header, which gives its structs names of their own. */
+#if defined(INGOT_DRIVER_PREFIX)
+#define INGOT_DRIVER_JOIN_(a, b) a##b
+#define INGOT_DRIVER_JOIN(a, b) INGOT_DRIVER_JOIN_(a, b)
+#define ingot_driver_device_t INGOT_DRIVER_JOIN(INGOT_DRIVER_PREFIX, _device_t)
+#define ingot_driver_memory_t INGOT_DRIVER_JOIN(INGOT_DRIVER_PREFIX, _memory_t)
+#define ingot_driver_executable_t INGOT_DRIVER_JOIN(INGOT_DRIVER_PREFIX, _executable_t)
+#define ingot_driver_stream_t INGOT_DRIVER_JOIN(INGOT_DRIVER_PREFIX, _stream_t)
+#define ingot_driver_recording_t INGOT_DRIVER_JOIN(INGOT_DRIVER_PREFIX, _recording_t)
+#endif
+
 typedef struct ingot_driver_device_t ingot_driver_device_t;         /* an open device */
 typedef struct ingot_driver_memory_t ingot_driver_memory_t;         /* device memory */
 typedef struct ingot_driver_executable_t ingot_driver_executable_t; /* loaded code of one variant */
@@ -90,7 +103,8 @@ enum {
 /* ---- commands ----------------------------------------------------------------------------------------------------- */
 
 /* Bytes: `offset` into `memory`, or past `host`. Drivers with host_memory get host pointers (memory is NULL), all others
- * memory (host is NULL). The offset of a binding is a multiple of properties.binding_alignment. */
+ * memory (host is NULL). Where length is 0 both may be NULL: a kernel does not touch such a binding. The offset of a
+ * binding is a multiple of properties.binding_alignment. */
 typedef struct ingot_driver_span_t {
   ingot_driver_memory_t *memory;
   void *host;

@@ -1,6 +1,7 @@
-"""Ingot as others use it: installed and found by pkg-config, and as a Meson subproject with a model compiled in the build.
+"""Ingot as others use it: installed and found by pkg-config, as a Meson subproject with a model compiled in the build, and with
+a driver of another project.
 
-    consumer.py --source=DIR --ingot=TOOL [--aotc=COMPILER] [--cxx=COMPILER] [--build-compiler]
+    consumer.py --source=DIR --ingot=TOOL [--aotc=COMPILER] [--cxx=COMPILER] [--build-compiler] [--only=TEST]
 
 The subproject uses the compiler given (through a native file), so that the test does not build it a second time;
 --build-compiler builds the subproject's own, as a user's first build does. Prints one result line a test.
@@ -100,6 +101,27 @@ class Consumer:
             return "it printed: " + out
         return None
 
+    def external_driver(self):
+        """examples/external-driver: a driver of another project joins the library's table through an option."""
+        if not self.args.aotc:
+            return "skip: this build has no aotc"
+        project = self.folder / "external-driver"
+        shutil.copytree(self.source / "examples/external-driver", project)
+        (project / "subprojects").mkdir(exist_ok=True)
+        (project / "subprojects/ingot").symlink_to(self.source)
+        native = self.folder / "external.ini"
+        native.write_text("[binaries]\naotc = '%s'\n" % pathlib.Path(self.args.aotc).resolve())
+        call("meson", "setup", project / "build", project, "-Dbuildtype=debug", "--native-file=%s" % native, "-Dingot:aotc=disabled")
+        call("ninja", "-C", project / "build", "app", "model.ingot", "subprojects/ingot/tools/ingot/ingot")
+        out = call(project / "build/app", project / "build/model.ingot")
+        if out.split() != "example://0: 0 10.5 5 22.5".split():
+            return "it printed: " + out
+        tool = project / "build/subprojects/ingot/tools/ingot/ingot" # Ingot's own tools have the driver too
+        if "example" not in call(tool, "list-drivers"):
+            return "ingot list-drivers does not know it"
+        call(tool, "run", project / "build/model.ingot", "--device=example", "--input=x=2x2xf32=1,2,3,4", "--output=-", "--expect=y=2x2xf32=0,10.5,5,22.5")
+        return None
+
     def hello(self):
         if not self.args.hello or not self.need_model():
             return "skip: this build has no examples, or no aotc"
@@ -130,11 +152,14 @@ def main():
     parser.add_argument("--hello")
     parser.add_argument("--cxx", default="c++")
     parser.add_argument("--build-compiler", action="store_true")
+    parser.add_argument("--only", help="one test")
     args = parser.parse_args()
     failed = False
     with tempfile.TemporaryDirectory(prefix="ingot-consumer-") as folder:
         consumer = Consumer(args, pathlib.Path(folder))
-        for name in ("tool_run", "hello", "installed", "installed_tool", "c_header", "subproject"):
+        for name in ("tool_run", "hello", "installed", "installed_tool", "c_header", "subproject", "external_driver"):
+            if args.only and args.only != name:
+                continue
             try:
                 wrong = getattr(consumer, name)()
             except Exception as error:

@@ -10,7 +10,7 @@
     ```text     not run
 
 A block in another language, or in none, fails: nothing escapes by accident. The blocks run in a folder with model.onnx,
-model.ingot (both of examples/hello) and the hand-made archives. Prints one result line a block.
+model.ingot (both of examples/hello) and the hand-made archives; INGOT_SOURCE names the sources. Prints one result line a block.
 """
 import argparse
 import fnmatch
@@ -75,7 +75,7 @@ class Runner:
         for name, path in (("ingot", args.ingot), ("aotc", args.aotc)):
             if path:
                 (programs / name).symlink_to(pathlib.Path(path).resolve())
-        self.env = dict(os.environ, PATH="%s:%s" % (programs, os.environ["PATH"]))
+        self.env = dict(os.environ, PATH="%s:%s" % (programs, os.environ["PATH"]), INGOT_SOURCE=os.path.abspath(args.source))
 
     def call(self, command, **kw):
         done = subprocess.run(command, cwd=self.folder / "work", env=self.env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,

@@ -5,26 +5,22 @@
 using namespace ingot;
 using namespace ingot::drivers;
 
-// The contract's handles, all as small as they can be.
-struct ingot_driver_device_t {
-  ingot_allocator_t allocator;
-};
-struct ingot_driver_executable_t {
-  ingot_allocator_t allocator;
-};
-struct ingot_driver_stream_t {
-  ingot_allocator_t allocator;
-};
-
 namespace {
+
+// Behind each of the contract's handles, recordings aside.
+struct Object {
+  ingot_allocator_t allocator;
+};
+template <class H> Object &object(H *handle) { return *reinterpret_cast<Object *>(handle); }
+template <class H> void destroy(H *handle) { destroy_object(object(handle).allocator, &object(handle)); }
 
 HostRecording &host(ingot_driver_recording_t *recording) { return *reinterpret_cast<HostRecording *>(recording); }
 
-template <class T> Code make(const ingot_allocator_t &allocator, const char *what, T **out, Error *error) {
-  T *object = create_object<T>(allocator, what, error);
-  if (!object) return INGOT_OUT_OF_MEMORY;
-  object->allocator = allocator;
-  *out = object;
+template <class H> Code make(const ingot_allocator_t &allocator, const char *what, H **out, Error *error) {
+  Object *made = create_object<Object>(allocator, what, error);
+  if (!made) return INGOT_OUT_OF_MEMORY;
+  made->allocator = allocator;
+  *out = reinterpret_cast<H *>(made);
   return INGOT_OK;
 }
 
@@ -40,7 +36,7 @@ Code open_device(const ingot_driver_host_t *host, const char *id, uint32_t ordin
   return make(host->allocator, "a device", out, error);
 }
 
-void close_device(ingot_driver_device_t *device) { destroy_object(device->allocator, device); }
+void close_device(ingot_driver_device_t *device) { destroy(device); }
 
 Code describe(ingot_driver_device_t *, void (*visit)(void *, const char *, const char *), void *user, Error *) {
   visit(user, "name", "nothing");
@@ -50,22 +46,22 @@ Code describe(ingot_driver_device_t *, void (*visit)(void *, const char *, const
 Code supports(ingot_driver_device_t *, const ingot_driver_code_t *, Error *) { return INGOT_OK; }
 
 Code load(ingot_driver_device_t *device, const ingot_driver_code_t *, ingot_driver_executable_t **out, Error *error) {
-  return make(device->allocator, "an executable", out, error);
+  return make(object(device).allocator, "an executable", out, error);
 }
 
-void unload(ingot_driver_executable_t *executable) { destroy_object(executable->allocator, executable); }
+void unload(ingot_driver_executable_t *executable) { destroy(executable); }
 
 uint32_t kernel_version(const ingot_driver_executable_t *, uint32_t) { return INGOT_NONE; }
 
 Code stream_create(ingot_driver_device_t *device, ingot_driver_executable_t *, ingot_driver_stream_t **out, Error *error) {
-  return make(device->allocator, "a stream", out, error);
+  return make(object(device).allocator, "a stream", out, error);
 }
 
-void stream_destroy(ingot_driver_stream_t *stream) { destroy_object(stream->allocator, stream); }
+void stream_destroy(ingot_driver_stream_t *stream) { destroy(stream); }
 
 Code recording_create(ingot_driver_stream_t *stream, const ingot_driver_recording_size_t *size,
                       ingot_driver_recording_t **out, Error *error) {
-  return host_recording_create(stream->allocator, stream, *size, reinterpret_cast<HostRecording **>(out), error);
+  return host_recording_create(object(stream).allocator, stream, *size, reinterpret_cast<HostRecording **>(out), error);
 }
 void recording_destroy(ingot_driver_recording_t *r) { host_recording_destroy(&host(r)); }
 void recording_begin(ingot_driver_recording_t *r, bool) { host(r).size = 0; }

@@ -7,6 +7,7 @@
 //   recording   a command buffer and the descriptor sets of its dispatches
 #pragma once
 
+#define INGOT_DRIVER_PREFIX ingot_vulkan
 #include <ingot/driver.h>
 
 #define VK_NO_PROTOTYPES

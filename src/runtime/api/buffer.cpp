@@ -17,11 +17,12 @@ Code make(ingot_device_t *device, ingot_buffer_t **out, Error *error) {
 
 // Wraps the caller's memory.
 Code import_memory(ingot_device_t &device, void *data, size_t size, Block *out, Error *error) {
-  Block block = {static_cast<uint8_t *>(data), nullptr, size};
+  Block block = {static_cast<uint8_t *>(data), nullptr, size, 0};
   if (has_own_memory(device) && size) {
     if (!device.driver->import)
       return fail(error, INGOT_UNIMPLEMENTED, "%.80s cannot import host memory: allocate a buffer and write to it", device.uri);
     INGOT_TRY(device.driver->import(device.device, data, size, &block.memory, error));
+    block.serial = next_serial(device);
   }
   *out = block;
   return INGOT_OK;
@@ -41,6 +42,8 @@ extern "C" {
 
 ingot_code_t ingot_buffer_allocate(ingot_device_t *device, size_t size, ingot_buffer_t **out, ingot_error_t *error) {
   ingot_buffer_t *buffer = nullptr;
+  Error unwanted;
+  if (!error) error = &unwanted;
   if (!out) return null_argument(error, "out");
   INGOT_TRY(make(device, &buffer, error));
   buffer->owned = true;
@@ -55,6 +58,8 @@ ingot_code_t ingot_buffer_allocate(ingot_device_t *device, size_t size, ingot_bu
 ingot_code_t ingot_buffer_import(ingot_device_t *device, void *data, size_t size, ingot_buffer_t **out,
                                  ingot_error_t *error) {
   ingot_buffer_t *buffer = nullptr;
+  Error unwanted;
+  if (!error) error = &unwanted;
   if (!out || (!data && size)) return null_argument(error, out ? "data" : "out");
   INGOT_TRY(make(device, &buffer, error));
   if (const Code code = import_memory(*device, data, size, &buffer->block, error)) {
@@ -77,11 +82,15 @@ void ingot_buffer_release(ingot_buffer_t *buffer) {
 size_t ingot_buffer_size(const ingot_buffer_t *buffer) { return buffer ? size_t(buffer->block.size) : 0; }
 
 ingot_code_t ingot_buffer_write(ingot_buffer_t *buffer, size_t offset, const void *data, size_t size, ingot_error_t *error) {
+  Error unwanted;
+  if (!error) error = &unwanted;
   INGOT_TRY(check(buffer, offset, data, size, error));
   return write_block(*buffer->device, buffer->block, offset, data, size, error);
 }
 
 ingot_code_t ingot_buffer_read(ingot_buffer_t *buffer, size_t offset, void *data, size_t size, ingot_error_t *error) {
+  Error unwanted;
+  if (!error) error = &unwanted;
   INGOT_TRY(check(buffer, offset, data, size, error));
   return read_block(*buffer->device, buffer->block, offset, data, size, error);
 }

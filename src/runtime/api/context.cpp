@@ -33,6 +33,8 @@ Code create_function_state(const FunctionPlan &plan, const ingot_allocator_t &al
     INGOT_TRY(s->places.create(allocator, tensors, "tensors", error));
     INGOT_TRY(s->input_bytes.create(allocator, count(f->inputs()), "inputs", error));
     INGOT_TRY(s->staging.create(allocator, tensors, "staging", error));
+    INGOT_TRY(s->io.sources.create(allocator, count(f->inputs()), "tensors", error));
+    INGOT_TRY(s->io.output_rooms.create(allocator, count(f->outputs()), "outputs", error));
     INGOT_TRY(s->io.offsets.create(allocator, tensors, "tensors", error));
     INGOT_TRY(s->recordings.create(allocator, plan.segments.size(), "recordings", error));
     INGOT_TRY(s->recorded.create(allocator, plan.segments.size(), "recordings", error));
@@ -112,6 +114,8 @@ Code create_context(ingot_session_t *session, bool internal, ingot_context_t **o
 extern "C" {
 
 ingot_code_t ingot_context_create(ingot_session_t *session, ingot_context_t **out, ingot_error_t *error) {
+  Error unwanted;
+  if (!error) error = &unwanted;
   if (!session || !out) return null_argument(error, session ? "out" : "session");
   // The first caller gets the one that the session made for itself, if nothing ran on it: no memory is held twice.
   if (ingot_context_t *resting = session->resting.exchange(nullptr, std::memory_order_acq_rel)) {
@@ -138,6 +142,8 @@ void ingot_context_release(ingot_context_t *context) {
 ingot_code_t ingot_context_run(ingot_context_t *context, uint32_t function, const ingot_tensor_t *inputs,
                                size_t input_count, ingot_tensor_t *outputs, size_t output_count,
                                const ingot_run_options_t *options, ingot_error_t *error) {
+  Error unwanted;
+  if (!error) error = &unwanted;
   if (INGOT_UNLIKELY(!context)) return null_argument(error, "context");
   if (INGOT_UNLIKELY(context->busy.exchange(1, std::memory_order_acquire) != 0))
     return fail(error, INGOT_BUSY, "the context is running already: give each thread a context of its own");
@@ -153,8 +159,11 @@ ingot_code_t ingot_context_submit(ingot_context_t *context, uint32_t function, c
                                   const ingot_semaphore_value_t *waits, size_t wait_count,
                                   const ingot_semaphore_value_t *signals, size_t signal_count,
                                   const ingot_run_options_t *options, ingot_error_t *error) {
+  Error unwanted;
+  if (!error) error = &unwanted;
   if (!context || (!waits && wait_count) || (!signals && signal_count))
     return null_argument(error, !context ? "context" : !waits && wait_count ? "waits" : "signals");
+  INGOT_TRY(check_options(options, error)); // before a copy of them is made
   for (size_t i = 0; i < wait_count + signal_count; ++i)
     if (!(i < wait_count ? waits[i] : signals[i - wait_count]).semaphore) return null_argument(error, "a semaphore");
   if (INGOT_UNLIKELY(context->busy.exchange(1, std::memory_order_acquire) != 0))
@@ -182,10 +191,13 @@ void ingot_context_cancel(ingot_context_t *context) {
 }
 
 ingot_code_t ingot_context_reset_state(ingot_context_t *context, ingot_error_t *error) {
+  Error unwanted;
+  if (!error) error = &unwanted;
   if (!context) return null_argument(error, "context");
   if (context->busy.exchange(1, std::memory_order_acquire) != 0)
     return fail(error, INGOT_BUSY, "the context is running: its state cannot be reset now");
   Code code = drain(*context, nullptr, error);
+  if (code != INGOT_DEVICE_LOST) code = INGOT_OK; // how the run ended that was given up was told then
   if (code == INGOT_OK) code = fill_block(*context->session->device, context->state, 0, context->state.size, 0, 1, error);
   context->busy.store(0, std::memory_order_release);
   return code;

@@ -133,7 +133,7 @@ Code open_with(const ingot_driver_t &driver, const Uri &uri, const ingot_driver_
              uri.options);
     if (archive) {
       code = INGOT_INCOMPATIBLE;
-      for (uint32_t v = 0; v < count(archive->root()->variants()) && code != INGOT_OK; ++v)
+      for (uint32_t v = 0; v < count(archive->root()->variants()) && code != INGOT_OK && code != INGOT_OUT_OF_MEMORY; ++v)
         code = explain_variant(*archive, v, *device, error);
       if (code != INGOT_OK) prefix(error, "%.60s cannot run the archive", device->uri);
     }
@@ -218,6 +218,8 @@ ingot_code_t ingot_driver_info(const ingot_instance_t *instance, size_t index, i
 
 ingot_code_t ingot_enumerate_devices(const ingot_instance_t *instance, const char *name,
                                      void (*visit)(void *, const char *, const char *), void *user, ingot_error_t *error) {
+  Error unwanted;
+  if (!error) error = &unwanted;
   if (!instance || !visit) return null_argument(error, instance ? "visit" : "instance");
   struct Wrap {
     const ingot_driver_t *driver;
@@ -252,6 +254,8 @@ ingot_code_t ingot_device_open(ingot_instance_t *instance, const char *const *ur
 ingot_code_t ingot_device_open_with(ingot_instance_t *instance, const char *const *uris, size_t uri_count,
                                     const ingot_archive_t *archive, const ingot_device_options_t *options,
                                     ingot_device_t **out, ingot_error_t *error) {
+  Error unwanted;
+  if (!error) error = &unwanted;
   if (!instance || !out || (!uris && uri_count)) return null_argument(error, !instance ? "instance" : out ? "uris" : "out");
   if (uri_count == 0) return fail(error, INGOT_INVALID_ARGUMENT, "no device URI given");
   const ingot_executor_t *executor = nullptr;
@@ -288,12 +292,16 @@ const char *ingot_device_uri(const ingot_device_t *device) { return device ? dev
 
 ingot_code_t ingot_device_describe(const ingot_device_t *device, void (*visit)(void *, const char *, const char *),
                                    void *user, ingot_error_t *error) {
+  Error unwanted;
+  if (!error) error = &unwanted;
   if (!device || !visit) return null_argument(error, device ? "visit" : "device");
   return device->driver->describe(device->device, visit, user, error);
 }
 
 ingot_code_t ingot_archive_explain(const ingot_archive_t *archive, uint32_t variant, const ingot_device_t *device,
                                    ingot_error_t *error) {
+  Error unwanted;
+  if (!error) error = &unwanted;
   if (!archive || !device) return null_argument(error, archive ? "device" : "archive");
   if (variant >= count(archive->root()->variants()))
     return fail(error, INGOT_OUT_OF_RANGE, "the archive has no variant %u", variant);

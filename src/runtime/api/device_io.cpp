@@ -8,8 +8,10 @@ constexpr uint64_t kDirect = UINT64_MAX; // DeviceIo::offsets: bound where it is
 
 bool unified(const ingot_device_t &device) { return device.properties.unified_memory; }
 
-Code ensure_block(ingot_context_t &c, ingot_driver_memory_kind_t kind, uint64_t size, const char *what, Block *block, Error *error) {
+Code ensure_block(ingot_context_t &c, ingot_driver_memory_kind_t kind, uint64_t size, const char *what, Block *block, bool *changed,
+                  Error *error) {
   if (size <= block->size) return INGOT_OK;
+  *changed = true;
   release_block(*c.session->device, c.allocator, block);
   return create_block(*c.session->device, c.allocator, kind, size, what, block, error);
 }
@@ -21,7 +23,7 @@ bool goes_through(const FunctionState &s, size_t tensor) { return s.io.offsets[t
 
 uint64_t tensor_size(const FunctionState &s, size_t tensor) {
   const size_t inputs = s.input_bytes.size();
-  return tensor < inputs ? uint64_t(s.input_bytes[tensor]) : s.outputs[tensor - inputs].size;
+  return tensor < inputs ? uint64_t(s.input_bytes[tensor]) : s.io.output_rooms[tensor - inputs];
 }
 
 Code create_io(ingot_context_t &c, FunctionState &s, Error *error) {
@@ -43,7 +45,9 @@ void destroy_io(const ingot_device_t &device, const ingot_allocator_t &allocator
 
 Code place_tensors(ingot_context_t &c, FunctionState &s, bool *changed, Error *error) {
   const ingot_device_t &device = *c.session->device;
-  const uint64_t binding = device.properties.binding_alignment;
+  // What the kernels demand counts beside what the device demands.
+  const uint64_t io_alignment = c.session->schema->io_alignment();
+  const uint64_t binding = device.properties.binding_alignment > io_alignment ? device.properties.binding_alignment : io_alignment;
   const uint64_t alignment = binding > kAlignment ? binding : kAlignment;
   DeviceIo &io = s.io;
   uint64_t end = 0;
@@ -54,15 +58,19 @@ Code place_tensors(ingot_context_t &c, FunctionState &s, bool *changed, Error *e
     if (!direct) end += align_up(tensor_size(s, i), alignment);
   }
   if (s.input_bytes.size() == s.places.size()) io.input_bytes = end;
-  INGOT_TRY(ensure_block(c, INGOT_MEMORY_DEVICE, end, "inputs and outputs", &io.device, error));
+  INGOT_TRY(ensure_block(c, INGOT_MEMORY_DEVICE, end, "inputs and outputs", &io.device, changed, error));
   if (!unified(device)) {
-    INGOT_TRY(ensure_block(c, INGOT_MEMORY_UPLOAD, io.input_bytes, "inputs", &io.upload, error));
-    INGOT_TRY(ensure_block(c, INGOT_MEMORY_READBACK, end - io.input_bytes, "outputs", &io.readback, error));
+    INGOT_TRY(ensure_block(c, INGOT_MEMORY_UPLOAD, io.input_bytes, "inputs", &io.upload, changed, error));
+    INGOT_TRY(ensure_block(c, INGOT_MEMORY_READBACK, end - io.input_bytes, "outputs", &io.readback, changed, error));
   }
   for (size_t i = 0; i < s.places.size(); ++i) {
     const Place place = io.offsets[i] == kDirect ? s.given[i] : place_in(io.device, io.offsets[i]);
     *changed |= place != s.places[i];
     s.places[i] = place;
+    if (i >= s.input_bytes.size()) continue;
+    const Place source = io.offsets[i] != kDirect && s.given[i].memory ? s.given[i] : Place();
+    *changed |= source != io.sources[i]; // the prologue names it
+    io.sources[i] = source;
   }
   return INGOT_OK;
 }

@@ -89,9 +89,9 @@ Code reserve_io(ingot_context_t &c, FunctionState &s, Error *error) {
   for (uint32_t i = 0; i < s.outputs.size(); ++i) {
     int64_t bytes;
     bytes_of(f->outputs()->Get(i), &bytes);
-    s.outputs[i].size = size_t(bytes);
+    s.io.output_rooms[i] = uint64_t(bytes);
   }
-  bool changed;
+  bool changed = false;
   return place_tensors(c, s, &changed, error);
 }
 
@@ -104,11 +104,17 @@ void hold_buffers(ingot_context_t &c, const ingot_tensor_t *tensors, size_t n, s
     }
 }
 
+bool any_imported(const ingot_tensor_t *tensors, size_t n) {
+  for (size_t i = 0; i < n; ++i)
+    if (tensors[i].buffer && !tensors[i].buffer->owned) return true;
+  return false;
+}
+
 } // namespace
 
 Code tensor_place(const ingot_device_t &device, const ingot_tensor_t &t, Place *out, size_t *available, Error *error) {
   if (!t.buffer) {
-    *out = {nullptr, static_cast<uint8_t *>(t.data), 0};
+    *out = {nullptr, static_cast<uint8_t *>(t.data), 0, 0};
     *available = t.size;
     return INGOT_OK;
   }
@@ -120,7 +126,7 @@ Code tensor_place(const ingot_device_t &device, const ingot_tensor_t &t, Place *
   if (!ours && !block.host && block.size)
     return fail(error, INGOT_INVALID_ARGUMENT, "its buffer lies in memory of %.80s: read it into host memory first",
                 t.buffer->device->uri);
-  *out = ours ? place_in(block, t.buffer_offset) : Place{nullptr, block.host + t.buffer_offset, 0};
+  *out = ours ? place_in(block, t.buffer_offset) : Place{nullptr, block.host + t.buffer_offset, 0, 0};
   const size_t left = size_t(block.size) - t.buffer_offset;
   *available = t.size < left ? t.size : left;
   return INGOT_OK;
@@ -250,9 +256,7 @@ public:
     bool plain = plan_.single && !s_.staged;
     for (uint32_t i = 0; i < input_count; ++i) plain = plain && !inputs[i].buffer;
     for (uint32_t i = 0; i < output_count; ++i) {
-      const size_t available = s_.outputs[i].size;
       s_.outputs[i] = outputs[i];
-      s_.outputs[i].size = available;
       plain = plain && !outputs[i].buffer;
     }
     s_.ready = plain;
@@ -301,7 +305,7 @@ private:
     Error earlier = {};
     const Code code = drain(c_, &submit_, &earlier);
     if (code != INGOT_CANCELLED && code != INGOT_DEADLINE_EXCEEDED && code != INGOT_DEVICE_LOST) return INGOT_OK;
-    if (error_) *error_ = earlier;
+    *error_ = earlier;
     return code;
   }
 
@@ -310,6 +314,10 @@ private:
     Code code = walk_on_device();
     queue_length_ = 0;
     if (code == INGOT_CANCELLED || code == INGOT_DEADLINE_EXCEEDED) {
+      if (c_.finished == c_.submissions) return code;
+      // Buffers are kept; memory that one wraps is the caller's again when the caller releases it, so it must be idle.
+      Error ignored;
+      if (any_imported(inputs, s_.input_bytes.size()) || any_imported(outputs, s_.outputs.size())) drain(c_, nullptr, &ignored);
       if (c_.finished == c_.submissions) return code;
       hold_buffers(c_, inputs, s_.input_bytes.size(), 0);
       hold_buffers(c_, outputs, s_.outputs.size(), s_.input_bytes.size());
@@ -340,7 +348,7 @@ private:
       if (!tensor_bytes(spec->type(), dims, count(spec->dims()), &size))
         return fail(error_, INGOT_OUT_OF_RANGE, "%.60s: output '%.60s' has a negative dim or is too large", name_of(f_),
                     text(spec->name()));
-      if (uint64_t(size) > s_.outputs[i].size) return too_small(i, uint64_t(size), s_.outputs[i].size);
+      if (uint64_t(size) > s_.io.output_rooms[i]) return too_small(i, uint64_t(size), s_.io.output_rooms[i]);
       s_.io.output_bytes[i] = uint64_t(size);
     }
     if (!plan_.single) INGOT_TRY(flush()); // it may still be in the submission before
@@ -379,8 +387,10 @@ private:
       if (uint64_t(bytes) > available) return too_small(i, uint64_t(bytes), available);
       if (is_null(given) && (bytes || available))
         return fail(error_, INGOT_INVALID_ARGUMENT, "%.60s: output '%.60s' is NULL", name_of(f_), text(spec->name()));
-      *changed |= available != s_.outputs[i].size;
-      s_.outputs[i].size = available;
+      // Memory of the device is not spent on what the caller has beyond the tensor.
+      const uint64_t room = has_own_memory(device_) && known ? uint64_t(bytes) : available;
+      *changed |= room != s_.io.output_rooms[i];
+      s_.io.output_rooms[i] = room;
     }
     return INGOT_OK;
   }
@@ -427,7 +437,7 @@ private:
       if (!tensor_bytes(spec->type(), outputs[i].dims, outputs[i].rank, &bytes))
         return fail(error_, INGOT_OUT_OF_RANGE, "%.60s: output '%.60s' has a negative dim or is too large", name_of(f_),
                     text(spec->name()));
-      if (uint64_t(bytes) > s_.outputs[i].size) return too_small(i, uint64_t(bytes), s_.outputs[i].size);
+      if (uint64_t(bytes) > s_.io.output_rooms[i]) return too_small(i, uint64_t(bytes), s_.io.output_rooms[i]);
       const size_t tensor = s_.input_bytes.size() + i;
       if (has_own_memory(device_)) copy_output(s_, device_, i, uint64_t(bytes));
       else if (s_.places[tensor] != s_.given[tensor] && bytes) memcpy(s_.given[tensor].host, s_.places[tensor].host, size_t(bytes));
@@ -460,7 +470,7 @@ private:
     switch (SlotKind(s->kind())) {
     case SlotKind::constant:
       if (has_own_memory(device_)) *out = held(slot);
-      else *out = {nullptr, const_cast<uint8_t *>(c_.session->archive->segments[s->of()].data), s->segment_offset()};
+      else *out = {nullptr, const_cast<uint8_t *>(c_.session->archive->segments[s->of()].data), s->segment_offset(), 0};
       break;
     case SlotKind::splat: *out = held(slot); break;
     case SlotKind::state: *out = place_in(c_.state, c_.session->state_offsets[s->of()]); break;
@@ -470,7 +480,7 @@ private:
       break;
     case SlotKind::output:
       *out = s_.places[s_.input_bytes.size() + s->of()];
-      room = s_.outputs[s->of()].size;
+      room = s_.io.output_rooms[s->of()];
       if (*size > room) return too_small(s->of(), *size, room);
       break;
     case SlotKind::transient:
@@ -611,7 +621,10 @@ private:
     const uint32_t bytes = ingot_element_type_bits(ingot_element_type_t(w[3])) / 8;
     INGOT_TRY(access(w[1], w[2], bytes, &from));
     uint64_t bits = 0;
-    if (has_own_memory(device_)) INGOT_TRY(wait());
+    if (has_own_memory(device_)) {
+      INGOT_TRY(flush()); // copies of inputs may still be queued
+      INGOT_TRY(wait());
+    }
     if (has_own_memory(device_) && !from.host) INGOT_TRY(driver_.read(device_.device, from.memory, from.offset, &bits, bytes, error_));
     else memcpy(&bits, from.host + from.offset, bytes);
     int64_t v = int64_t(bits);
@@ -747,13 +760,17 @@ bool same_tensors(const Array<ingot_tensor_t> &bound, const ingot_tensor_t *give
 
 } // namespace
 
+Code check_options(const ingot_run_options_t *options, Error *error) {
+  if (!options || options->struct_size >= sizeof *options) return INGOT_OK;
+  return fail(error, INGOT_INVALID_ARGUMENT, "run options: struct_size is %zu, at least %zu expected", options->struct_size,
+              sizeof *options);
+}
+
 Code execute(ingot_context_t &context, uint32_t function, const ingot_tensor_t *inputs, size_t input_count,
              ingot_tensor_t *outputs, size_t output_count, const ingot_run_options_t *options, Error *error) {
   if (function >= context.functions.size())
     return fail(error, INGOT_OUT_OF_RANGE, "the archive has no function %u: it has %zu", function, context.functions.size());
-  if (options && options->struct_size < sizeof(ingot_run_options_t))
-    return fail(error, INGOT_INVALID_ARGUMENT, "run options: struct_size is %zu, at least %zu expected", options->struct_size,
-                sizeof(ingot_run_options_t));
+  INGOT_TRY(check_options(options, error));
   FunctionState &state = *context.functions[function];
   Runner runner(context, state, options, error);
   const bool timed = options && options->on_dispatch;

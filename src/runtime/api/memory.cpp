@@ -33,6 +33,7 @@ Code create_block(const ingot_device_t &device, const ingot_allocator_t &allocat
     }
     block.host = static_cast<uint8_t *>(host);
   }
+  block.serial = next_serial(device);
   *out = block;
   return INGOT_OK;
 }

@@ -18,14 +18,19 @@ struct Place {
   ingot_driver_memory_t *memory = nullptr;
   uint8_t *host = nullptr;
   uint64_t offset = 0;
-  bool operator==(const Place &o) const { return memory == o.memory && host == o.host && offset == o.offset; }
+  uint64_t serial = 0; // of `memory`
+  bool operator==(const Place &o) const {
+    return memory == o.memory && host == o.host && offset == o.offset && serial == o.serial;
+  }
   bool operator!=(const Place &o) const { return !(*this == o); }
 };
 
-inline Place place_in(const Block &block, uint64_t offset) { return {block.memory, block.host, offset}; }
+inline Place place_in(const Block &block, uint64_t offset) { return {block.memory, block.host, offset, block.serial}; }
 inline ingot_driver_span_t span_of(const Place &p, uint64_t length) {
   return {p.memory, p.memory ? nullptr : p.host, p.offset, length};
 }
+// For a Block of memory that was just made or imported.
+inline uint64_t next_serial(const ingot_device_t &device) { return device.memories.fetch_add(1, std::memory_order_relaxed) + 1; }
 inline bool is_null(const Place &p) { return !p.memory && !p.host; }
 
 // Makes a block of `size` bytes, contents undefined; size 0 gives an empty one. Blocks of drivers with memory of their own

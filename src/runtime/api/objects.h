@@ -13,6 +13,7 @@ struct Block {
   uint8_t *host = nullptr;
   ingot_driver_memory_t *memory = nullptr;
   uint64_t size = 0;
+  uint64_t serial = 0; // of `memory`: a later one may have the same handle, but is another place
 };
 
 } // namespace ingot
@@ -29,6 +30,7 @@ struct ingot_device_t {
   const ingot_driver_t *driver = nullptr;
   ingot_driver_device_t *device = nullptr;
   ingot_driver_properties_t properties = {}; // of drivers with memory of their own
+  mutable std::atomic<uint64_t> memories{0}; // made so far: their serial numbers
   char uri[256] = {};
 };
 

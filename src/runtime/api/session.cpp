@@ -27,7 +27,7 @@ constexpr uint32_t kMaxStates = 4096; // the verifier's limit
 
 // Constants that the session holds itself, each once: splats, and where the device has memory of its own what the archive
 // holds. They share blocks of up to this size.
-constexpr uint64_t kConstantBlock = 256 << 20;
+constexpr uint64_t kConstantBlock = 256 << 20; // or less, where one allocation holds less
 
 struct Constant {
   uint64_t segment, offset, size; // of a constant slot; a splat's segment is UINT64_MAX, its offset the pattern
@@ -79,9 +79,12 @@ Code fill_constant(ingot_session_t &s, const Constant &c, Error *error) {
 Code hold_constants(ingot_session_t &s, Error *error) {
   Array<Constant> constants;
   INGOT_TRY(collect_constants(s, &constants, error));
-  uint64_t alignment = kAlignment;
-  if (has_own_memory(*s.device) && s.device->properties.binding_alignment > alignment)
-    alignment = s.device->properties.binding_alignment;
+  uint64_t alignment = kAlignment, block_size = kConstantBlock;
+  if (has_own_memory(*s.device)) {
+    const ingot_driver_properties_t &p = s.device->properties;
+    if (p.binding_alignment > alignment) alignment = p.binding_alignment;
+    if (p.max_allocation < block_size) block_size = p.max_allocation;
+  }
   const auto same = [&](size_t i) { return i > 0 && constants[i - 1].covers(constants[i]); };
   uint32_t blocks = 0;
   uint64_t end = 0;
@@ -93,7 +96,7 @@ Code hold_constants(ingot_session_t &s, Error *error) {
       continue;
     }
     const uint64_t size = align_up(c.size, alignment);
-    if (blocks == 0 || size > kConstantBlock || end > kConstantBlock - size) {
+    if (blocks == 0 || size > block_size || end > block_size - size) {
       ++blocks;
       end = 0;
     }
@@ -142,8 +145,8 @@ Code pick_variant(ingot_session_t &s, Error *error) {
   const uint32_t variants = count(s.archive->root()->variants());
   Code code = INGOT_INCOMPATIBLE;
   for (s.variant = 0; s.variant < variants; ++s.variant)
-    if ((code = explain_variant(*s.archive, s.variant, *s.device, error)) == INGOT_OK) break;
-  if (code == INGOT_OK) return INGOT_OK;
+    if ((code = explain_variant(*s.archive, s.variant, *s.device, error)) == INGOT_OK || code == INGOT_OUT_OF_MEMORY) break;
+  if (code == INGOT_OK || code == INGOT_OUT_OF_MEMORY) return code; // not that it cannot run: it could not be asked
   prefix(error, "%.80s: none of the archive's %u variants runs here; the last one", s.device->uri, variants);
   return code;
 }
@@ -171,6 +174,8 @@ extern "C" {
 
 ingot_code_t ingot_session_prepare(ingot_device_t *device, ingot_archive_t *archive, ingot_session_t **out,
                                    ingot_error_t *error) {
+  Error unwanted;
+  if (!error) error = &unwanted;
   if (!device || !archive || !out) return null_argument(error, !device ? "device" : !archive ? "archive" : "out");
   ingot_session_t *s = create_object<ingot_session_t>(device->allocator, "a session", error);
   if (!s) return INGOT_OUT_OF_MEMORY;
@@ -241,6 +246,8 @@ ingot_code_t ingot_session_infer(const ingot_session_t *session, uint32_t functi
 
 ingot_code_t ingot_session_run(ingot_session_t *session, uint32_t function, const ingot_tensor_t *inputs,
                                size_t input_count, ingot_tensor_t *outputs, size_t output_count, ingot_error_t *error) {
+  Error unwanted;
+  if (!error) error = &unwanted;
   if (INGOT_UNLIKELY(!session)) return null_argument(error, "session");
   ingot_context_t *context = session->resting.exchange(nullptr, std::memory_order_acq_rel);
   if (INGOT_UNLIKELY(!context)) INGOT_TRY(create_context(session, true, &context, error));
@@ -255,6 +262,8 @@ ingot_code_t ingot_session_submit(ingot_session_t *session, uint32_t function, c
                                   size_t input_count, ingot_tensor_t *outputs, size_t output_count,
                                   const ingot_semaphore_value_t *waits, size_t wait_count,
                                   const ingot_semaphore_value_t *signals, size_t signal_count, ingot_error_t *error) {
+  Error unwanted;
+  if (!error) error = &unwanted;
   if (!session) return null_argument(error, "session");
   ingot_context_t *context = session->submitting.load(std::memory_order_acquire);
   if (!context) {

@@ -32,11 +32,13 @@ namespace ingot {
 uint64_t slot_constant_size(const schema::Function *function, const schema::Slot *slot);
 
 // Tensors of a device with memory of its own that are not bound where they are given (device_io.h).
-struct DeviceIo {
+struct DeviceIo { // all arrays but offsets and sources: by output
   Block device, upload, readback;  // inputs, then outputs; the way there; the way back. All empty on unified memory
                                    // but `device`
   Array<uint64_t> offsets;         // of inputs, then outputs, in `device`; UINT64_MAX: bound where it is given
   Array<uint64_t> output_bytes;    // of the last run
+  Array<uint64_t> output_rooms;    // bytes of each output that commands may write
+  Array<Place> sources;            // of inputs in buffers that are copied: from where
   uint64_t input_bytes = 0;        // of `device` and `upload`: where outputs begin
   ingot_driver_recording_t *prologue = nullptr, *epilogue = nullptr; // copies before and after a run
   bool before = false, after = false;                                // whether there are any
@@ -100,6 +102,8 @@ void release_held(ingot_context_t &context);
 
 // Reserves what a function with fixed dims needs.
 Code reserve_fixed(ingot_context_t &context, FunctionState &state, Error *error);
+
+Code check_options(const ingot_run_options_t *options, Error *error); // may be null
 
 // Binds tensors, evaluates dims, walks the commands. Pre: the context is held by the caller.
 Code execute(ingot_context_t &context, uint32_t function, const ingot_tensor_t *inputs, size_t input_count,

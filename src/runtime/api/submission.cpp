@@ -5,20 +5,32 @@
 
 namespace ingot {
 
+namespace {
+
+// Looks at the cancel flag now and then.
+Code wait_for(const ingot_context_t &c, const ingot_semaphore_value_t &point, Error *error) {
+  constexpr uint64_t kSlice = 5'000'000; // ns
+  for (uint64_t ignored;;) {
+    const Code code = ingot_semaphore_wait(point.semaphore, point.value, kSlice, error);
+    if (code != INGOT_DEADLINE_EXCEEDED || ingot_semaphore_query(point.semaphore, &ignored, error) != INGOT_OK) return code;
+    if (raised(&c.cancelled)) return fail(error, INGOT_CANCELLED, "the run was cancelled before it began");
+  }
+}
+
+} // namespace
+
 Code run_between(ingot_context_t &c, uint32_t function, const ingot_tensor_t *inputs, size_t input_count, ingot_tensor_t *outputs,
                  size_t output_count, const ingot_semaphore_value_t *waits, size_t wait_count,
                  const ingot_semaphore_value_t *signals, size_t signal_count, const ingot_run_options_t *options,
                  void (*release)(ingot_context_t &context), Error *error) {
-  Error local;
-  Error *reason = error ? error : &local;
   Code code = INGOT_OK;
   for (size_t i = 0; i < wait_count && code == INGOT_OK; ++i)
-    code = ingot_semaphore_wait(waits[i].semaphore, waits[i].value, UINT64_MAX, reason);
-  if (code == INGOT_OK) code = execute(c, function, inputs, input_count, outputs, output_count, options, reason);
+    code = wait_for(c, waits[i], error);
+  if (code == INGOT_OK) code = execute(c, function, inputs, input_count, outputs, output_count, options, error);
   release(c);
   for (size_t i = 0; i < signal_count; ++i)
-    if (code != INGOT_OK) ingot_semaphore_fail(signals[i].semaphore, reason);
-    else code = ingot_semaphore_signal(signals[i].semaphore, signals[i].value, reason);
+    if (code != INGOT_OK) ingot_semaphore_fail(signals[i].semaphore, error);
+    else code = ingot_semaphore_signal(signals[i].semaphore, signals[i].value, error);
   return code;
 }
 

@@ -37,7 +37,7 @@ private:
   bool has_options_ = false;
 };
 
-// Waits, runs, signals, on the calling thread. `release`: called before the signals; may be null.
+// Waits, runs, signals, on the calling thread. `release`: called before the signals, as whoever waits for them may run next.
 Code run_between(ingot_context_t &context, uint32_t function, const ingot_tensor_t *inputs, size_t input_count,
                  ingot_tensor_t *outputs, size_t output_count, const ingot_semaphore_value_t *waits, size_t wait_count,
                  const ingot_semaphore_value_t *signals, size_t signal_count, const ingot_run_options_t *options,

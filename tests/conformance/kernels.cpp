@@ -1,0 +1,285 @@
+// See kernels.h.
+#include "tests/conformance/kernels.h"
+
+#include <algorithm>
+#include <stdexcept>
+
+#include "aotc/archive/writer.h"
+#include "aotc/emit/bytecode/emitter.h"
+#include "aotc/emit/gpu_layout.h"
+#include "aotc/emit/llvm/cpu_emitter.h"
+#include "aotc/emit/spirv/spirv.h"
+#include "aotc/kernel/builder.h"
+#include "aotc/kernel/legalise.h"
+#include "schemas/gpu_abi.h"
+#include "src/runtime/cpu/features.h"
+
+namespace conformance {
+namespace {
+
+using namespace ingot::aotc;
+using kernel::Access;
+using kernel::Builder;
+using kernel::Opcode;
+using kernel::ValueId;
+using kernel::Values;
+
+const Type kI32(Scalar::kI32);
+
+uint32_t buffer(Builder &b, const char *name, Access access) { return b.add_buffer(name, access, Scalar::kI32); }
+ValueId integer(Builder &b, int64_t value) { return b.constant(kI32, value); }
+ValueId number(Builder &b, const char *name) { return b.add_param(name, Scalar::kI32); }
+ValueId count(Builder &b) { return b.add_param("n", Scalar::kIndex, 0, INT32_MAX); }
+
+void build(uint32_t which, Builder &b) {
+  const auto g = [&] { return b.group_id(0); };
+  switch (which) {
+  case kAdd: {
+    const uint32_t x = buffer(b, "a", Access::kRead), y = buffer(b, "b", Access::kRead), out = buffer(b, "out", Access::kWrite);
+    b.store(out, g(), b.add(b.load(x, g()), b.load(y, g())));
+    break;
+  }
+  case kScale: {
+    const uint32_t in = buffer(b, "in", Access::kRead), out = buffer(b, "out", Access::kWrite);
+    const ValueId p = number(b, "p"), q = number(b, "q");
+    b.store(out, g(), b.add(b.mul(b.load(in, g()), p), q));
+    break;
+  }
+  case kBump: {
+    const uint32_t data = buffer(b, "data", Access::kReadWrite);
+    const ValueId p = number(b, "p");
+    b.store(data, g(), b.add(b.load(data, g()), p));
+    break;
+  }
+  case kGrid: {
+    const uint32_t out = buffer(b, "out", Access::kWrite);
+    const ValueId x = b.group_id(0), y = b.group_id(1), z = b.group_id(2);
+    const ValueId at = b.add(b.mul(b.add(b.mul(z, b.grid_size(1)), y), b.grid_size(0)), x);
+    const ValueId value = b.add(b.convert(kI32, x), b.add(b.mul(b.convert(kI32, y), integer(b, 100)), b.mul(b.convert(kI32, z), integer(b, 10000))));
+    b.store(out, at, value);
+    break;
+  }
+  case kMany: {
+    const uint32_t out = buffer(b, "out", Access::kWrite);
+    ValueId sum = integer(b, 0);
+    for (uint32_t i = 0; i < kManyParams; ++i)
+      sum = b.add(sum, b.mul(number(b, ("p" + std::to_string(i)).c_str()), integer(b, i + 1)));
+    b.store(out, g(), sum);
+    break;
+  }
+  case kMix: {
+    uint32_t in[6];
+    for (uint32_t i = 0; i < 6; ++i) in[i] = buffer(b, ("in" + std::to_string(i)).c_str(), Access::kRead);
+    const uint32_t out = buffer(b, "out", Access::kWrite);
+    const int64_t factors[] = {1, 2, 3, 5, 7, 11};
+    ValueId sum = integer(b, 0);
+    for (uint32_t i = 0; i < 6; ++i) sum = b.add(sum, b.mul(b.load(in[i], g()), integer(b, factors[i])));
+    b.store(out, g(), sum);
+    break;
+  }
+  case kRefuse: {
+    const uint32_t in = buffer(b, "in", Access::kRead), out = buffer(b, "out", Access::kWrite);
+    const ValueId x = b.load(in, g());
+    b.error_if(b.lt(x, integer(b, 0)), kErrorCode, 1);
+    b.store(out, g(), x);
+    break;
+  }
+  case kSpin: {
+    const uint32_t data = buffer(b, "data", Access::kReadWrite);
+    const ValueId n = count(b);
+    const Values last = b.for_loop(b.index(0), n, b.index(1), {b.load(data, g())}, [&](ValueId, const Values &x) {
+      const ValueId next = b.add(b.mul(x[0], integer(b, 1664525)), integer(b, 1013904223));
+      return Values{b.binary(Opcode::kXor, next, b.binary(Opcode::kShrU, next, integer(b, 15)))};
+    });
+    b.store(data, g(), last[0]);
+    break;
+  }
+  case kCount: {
+    const uint32_t in = buffer(b, "in", Access::kRead), out = buffer(b, "out", Access::kWrite);
+    const ValueId n = count(b);
+    const Values found = b.for_loop(b.index(0), n, b.index(1), {integer(b, 0)}, [&](ValueId i, const Values &found) {
+      return Values{b.select(b.compare(Opcode::kNe, b.load(in, i), integer(b, 0)), b.add(found[0], integer(b, 1)), found[0])};
+    });
+    b.store(out, b.index(0), found[0]);
+    break;
+  }
+  case kPositions: {
+    const uint32_t in = buffer(b, "in", Access::kRead), out = buffer(b, "out", Access::kWrite);
+    const ValueId n = count(b);
+    b.for_loop(b.index(0), n, b.index(1), {b.index(0)}, [&](ValueId i, const Values &found) {
+      const ValueId there = b.compare(Opcode::kNe, b.load(in, i), integer(b, 0));
+      b.store_if(out, there, found[0], b.convert(kI32, i));
+      return Values{b.select(there, b.add(found[0], b.index(1)), found[0])};
+    });
+    break;
+  }
+  case kHigh: {
+    const uint32_t out = buffer(b, "out", Access::kWrite);
+    const ValueId p = b.add_param("p", Scalar::kIndex, 0, int64_t(1) << 40);
+    b.store(out, g(), b.convert(kI32, b.div(b.div(p, b.index(65536)), b.index(65536))));
+    break;
+  }
+  case kSum: {
+    const uint32_t in = buffer(b, "in", Access::kRead), out = buffer(b, "out", Access::kWrite);
+    const ValueId n = count(b);
+    const Values sum = b.for_loop(b.index(0), n, b.index(1), {integer(b, 0)},
+                                  [&](ValueId i, const Values &sum) { return Values{b.add(sum[0], b.load(in, i))}; });
+    b.store(out, b.index(0), sum[0]);
+    break;
+  }
+  }
+}
+
+std::vector<kernel::Kernel> kernels_for(const TargetRecord &record) {
+  static const char *const names[] = {"add", "scale", "bump", "grid", "many", "mix", "refuse", "spin", "count", "positions", "high", "sum"};
+  std::vector<kernel::Kernel> out(kKernels);
+  for (uint32_t i = 0; i < kKernels; ++i) {
+    out[i].name = names[i];
+    out[i].kind = record.kernel_class;
+    Builder b(out[i]);
+    build(i, b);
+    if (const std::string problem = kernel::legalise(out[i], record); !problem.empty())
+      throw std::runtime_error(std::string(names[i]) + ": " + problem);
+  }
+  return out;
+}
+
+archive::Kernel describe(const kernel::Kernel &k) {
+  archive::Kernel out;
+  out.name = k.name;
+  for (size_t i = 0; i < k.buffer_count(); ++i) {
+    const Access access = k.memories[i].access;
+    out.bindings.push_back(access == Access::kRead ? ingot::program::kAccessRead : access == Access::kWrite ? ingot::program::kAccessWrite : ingot::program::kAccessReadWrite);
+  }
+  out.param_count = uint32_t(k.params.size());
+  return out;
+}
+
+struct Target {
+  std::string name;
+  archive::Variant variant; // without functions
+  archive::Segment code;
+};
+
+Target native() {
+  std::string error;
+#if defined(__x86_64__)
+  const auto cpu = parse_cpu_target("x86-64-v2", &error);
+#else
+  const auto cpu = parse_cpu_target("host", &error);
+#endif
+  if (!cpu) throw std::runtime_error(error);
+  const std::vector<kernel::Kernel> kernels = kernels_for(record_of(*cpu));
+  std::vector<CpuKernel> list;
+  for (const kernel::Kernel &k : kernels) list.push_back({&k, k.name, record_of(*cpu), *cpu});
+  CpuResult compiled = compile_cpu(list, {});
+  if (!compiled.module) throw std::runtime_error(compiled.error);
+  Target out{"llvm-cpu", {}, {}};
+  out.variant.arch = ingot::host_arch();
+  out.code.bytes = compiled.module->elf;
+  out.code.alignment = 4096;
+  for (uint32_t i = 0; i < kKernels; ++i) {
+    const CpuModule::Symbol &s = compiled.module->symbols[i];
+    archive::Kernel k = describe(kernels[i]);
+    archive::CodeVersion v;
+    v.entry = s.name;
+    v.symbol_offset = s.offset;
+    v.code_size = s.code_bytes;
+    v.feature_mask = s.feature_mask;
+    v.scratch_bytes = s.scratch_bytes;
+    v.stack_bytes = s.stack_bytes;
+    k.versions.push_back(v);
+    out.variant.kernels.push_back(k);
+  }
+  out.variant.executables.push_back({archive::CodeFormat::elf, 0});
+  return out;
+}
+
+void append(Target &out, archive::Kernel k, archive::CodeVersion v, const std::vector<uint8_t> &code) {
+  v.entry = k.name;
+  v.symbol_offset = out.code.bytes.size();
+  v.code_size = code.size();
+  k.versions.push_back(v);
+  out.variant.kernels.push_back(k);
+  out.code.bytes.insert(out.code.bytes.end(), code.begin(), code.end());
+  out.code.bytes.resize((out.code.bytes.size() + 15) / 16 * 16);
+}
+
+Target bytecode() {
+  Target out{"vmvx", {}, {}};
+  for (const kernel::Kernel &kernel : kernels_for(TargetRecord::bytecode())) {
+    const BytecodeKernel compiled = emit_bytecode(kernel);
+    archive::CodeVersion v;
+    v.scratch_bytes = compiled.scratch_bytes;
+    append(out, describe(kernel), v, compiled.bytes);
+  }
+  out.variant.executables.push_back({archive::CodeFormat::bytecode, 0});
+  return out;
+}
+
+Target spirv() {
+  Target out{"vulkan-spirv", {}, {}};
+  const TargetRecord record = TargetRecord::vulkan_baseline();
+  for (const kernel::Kernel &kernel : kernels_for(record)) {
+    std::vector<uint8_t> code;
+    for (const uint32_t word : emit::emit_spirv(kernel, record))
+      for (uint32_t b = 0; b < 4; ++b) code.push_back(uint8_t(word >> (8 * b)));
+    archive::Kernel k = describe(kernel);
+    k.local_size = kernel.local_size;
+    if (emit::has_error_ops(kernel)) k.flags |= INGOT_KERNEL_FLAG_ERRORS;
+    append(out, k, {}, code);
+  }
+  out.variant.executables.push_back({archive::CodeFormat::spirv, 0});
+  return out;
+}
+
+const std::vector<Target> &all_targets() {
+  static const std::vector<Target> all = {native(), bytecode(), spirv()};
+  return all;
+}
+
+} // namespace
+
+int32_t spun(int32_t x, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) {
+    const uint32_t next = uint32_t(x) * 1664525u + 1013904223u;
+    x = int32_t(next ^ next >> 15);
+  }
+  return x;
+}
+
+const std::vector<std::string> &targets() {
+  static const std::vector<std::string> names = [] {
+    std::vector<std::string> out;
+    for (const Target &t : all_targets()) out.push_back(t.name);
+    return out;
+  }();
+  return names;
+}
+
+std::vector<uint8_t> make_archive(const std::string &target,
+                                  const std::function<void(archive::ArchiveModel &, archive::Function &)> &fill) {
+  archive::ArchiveModel model;
+  model.provenance = {"conformance", "", "none", {}};
+  archive::Function f;
+  f.name = "main";
+  fill(model, f);
+  std::vector<const Target *> order;
+  for (const Target &t : all_targets()) order.push_back(&t);
+  std::stable_partition(order.begin(), order.end(), [&](const Target *t) { return t->name == target; });
+  for (const Target *t : order) {
+    archive::Segment code = t->code;
+    code.kind = archive::SegmentKind::code;
+    code.name = t->name;
+    model.segments.push_back(code);
+    archive::Variant v = t->variant;
+    v.target = t->name;
+    v.io_alignment = 64; // as the kernels' buffers say
+    v.executables[0].segment = uint32_t(model.segments.size() - 1);
+    v.functions.push_back(f);
+    model.variants.push_back(v);
+  }
+  return archive::write_archive(model);
+}
+
+} // namespace conformance
