@@ -124,7 +124,7 @@ TEST_CASE("a recurrence computes what its loop does") {
     std::mt19937_64 random(seed);
     Symbol t = Symbol::dim("t", 0, 1000);
     const bool free = random() % 2;
-    const int64_t steps = static_cast<int64_t>(random() % 6);
+    const int64_t steps = static_cast<int64_t>(random() % 6) + !free;
     Recurrence r(free ? Expr(t) : Expr(steps), 1 + static_cast<int64_t>(random() % 3), 1 + static_cast<int64_t>(random() % 40));
     if (free)
       r.f.dims = {t};
@@ -147,7 +147,9 @@ TEST_CASE("steps that are worth several cores stay a loop") {
 }
 
 TEST_CASE("text of a sequence is read back") {
-  Recurrence r(Expr(Symbol::dim("t", 0, 1000)), 2, 5);
+  const Symbol t = Symbol::dim("t", 0, 1000);
+  Recurrence r(Expr(t), 2, 5);
+  r.f.dims = {t};
   r.build(2, true);
   fuse::Program p = r.fused(true);
   const dispatch::Dispatch &d = p.dispatches.back();
