@@ -11,9 +11,9 @@ namespace ingot::tool {
 struct Tolerance {
   std::optional<double> relative,
       absolute; // of |a - r| <= absolute + relative * |r|; one that is not set counts as 0
-  std::optional<double> of_peak = {};  // adds of_peak * max|r| to `absolute`
-  std::optional<uint64_t> ulp = {};    // floats this near agree whatever the others say
-  bool integers = false;          // `relative` and `absolute` hold for integers too; else they must be equal
+  std::optional<double> of_peak = {}; // adds of_peak * max|r| to `absolute`
+  std::optional<uint64_t> ulp = {};   // floats this near agree whatever the others say
+  bool integers = false;              // `relative` and `absolute` hold for integers too; else they must be equal
 };
 
 // How far a result lies from a reference of the same type.
