@@ -86,7 +86,7 @@ int64_t arena_bytes(const fuse::Program &program) {
     info.grid = {1, 1, 1};
   plan::WeightPool weights;
   plan::MemoryReport report;
-  plan::plan_function(program, infos, 0, weights, &report);
+  plan::plan_function(program, infos, 0, 64, weights, &report);
   return report.arena_bytes;
 }
 
