@@ -112,11 +112,11 @@ class Consumer:
         native = self.folder / "external.ini"
         native.write_text("[binaries]\naotc = '%s'\n" % pathlib.Path(self.args.aotc).resolve())
         call("meson", "setup", project / "build", project, "-Dbuildtype=debug", "--native-file=%s" % native, "-Dingot:aotc=disabled")
-        call("ninja", "-C", project / "build", "app", "model.ingot", "subprojects/ingot/tools/ingot/ingot")
+        call("ninja", "-C", project / "build", "app", "model.ingot", "subprojects/ingot/tools/ingot")
         out = call(project / "build/app", project / "build/model.ingot")
         if out.split() != "example://0: 0 10.5 5 22.5".split():
             return "it printed: " + out
-        tool = project / "build/subprojects/ingot/tools/ingot/ingot" # Ingot's own tools have the driver too
+        tool = project / "build/subprojects/ingot/tools/ingot" # Ingot's own tools have the driver too
         if "example" not in call(tool, "list-drivers"):
             return "ingot list-drivers does not know it"
         call(tool, "run", project / "build/model.ingot", "--device=example", "--input=x=2x2xf32=1,2,3,4", "--output=-", "--expect=y=2x2xf32=0,10.5,5,22.5")
