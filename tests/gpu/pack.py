@@ -1,6 +1,6 @@
 """Packs what run_on_device.py needs for a machine with a GPU: the runtime tool, archives, inputs, and what ONNX Runtime gives.
 
-    .cache/venv/bin/python tests/gpu/pack.py FOLDER [--build=DIR] [--only='mobilenet*'] [--most=60]
+    .cache/venv/bin/python tests/gpu/pack.py FOLDER [--build=DIR] [--only='mobilenet*'] [--most=60] [--targets=llvm-cpu,vulkan]
 
 Models whose archive would not fit into `--most` MB in all are left out, by name. Expected outputs come from ONNX Runtime
 on this machine.
@@ -45,19 +45,21 @@ def main():
     parser.add_argument("--build", default="build")
     parser.add_argument("--only", default="*")
     parser.add_argument("--most", type=float, default=60)
+    parser.add_argument("--targets", default="llvm-cpu,vulkan")
     args = parser.parse_args()
+    targets = [f"--target={t}" for t in args.targets.split(",")]
     tools = harness.Tools(args.build)
     shutil.rmtree(args.folder, ignore_errors=True)
     args.folder.mkdir(parents=True)
     subprocess.run(["strip", "-o", args.folder / "ingot", tools.ingot], check=True)
     left = args.most - (args.folder / "ingot").stat().st_size / 1e6
     for model in sorted(catalogue.MODELS.values(), key=lambda m: m.path.stat().st_size):
-        if not fnmatch.fnmatch(model.name, args.only):
+        if not any(fnmatch.fnmatch(model.name, pattern) for pattern in args.only.split(",")):
             continue
         if model.path.stat().st_size / 1e6 > left:
             print(f"left out: {model.name} ({model.path.stat().st_size / 1e6:.0f} MB)")
             continue
-        size = pack(tools, model, ("--target=llvm-cpu", "--target=vulkan"), args.folder / "models" / model.name)
+        size = pack(tools, model, targets, args.folder / "models" / model.name)
         left -= size
         print(f"{model.name}: {size:.1f} MB", flush=True)
 
