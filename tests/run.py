@@ -28,6 +28,7 @@ SCRIPTS = {
     "models": ("tests/models/models.py", 1),
     "networks": ("tests/models/networks_agree.py", 4),
     "quantised": ("tests/onnx/quantised_agree.py", 1),
+    "gpu-models": ("tests/gpu/models_agree.py", 1),
     "control": ("tests/control/control.py", 1),
     "numerics": ("tests/numerics/numerics.py", 1),
     "onnx-suite-llvm-cpu": ("tests/onnx/suite.py", 4),

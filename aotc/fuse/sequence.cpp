@@ -140,7 +140,7 @@ class LoopFuser {
     d.operands[1].output = true;
     for (dispatch::Operand &o : d.operands)
       o.type = type;
-    const Symbol i = Symbol::axis("i", elements(from));
+    const Symbol i = Symbol::axis("copied_element", elements(from));
     d.axes.push_back({i, elements(from)});
     dispatch::Value load;
     load.kind = dispatch::ValueKind::kLoad;

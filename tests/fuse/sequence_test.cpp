@@ -54,7 +54,7 @@ struct Recurrence {
   void build(size_t cells, bool reverse, bool swap = false) {
     std::vector<ValueId> initial, constants;
     for (size_t c = 0; c < cells; ++c) {
-      initial.push_back(c % 2 ? b.splat_float(ElementType::kF32, {batch, hidden}, 0.25) : input("h", {batch, hidden}));
+      initial.push_back(c % 2 ? b.splat_float(ElementType::kF32, {batch, hidden}, 0.25) : input(("h" + std::to_string(c)).c_str(), {batch, hidden}));
       constants.push_back(weights());
     }
     Graph *outer = b.exchange_graph(&body);
