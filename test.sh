@@ -30,7 +30,7 @@ build build -Dbuildtype=debugoptimized -Ddrivers=local-sync,local-task,vulkan -D
 builds=(--build=build)
 if [ $sanitize = yes ]; then
   # The same tests under address and undefined-behaviour checks; LLVM itself is not instrumented.
-  build build-asan -Dbuildtype=debugoptimized -Doptimization=1 -Db_sanitize=address,undefined -Db_lundef=false -Ddrivers=local-sync,local-task,vulkan \
+  build build-asan -Dbuildtype=debugoptimized -Doptimization=0 -Db_sanitize=address,undefined -Db_lundef=false -Ddrivers=local-sync,local-task,vulkan \
     -Dtests=true -Dexamples=false -Daotc=enabled
   builds+=(--build=build-asan)
 fi
