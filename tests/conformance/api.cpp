@@ -290,12 +290,12 @@ CASE("a semaphore of another device", Case::kernels) {
 
 CASE("submitted runs: many in a row, cancelled while waiting, and never more than one", Case::kernels) {
   if (!works_by_itself(s)) return;
+  Ints x(1), y(1); // they outlive the model, whose last run is not waited for
+  const ingot::Tensor in[] = {ints(x)};
+  ingot::Tensor out[] = {ints(y)};
   Model m(s, chain(s.target, 3));
   ingot::Context context = m.context();
   auto done = m.device->semaphore(), never = m.device->semaphore(), failed_one = m.device->semaphore();
-  Ints x(1), y(1);
-  const ingot::Tensor in[] = {ints(x)};
-  ingot::Tensor out[] = {ints(y)};
   for (uint64_t i = 1; i <= 50; ++i) {
     x[0] = int32_t(i);
     const ingot::SemaphoreValue signals[] = {done->at(i)};
