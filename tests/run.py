@@ -206,6 +206,8 @@ def main():
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     args = parser.parse_args()
     totals = Totals()
+    if args.full:
+        os.environ["INGOT_FULL"] = "1" # for tests that build something large of their own
     builds = [pathlib.Path(b).resolve() for b in args.build or [ROOT / "build"]]
     for build in builds:
         meson_tests(build, totals, args.suite)

@@ -60,7 +60,11 @@ TEST_CASE("drivers and devices are listed with what decides compilation") {
   std::vector<std::string> seen;
   const auto visit = [](void *user, const char *uri, const char *) { static_cast<std::vector<std::string> *>(user)->push_back(uri); };
   REQUIRE(ingot_enumerate_devices(instance.get(), nullptr, visit, &seen, nullptr) == INGOT_OK);
-  REQUIRE(seen.size() == count); // one device each
+  size_t available = 0; // one device each; a driver whose device is missing is listed, and has none
+  for (size_t i = 0; i < count; ++i)
+    if (ingot_driver_info(instance.get(), i, &info) == INGOT_OK && info.available == INGOT_OK) ++available;
+  REQUIRE(seen.size() >= available);
+  REQUIRE(available >= 2);
   CHECK((seen.front() == "local-sync://0" && seen.back() == "null://0"));
   CHECK(ingot_enumerate_devices(instance.get(), "hip", visit, &seen, nullptr) == INGOT_NOT_FOUND);
   seen.clear();

@@ -6,6 +6,7 @@
 Builds the tool in a configuration with -Dbytecode_classes=[] and prints what that saves. Prints one result line a test.
 """
 import argparse
+import os
 import pathlib
 import subprocess
 import sys
@@ -97,6 +98,9 @@ def main():
     for name in ("source", "aotc", "ingot", "lib", "buildtype"):
         parser.add_argument("--" + name, required=True)
     args = parser.parse_args()
+    if os.environ.get("INGOT_FULL") != "1":
+        print("skip size/bytecode-classes # it builds a second runtime: ./test.sh --full does")
+        return
     failed = False
     with tempfile.TemporaryDirectory(prefix="ingot-classes-") as folder:
         classes = Classes(args, pathlib.Path(folder))
