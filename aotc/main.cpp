@@ -12,6 +12,7 @@
 #include <cstring>
 #include <filesystem>
 #include <fstream>
+#include <set>
 #include <thread>
 
 #include <fcntl.h>
@@ -133,6 +134,32 @@ int usage(const std::string &message) {
   return kUsage;
 }
 
+// --check: each target by itself; what several of them cannot run is told once.
+int check_targets(const CompileOptions &options, ProgressPrinter &printer) {
+  std::set<std::string> told;
+  std::vector<std::string> verdicts;
+  bool good = true;
+  for (const TargetRequest &target : options.targets) {
+    CompileOptions one = options;
+    one.targets = {target};
+    Diagnostics diagnostics;
+    const bool supported = compile(one, diagnostics).has_value();
+    printer.finish();
+    for (const Diagnostic &d : diagnostics.list())
+      if (told.insert(to_string(d)).second)
+        std::fprintf(stderr, "aotc: error: %s\n", to_string(d).c_str());
+    const size_t problems = diagnostics.list().size();
+    if (supported)
+      std::printf("aotc: %s: every node is supported\n", target.text.c_str());
+    else
+      verdicts.push_back("aotc: " + target.text + ": " + std::to_string(problems) + (problems == 1 ? " problem" : " problems"));
+    good = good && supported;
+  }
+  for (const std::string &verdict : verdicts)
+    std::fprintf(stderr, "%s\n", verdict.c_str());
+  return good ? kDone : kCannotCompile;
+}
+
 int run(int argc, char **argv) {
   CLI::App app{"Compiles ONNX models ahead of time into an archive that libingot runs."};
   std::vector<std::string> models, entries, targets, shapes;
@@ -229,12 +256,16 @@ int run(int argc, char **argv) {
     auto target = parse_target(text, &error);
     if (!target)
       return usage(error);
+    if (target->gpu && precision != "f32")
+      return usage("target '" + text + "': --precision=" + precision + " is not available yet; its arithmetic is f32");
     options.targets.push_back(std::move(*target));
   }
   ProgressPrinter printer(progress == "json"                          ? ProgressPrinter::Mode::kJson
                           : progress == "auto" && isatty(STDERR_FILENO) ? ProgressPrinter::Mode::kLine
                                                                         : ProgressPrinter::Mode::kOff);
   options.progress = [&](const Progress &p) { printer(p); };
+  if (check)
+    return check_targets(options, printer);
   Diagnostics diagnostics;
   auto result = compile(options, diagnostics);
   printer.finish();
@@ -242,17 +273,8 @@ int run(int argc, char **argv) {
     for (const Diagnostic &d : diagnostics.list())
       std::fprintf(stderr, "aotc: error: %s\n", to_string(d).c_str());
     const size_t problems = diagnostics.list().size();
-    if (check) // what the importer refuses no target can run
-      for (const TargetRequest &target : options.targets)
-        std::fprintf(stderr, "aotc: %s: %zu problem%s\n", target.text.c_str(), problems, problems == 1 ? "" : "s");
-    else
-      std::fprintf(stderr, "aotc: %zu problem%s; nothing was written\n", problems, problems == 1 ? "" : "s");
+    std::fprintf(stderr, "aotc: %zu problem%s; nothing was written\n", problems, problems == 1 ? "" : "s");
     return kCannotCompile;
-  }
-  if (check) {
-    for (const TargetRequest &target : options.targets)
-      std::printf("aotc: %s: every node is supported\n", target.text.c_str());
-    return kDone;
   }
   std::string error;
   if (options.emit == Emit::kReference ? !write_tensor_folder(output, result->reference, &error)

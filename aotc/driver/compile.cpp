@@ -315,8 +315,19 @@ std::optional<CompileResult> compile(const CompileOptions &options, Diagnostics 
   }
   if (!diagnostics.empty())
     return std::nullopt;
-  if (options.check_only)
+  if (options.check_only) { // CPUs run whatever could be imported, GPUs what their types can express
+    for (const TargetRequest &target : options.targets)
+      if (target.gpu) {
+        std::vector<fuse::Program> programs;
+        for (const graph::Function &f : functions)
+          programs.push_back(lower(f, LoweringOptions::gpu(TargetRecord().max_buffers)));
+        archive::ArchiveModel nowhere;
+        plan::WeightPool weights;
+        if (!compile_gpu_variant(options, target, programs, nowhere, weights, false, diagnostics))
+          return std::nullopt;
+      }
     return result;
+  }
   std::string graph_text;
   if (options.emit == Emit::kGraph || dump.wanted())
     for (const graph::Function &f : functions)

@@ -66,7 +66,8 @@ std::optional<TargetRequest> parse_target(const std::string &text, std::string *
       request.gpu = gpu_target(request.name);
     if (request.detail.empty() || (request.name == "vulkan-spirv" && request.detail == "1.1"))
       return request;
-    *error = "target '" + text + "': " + request.name + " takes no detail";
+    *error = "target '" + text + "': " + request.name +
+             (request.name == "vulkan-spirv" ? " knows the detail 1.1 only" : " takes no detail");
     return std::nullopt;
   }
   std::vector<std::string> names;

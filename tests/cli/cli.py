@@ -84,6 +84,22 @@ class Cases:
             return harness.fail("--check wrote an archive")
         return expect((status, out + err, ""), 0) if "llvm-cpu:host: every node is supported" in out else harness.fail(out + err)
 
+    def test_check_tells_what_one_target_lacks(self, scratch):
+        """64-bit floats: fine for the CPU, a device feature of Vulkan's, impossible in WGSL."""
+        m = model([helper.make_node("Exp", ["a"], ["y"], name="wide")], [("a", TensorProto.DOUBLE, [2])], [("y", TensorProto.DOUBLE, [2])])
+        flags = ["--check", "--target=llvm-cpu", "--target=vulkan", "--target=webgpu", "--progress=off"]
+        status, out, err = self.tools.call([self.tools.aotc, self.save(scratch, m), *flags])
+        bad = expect((status, out, err), 1, "wide", "webgpu: 1 problem")
+        if bad.status != "ok":
+            return bad
+        return harness.ok() if "llvm-cpu: every node" in out and "vulkan: every node" in out else harness.fail(out + err)
+
+    def test_precision_that_no_target_has(self, scratch):
+        m = model([helper.make_node("Relu", ["a"], ["y"])], [("a", TensorProto.FLOAT, [2])], [("y", TensorProto.FLOAT, [2])])
+        call = [self.tools.aotc, self.save(scratch, m), "-o", scratch / "out.ingot", "--target=vulkan", "--precision=f16"]
+        bad = expect(self.tools.call(call), 2, "--precision=f16", "not available yet")
+        return harness.fail("an archive was written") if (scratch / "out.ingot").exists() else bad
+
     def test_foreign_domain(self, scratch):
         m = model([helper.make_node("Fancy", ["a"], ["y"], name="foreign", domain="com.example")],
                   [("a", TensorProto.FLOAT, [2])], [("y", TensorProto.FLOAT, [2])], domains=["com.example"])

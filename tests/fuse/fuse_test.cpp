@@ -149,3 +149,39 @@ TEST_CASE("no chain of norms, reshapes and transposes multiplies its work") {
     CHECK(work_of(p) <= 3 * before);
   }
 }
+
+TEST_CASE("a dispatch has no more operands than allowed, and the program computes the same work") {
+  // y = ((x0 + x1) * (x2 + x3)) + ... over twelve inputs: one dispatch of thirteen operands where nothing limits it.
+  Function f;
+  f.name = "main";
+  GraphBuilder b(f, f.graph);
+  std::vector<ValueId> sums;
+  const Shape shape = {3, 5};
+  for (int i = 0; i < 12; ++i) {
+    const ValueId x = b.add_value({ElementType::kF32, dims_of(shape)}, "x" + std::to_string(i));
+    f.graph.inputs.push_back({"x" + std::to_string(i), x});
+    sums.push_back(x);
+  }
+  while (sums.size() > 1) {
+    std::vector<ValueId> next;
+    for (size_t i = 0; i + 1 < sums.size(); i += 2)
+      next.push_back(b.map(next.size() % 2 ? K::kMul : K::kAdd, {sums[i], sums[i + 1]}));
+    if (sums.size() % 2)
+      next.push_back(sums.back());
+    sums = next;
+  }
+  f.graph.outputs.push_back({"y", sums[0]});
+  REQUIRE(verify(f) == "");
+  CHECK(fuse::fuse(f).dispatches.size() == 1);
+  CHECK(fuse::fuse(f).dispatches[0].operands.size() == 13);
+  for (size_t most : {8, 5, 3}) {
+    fuse::Options options;
+    options.max_operands = most;
+    const fuse::Program limited = fuse::fuse(f, options);
+    INFO(most << "\n" << fuse::print(limited));
+    CHECK(limited.dispatches.size() > 1);
+    for (const dispatch::Dispatch &d : limited.dispatches)
+      CHECK(d.operands.size() <= most);
+    CHECK(work_of(limited) == work_of(f));
+  }
+}

@@ -73,9 +73,6 @@ std::optional<Scheduled> schedule_simt_rows(const Dispatch &original, const Targ
       continue;
     if (v.reduce >= ReduceKind::kArgMin || (sets[i] & ~row_set))
       return std::nullopt;
-    for (const Symbol &s : original.free_symbols())
-      if (s.kind() == SymbolKind::kValue)
-        return std::nullopt;
     longest = std::max(longest, points(d, v.axes));
     lies_well |= contiguous(d, v);
     stages[++stage[i]].push_back(i);
