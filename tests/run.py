@@ -8,6 +8,7 @@ Python environment of tools/setup.sh. A Meson test that is a Catch2 program coun
 Only the Python standard library is used here.
 """
 import argparse
+import concurrent.futures
 import json
 import os
 import pathlib
@@ -56,6 +57,20 @@ class Totals:
         reason = " ".join((reason or "").split())
         print(f"{word} {name}" + (f" # {reason}" if reason else ""), flush=True)
         self.add(word, name, reason)
+
+
+class Held:
+    """Results of one suite that runs beside others: shown together when it has ended."""
+
+    def __init__(self):
+        self.results = []
+
+    @property
+    def failures(self):
+        return [name for word, name, _ in self.results if word == "not ok"]
+
+    def show(self, word, name, reason=""):
+        self.results.append((word, name, reason))
 
 
 def run(command, timeout, **kw):
@@ -145,25 +160,37 @@ def line_test(suite, name, command, timeout, totals, **kw):
         totals.show("not ok", f"{suite}/{name}", f"{ending(status)}: {out[-600:]}")
 
 
-def meson_tests(build, totals, only):
+def meson_test(suite, test, build):
+    """(results, seconds) of one test of a build folder."""
+    results = Held()
+    options = {"cwd": test["workdir"] or str(build), "env": {**os.environ, **test["env"]}}
+    timeout = test["timeout"] if test["timeout"] > 0 else 1200
+    started = time.monotonic()
+    if is_catch2(test["cmd"][0]):
+        catch2_test(suite, test["cmd"], timeout, results, **options)
+    else:
+        line_test(suite, "run", test["cmd"], timeout, results, **options)
+    return results, time.monotonic() - started
+
+
+def meson_tests(build, totals, only, jobs):
+    """Tests marked is_parallel run `jobs` at once, the longest time limit first; then the others, one at a time."""
     status, out = run(["meson", "introspect", "--tests", str(build)], 120)
     if status != 0:
         totals.show("not ok", f"meson/{build.name}", out)
         return
     label = "" if build.name == "build" else f"{build.name.removeprefix('build-')}:"
-    for test in json.loads(out[out.index("["):]):
-        suite = label + test["name"].replace(" ", "-")
-        if only and suite not in only:
-            continue
-        environment = {**os.environ, **test["env"]}
-        options = {"cwd": test["workdir"] or str(build), "env": environment}
-        timeout = test["timeout"] if test["timeout"] > 0 else 1200
-        started = time.monotonic()
-        if is_catch2(test["cmd"][0]):
-            catch2_test(suite, test["cmd"], timeout, totals, **options)
-        else:
-            line_test(suite, "run", test["cmd"], timeout, totals, **options)
-        print(f"# {suite}: {time.monotonic() - started:.1f} s", flush=True)
+    tests = [(label + t["name"].replace(" ", "-"), t) for t in json.loads(out[out.index("["):])]
+    tests = [(suite, t) for suite, t in tests if not only or suite in only]
+    tests.sort(key=lambda item: -item[1]["timeout"])
+    for parallel in True, False:
+        with concurrent.futures.ThreadPoolExecutor(jobs if parallel else 1) as pool:
+            running = {pool.submit(meson_test, suite, t, build): suite for suite, t in tests if t["is_parallel"] == parallel}
+            for done in concurrent.futures.as_completed(running):
+                results, seconds = done.result()
+                for result in results.results:
+                    totals.show(*result)
+                print(f"# {running[done]}: {seconds:.1f} s", flush=True)
 
 
 def script_suite(name, build, full, shares, jobs, totals):
@@ -210,7 +237,7 @@ def main():
         os.environ["INGOT_FULL"] = "1" # for tests that build something large of their own
     builds = [pathlib.Path(b).resolve() for b in args.build or [ROOT / "build"]]
     for build in builds:
-        meson_tests(build, totals, args.suite)
+        meson_tests(build, totals, args.suite, args.jobs)
     for name in SCRIPTS:
         if not args.suite or name in args.suite:
             script_suite(name, builds[0], args.full, args.shares, args.jobs, totals)

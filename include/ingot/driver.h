@@ -43,14 +43,8 @@ typedef struct ingot_driver_recording_t ingot_driver_recording_t;   /* a straigh
 /* ---- code --------------------------------------------------------------------------------------------------------- */
 
 enum { /* ingot_driver_image_t::format; the numbers of the archive format */
-  INGOT_CODE_ELF = 1,
-  INGOT_CODE_SPIRV = 2,
-  INGOT_CODE_PTX = 3,
-  INGOT_CODE_CUBIN = 4,
-  INGOT_CODE_HSACO = 5,
-  INGOT_CODE_MSL = 6,
-  INGOT_CODE_WGSL = 7,
-  INGOT_CODE_BYTECODE = 8
+  INGOT_CODE_ELF = 1, INGOT_CODE_SPIRV = 2, INGOT_CODE_PTX = 3, INGOT_CODE_CUBIN = 4,
+  INGOT_CODE_HSACO = 5, INGOT_CODE_MSL = 6, INGOT_CODE_WGSL = 7, INGOT_CODE_BYTECODE = 8
 };
 
 typedef struct ingot_driver_image_t {
@@ -67,8 +61,7 @@ typedef struct ingot_driver_code_version_t {
 
 typedef struct ingot_driver_kernel_t {
   const char *name;
-  uint32_t binding_count, param_count, version_count;
-  uint32_t flags; /* INGOT_KERNEL_FLAG_* (schemas/gpu_abi.h) */
+  uint32_t binding_count, param_count, version_count, flags; /* INGOT_KERNEL_FLAG_* (schemas/gpu_abi.h) */
   uint32_t local_size[3];
   const uint8_t *binding_access; /* 1 read, 2 write, 3 both */
   const ingot_driver_code_version_t *versions;
@@ -112,8 +105,7 @@ typedef struct ingot_driver_span_t {
 } ingot_driver_span_t;
 
 typedef struct ingot_driver_dispatch_t {
-  uint32_t kernel, site;
-  uint32_t grid[3]; /* workgroups, each > 0; their product fits 32 bits */
+  uint32_t kernel, site, grid[3]; /* workgroups, each > 0; their product fits 32 bits */
   uint32_t binding_count, param_count;
   const ingot_driver_span_t *bindings;
   const int64_t *params;
@@ -122,13 +114,11 @@ typedef struct ingot_driver_dispatch_t {
 
 /* Upper bounds of what one recording will hold: a driver reserves it all at creation, so recording allocates nothing. */
 typedef struct ingot_driver_recording_size_t {
-  uint32_t dispatches, copies, fills, barriers;
-  uint32_t bindings, params; /* sums over the dispatches */
+  uint32_t dispatches, copies, fills, barriers, bindings, params; /* the last two: sums over the dispatches */
 } ingot_driver_recording_size_t;
 
 typedef struct ingot_driver_timing_t {
-  uint32_t kernel, site, version;
-  uint32_t grid[3];
+  uint32_t kernel, site, version, grid[3];
   uint64_t start_ns, end_ns;
 } ingot_driver_timing_t;
 
@@ -152,11 +142,13 @@ typedef struct ingot_driver_host_t {
   bool automatic; /* `auto` is looking for a device: open refuses one that only imitates hardware (INGOT_UNAVAILABLE) */
 } ingot_driver_host_t;
 
+/* What enumerate and describe call, once for each device (its id and name) or property (its key and value). */
+typedef void (*ingot_driver_visit_t)(void *user, const char *key, const char *value);
+
 typedef struct ingot_driver_t {
   size_t struct_size;
   uint32_t abi;            /* INGOT_DRIVER_ABI */
-  const char *name;        /* what users type before the colon */
-  const char *description; /* one line */
+  const char *name, *description; /* what users type before the colon; one line */
   bool host_memory;        /* commands take host pointers; the memory entries are then never called */
   bool automatic;          /* `auto` may choose it */
   uint32_t priority;       /* `auto` tries higher ones first */
@@ -164,20 +156,17 @@ typedef struct ingot_driver_t {
   /* Is the driver's library there? Anything but INGOT_OK makes it unavailable, for the reason in *error. (optional) */
   ingot_code_t (*probe)(const ingot_driver_host_t *host, ingot_error_t *error);
   /* Calls visit(user, id, name) for each device, best first; the id is stable over reboots, no '?' or '/' in it. */
-  ingot_code_t (*enumerate)(const ingot_driver_host_t *host, void (*visit)(void *user, const char *id, const char *name),
-                            void *user, ingot_error_t *error);
+  ingot_code_t (*enumerate)(const ingot_driver_host_t *host, ingot_driver_visit_t visit, void *user, ingot_error_t *error);
   /* Opens the device of that id (NULL: number `ordinal`). `options` is what follows '?' in the URI, or "". */
   ingot_code_t (*open)(const ingot_driver_host_t *host, const char *id, uint32_t ordinal, const char *options,
                        ingot_driver_device_t **out, ingot_error_t *error);
   void (*close)(ingot_driver_device_t *device);
   /* Calls visit(user, key, value) with what decides compilation, in a fixed order. */
-  ingot_code_t (*describe)(ingot_driver_device_t *device, void (*visit)(void *user, const char *key, const char *value),
-                           void *user, ingot_error_t *error);
+  ingot_code_t (*describe)(ingot_driver_device_t *device, ingot_driver_visit_t visit, void *user, ingot_error_t *error);
 
   /* Can the device run this variant? The reason why not goes to *error. Loads nothing. */
   ingot_code_t (*supports)(ingot_driver_device_t *device, const ingot_driver_code_t *code, ingot_error_t *error);
-  ingot_code_t (*load)(ingot_driver_device_t *device, const ingot_driver_code_t *code, ingot_driver_executable_t **out,
-                       ingot_error_t *error);
+  ingot_code_t (*load)(ingot_driver_device_t *device, const ingot_driver_code_t *code, ingot_driver_executable_t **out, ingot_error_t *error);
   void (*unload)(ingot_driver_executable_t *executable);
   /* Which of the kernel's versions runs here; INGOT_NONE where the driver runs none (the null driver). */
   uint32_t (*kernel_version)(const ingot_driver_executable_t *executable, uint32_t kernel);
@@ -196,15 +185,12 @@ typedef struct ingot_driver_t {
   void (*unmap)(ingot_driver_device_t *device, ingot_driver_memory_t *memory);
   ingot_code_t (*write)(ingot_driver_device_t *device, ingot_driver_memory_t *memory, uint64_t offset, const void *data,
                         size_t length, ingot_error_t *error);
-  ingot_code_t (*read)(ingot_driver_device_t *device, ingot_driver_memory_t *memory, uint64_t offset, void *data,
-                       size_t length, ingot_error_t *error);
-  ingot_code_t (*import)(ingot_driver_device_t *device, void *host, uint64_t size, ingot_driver_memory_t **out,
-                         ingot_error_t *error); /* (optional) */
+  ingot_code_t (*read)(ingot_driver_device_t *device, ingot_driver_memory_t *memory, uint64_t offset, void *data, size_t length, ingot_error_t *error);
+  ingot_code_t (*import)(ingot_driver_device_t *device, void *host, uint64_t size, ingot_driver_memory_t **out, ingot_error_t *error); /* (optional) */
 
   /* A stream holds what one context needs beside recordings: scratch memory, error word, its place in a queue. What is
    * submitted to one stream runs in order. stream_destroy and recording_destroy wait for what is still running. */
-  ingot_code_t (*stream_create)(ingot_driver_device_t *device, ingot_driver_executable_t *executable,
-                                ingot_driver_stream_t **out, ingot_error_t *error);
+  ingot_code_t (*stream_create)(ingot_driver_device_t *device, ingot_driver_executable_t *executable, ingot_driver_stream_t **out, ingot_error_t *error);
   void (*stream_destroy)(ingot_driver_stream_t *stream);
 
   /* create .. begin .. commands .. end .. submit, any number of times .. begin again .. destroy. begin comes only when no
@@ -215,10 +201,9 @@ typedef struct ingot_driver_t {
   void (*recording_destroy)(ingot_driver_recording_t *recording);
   void (*recording_begin)(ingot_driver_recording_t *recording, bool timed); /* timed: submits will have on_dispatch */
   void (*record_dispatch)(ingot_driver_recording_t *recording, const ingot_driver_dispatch_t *dispatch);
-  void (*record_copy)(ingot_driver_recording_t *recording, const ingot_driver_span_t *target,
-                      const ingot_driver_span_t *source); /* equal lengths */
-  void (*record_fill)(ingot_driver_recording_t *recording, const ingot_driver_span_t *target, uint64_t pattern,
-                      uint32_t pattern_bytes); /* length is a multiple of pattern_bytes: 1, 2, 4 or 8 */
+  /* Copies: of equal lengths. Fills: the length is a multiple of pattern_bytes: 1, 2, 4 or 8. */
+  void (*record_copy)(ingot_driver_recording_t *recording, const ingot_driver_span_t *target, const ingot_driver_span_t *source);
+  void (*record_fill)(ingot_driver_recording_t *recording, const ingot_driver_span_t *target, uint64_t pattern, uint32_t pattern_bytes);
   void (*record_barrier)(ingot_driver_recording_t *recording);
   ingot_code_t (*recording_end)(ingot_driver_recording_t *recording, ingot_error_t *error);
   /* Runs recordings of this stream one after the other, as one submission (count >= 1). Where `finish` is NULL it waits

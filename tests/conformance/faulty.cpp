@@ -351,6 +351,7 @@ ingot_code_t finish(ingot_driver_stream_t *handle, ingot_driver_submit_t *option
 
 int fault_count() { return int(sizeof kNames / sizeof kNames[0]) - 1; }
 const char *fault_name(int fault) { return kNames[fault]; }
+bool fault_is_early(int fault) { return fault == kFinishEarly || fault == kFinishOnceGivenUp; }
 
 } // namespace conformance
 

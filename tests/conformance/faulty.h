@@ -6,5 +6,6 @@ namespace conformance {
 
 int fault_count(); // 1 .. that
 const char *fault_name(int fault);
+bool fault_is_early(int fault); // finish returns before the end: seen only while the device is still at work
 
 } // namespace conformance

@@ -124,7 +124,7 @@ int run_faults(const std::string &only) {
     s.name = "faulty";
     s.uri = "faulty:0?fault=" + std::to_string(fault);
     s.lose = s.uri + "&lose=";
-    s.spin = 5000000;
+    s.spin = fault_is_early(fault) ? 100000000 : 5000000; // long enough that a look at the result comes first
     std::string caught;
     for (const Case &c : cases()) {
       if (!holds(c.name, only) || not_for(c, s)) continue;

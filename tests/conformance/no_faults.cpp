@@ -5,5 +5,6 @@ namespace conformance {
 
 int fault_count() { return -1; }
 const char *fault_name(int) { return ""; }
+bool fault_is_early(int) { return false; }
 
 } // namespace conformance
