@@ -99,7 +99,7 @@ fuse::Program lower(const graph::Function &function, const LoweringOptions &opti
   if (options.pack)
     plan::prepack(program);
   if (options.sequences)
-    fuse::fuse_loops(program);
+    fuse::fuse_loops(program, options.sequence);
   return program;
 }
 

@@ -12,6 +12,7 @@
 #include "aotc/driver/reference.h"
 #include "aotc/emit/llvm/cpu_target.h"
 #include "aotc/fuse/fuse.h"
+#include "aotc/fuse/sequence.h"
 #include "aotc/import/onnx/import.h"
 #include "aotc/plan/plan.h"
 #include "aotc/schedule/schedule.h"
@@ -101,7 +102,8 @@ struct LoweringOptions {
                                   // bytes (aotc/quantise)
   fuse::Options fuse = {.attention = true};
   bool pack = true;               // weights are laid out in panels
-  bool sequences = true;          // loops of little work become one dispatch (aotc/fuse/sequence.h)
+  bool sequences = true;          // loops of little work become one dispatch
+  fuse::SequenceOptions sequence = {};
 
   static LoweringOptions native() { return {}; }
   // Bytecode works on hundreds of lanes, native code on one vector: blocks of 16 channels and tiles in registers serve the
@@ -109,7 +111,10 @@ struct LoweringOptions {
   static LoweringOptions bytecode() { return {.blocks = false, .fuse = {.attention = false}, .pack = true, .sequences = false}; }
   // Weights keep their natural layout.
   static LoweringOptions gpu(size_t max_buffers) {
-    return {.blocks = false, .fuse = {.attention = false, .max_operands = max_buffers}, .pack = false, .sequences = false};
+    return {.blocks = false,
+            .fuse = {.attention = false, .max_operands = max_buffers},
+            .pack = false,
+            .sequence = {.local_bytes = 8 << 10, .max_operands = max_buffers}}; // the rest of a workgroup's memory is the steps'
   }
 };
 

@@ -14,7 +14,6 @@ namespace ingot::aotc::fuse {
 namespace {
 
 constexpr int64_t kMostStepFlops = 1 << 20;   // about ten microseconds of one core
-constexpr int64_t kMostLocalBytes = 64 << 10; // together; what is larger stays a tensor
 
 // What a loop does in one iteration, copies included.
 struct BodyStep {
@@ -24,7 +23,7 @@ struct BodyStep {
 
 class LoopFuser {
  public:
-  explicit LoopFuser(Program &program) : program_(program) {}
+  LoopFuser(Program &program, const SequenceOptions &options) : program_(program), options_(options) {}
 
   void run() {
     count(program_.steps);
@@ -208,7 +207,7 @@ class LoopFuser {
       o.constant = x.kind == Tensor::Kind::kConstant;
       const auto count = o.count.constant();
       const int64_t bytes = count ? *count * static_cast<int64_t>(byte_size(o.type)) : 0;
-      if (o.output && x.kind == Tensor::Kind::kTransient && used[t] == uses_[t] && bytes > 0 && local_bytes + bytes <= kMostLocalBytes) {
+      if (o.output && x.kind == Tensor::Kind::kTransient && used[t] == uses_[t] && bytes > 0 && local_bytes + bytes <= options_.local_bytes) {
         local_bytes += bytes;
         o.output = false;
         o.name = "local" + std::to_string(locals.size());
@@ -225,6 +224,8 @@ class LoopFuser {
       for (size_t i = 0; i < b.tensors.size(); ++i)
         place(b.tensors[i], b.dispatch.operands[i]);
     d.operands.insert(d.operands.end(), later_.begin(), later_.end());
+    if (options_.max_operands && d.operands.size() > options_.max_operands)
+      return;
     std::map<TensorId, uint32_t> numbers;
     for (const auto *list : {&inputs, &outputs, &locals})
       for (TensorId t : *list)
@@ -251,12 +252,13 @@ class LoopFuser {
   }
 
   Program &program_;
+  SequenceOptions options_;
   std::map<TensorId, size_t> uses_;
   std::vector<dispatch::Operand> later_; // outputs come after the inputs
 };
 
 } // namespace
 
-void fuse_loops(Program &program) { LoopFuser(program).run(); }
+void fuse_loops(Program &program, const SequenceOptions &options) { LoopFuser(program, options).run(); }
 
 } // namespace ingot::aotc::fuse

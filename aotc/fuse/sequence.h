@@ -16,6 +16,11 @@
 
 namespace ingot::aotc::fuse {
 
-void fuse_loops(Program &program);
+struct SequenceOptions {
+  int64_t local_bytes = 64 << 10; // what only the steps use is local up to that many bytes together; what is more stays a tensor
+  size_t max_operands = 0;        // a loop with more operands stays one; 0: any number
+};
+
+void fuse_loops(Program &program, const SequenceOptions &options = {});
 
 } // namespace ingot::aotc::fuse

@@ -34,5 +34,9 @@ std::optional<Scheduled> schedule_window(const dispatch::Dispatch &d, const Targ
 // Threads with workgroup memory: sums of products by tiles; rows by a workgroup each.
 std::optional<Scheduled> schedule_simt_contract(const dispatch::Dispatch &d, const TargetRecord &record);
 std::optional<Scheduled> schedule_simt_rows(const dispatch::Dispatch &d, const TargetRecord &record);
+// A step of a sequence, for workgroups of step_threads(record) threads.
+Scheduled schedule_simt_step(const dispatch::Dispatch &d, const TargetRecord &record);
+// A thread a row of the independent axes, `threads` a workgroup.
+Scheduled schedule_simt_each(const dispatch::Dispatch &d, const TargetRecord &record, uint32_t threads);
 
 } // namespace ingot::aotc::schedule

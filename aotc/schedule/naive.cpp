@@ -9,6 +9,7 @@
 
 #include "aotc/base/error.h"
 #include "aotc/schedule/internal.h"
+#include "aotc/schedule/simt/threads.h"
 #include "aotc/schedule/sinks.h"
 
 namespace ingot::aotc::schedule {
@@ -51,13 +52,26 @@ Scheduled loop_body(const dispatch::Dispatch &d) {
   return out;
 }
 
+void emit_row(Lowering &l, const std::vector<uint32_t> &rows, const std::vector<Sink> &sinks, ValueId flat) {
+  Lowering::Scope scope(l);
+  bind_flat(l, rows, flat);
+  for (const Sink &sink : sinks)
+    for (dispatch::ValueId v : sink.values)
+      l.hoist(v);
+  for (const Sink &sink : sinks)
+    emit_sink(l, sink);
+}
+
 } // namespace
 
 Scheduled schedule_naive(const dispatch::Dispatch &d, const TargetRecord &record) {
   if (d.loop)
     return loop_body(d);
+  const bool simt = record.kernel_class == kernel::Class::kSimt;
   if (d.sequence)
-    return schedule_sequence(d, record, schedule_naive);
+    return schedule_sequence(d, record, simt ? schedule_simt_step : schedule_naive);
+  if (simt)
+    return schedule_simt_each(d, record, 64);
   Scheduled out;
   out.kernel.name = d.name;
   out.kernel.kind = record.kernel_class;
@@ -66,37 +80,34 @@ Scheduled schedule_naive(const dispatch::Dispatch &d, const TargetRecord &record
   std::vector<uint32_t> rows = row_axes(d);
   std::vector<Sink> sinks = sinks_of(d);
   Expr total = extent_product(d, rows);
-  auto row = [&](ValueId flat) {
-    Lowering::Scope scope(l);
-    bind_flat(l, rows, flat);
-    for (const Sink &sink : sinks)
-      for (dispatch::ValueId v : sink.values)
-        l.hoist(v);
-    for (const Sink &sink : sinks)
-      emit_sink(l, sink);
-  };
-  if (record.kernel_class != kernel::Class::kSimt) {
-    int64_t chunk = std::max<int64_t>(1, 4096 / work_per_row(d, rows));
-    out.grid = {ceildiv(total, chunk), 1, 1};
-    out.description = "naive{rows=" + std::to_string(chunk) + "}";
-    ValueId lo = b.mul(b.group_id(0), b.index(chunk));
-    ValueId hi = b.min(b.add(lo, b.index(chunk)), l.expr(total));
-    b.for_loop(lo, hi, b.index(1), {}, [&](ValueId i, const Values &) {
-      row(i);
-      return Values{};
-    });
-    return out;
-  }
-  constexpr int64_t kThreads = 64, kMaxGrid = 65535;
-  out.kernel.local_size = {kThreads, 1, 1};
-  Expr groups = ceildiv(total, kThreads);
-  out.grid = {min(groups, kMaxGrid), ceildiv(groups, kMaxGrid), 1};
-  out.description = "naive{threads=64}";
-  ValueId group = b.add(b.group_id(0), b.mul(b.group_id(1), b.grid_size(0)));
-  ValueId flat = b.add(b.mul(group, b.index(kThreads)), b.local_id(0));
+  int64_t chunk = std::max<int64_t>(1, 4096 / work_per_row(d, rows));
+  out.grid = {ceildiv(total, chunk), 1, 1};
+  out.description = "naive{rows=" + std::to_string(chunk) + "}";
+  ValueId lo = b.mul(b.group_id(0), b.index(chunk));
+  ValueId hi = b.min(b.add(lo, b.index(chunk)), l.expr(total));
+  b.for_loop(lo, hi, b.index(1), {}, [&](ValueId i, const Values &) {
+    emit_row(l, rows, sinks, i);
+    return Values{};
+  });
+  return out;
+}
+
+Scheduled schedule_simt_each(const dispatch::Dispatch &d, const TargetRecord &record, uint32_t threads) {
+  Scheduled out;
+  out.kernel.name = d.name;
+  out.kernel.kind = record.kernel_class;
+  out.kernel.local_size = {threads, 1, 1};
+  kernel::Builder b(out.kernel);
+  Lowering l(b, d);
+  std::vector<uint32_t> rows = row_axes(d);
+  std::vector<Sink> sinks = sinks_of(d);
+  Expr total = extent_product(d, rows);
+  out.grid = folded_grid(ceildiv(total, int64_t{threads}));
+  out.description = "naive{threads=" + std::to_string(threads) + "}";
+  ValueId flat = b.add(b.mul(group_number(b), b.index(threads)), b.local_id(0));
   b.if_then(b.lt(flat, l.expr(total)), [&] {
     Lowering::Scope scope(l);
-    row(flat);
+    emit_row(l, rows, sinks, flat);
   });
   return out;
 }

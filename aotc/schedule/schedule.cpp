@@ -51,8 +51,8 @@ Scheduled of_class(Scheduled s, const TargetRecord &record) {
 } // namespace
 
 Scheduled schedule(const dispatch::Dispatch &d, const TargetRecord &record) {
-  if (d.sequence && record.kernel_class != kernel::Class::kSimt)
-    return schedule_sequence(d, record, schedule);
+  if (d.sequence)
+    return schedule_sequence(d, record, record.kernel_class == kernel::Class::kSimt ? schedule_simt_step : schedule);
   if (d.loop)
     return of_class(schedule_naive(d, record), record);
   for (Form form : forms_of(record))
@@ -64,7 +64,7 @@ Scheduled schedule(const dispatch::Dispatch &d, const TargetRecord &record) {
 std::vector<Scheduled> all_schedules(const dispatch::Dispatch &d, const TargetRecord &record) {
   std::vector<Scheduled> all;
   all.push_back(of_class(schedule_naive(d, record), record));
-  if (d.sequence && record.kernel_class != kernel::Class::kSimt)
+  if (d.sequence)
     all.push_back(schedule(d, record));
   if (d.loop || d.sequence)
     return all;

@@ -4,8 +4,10 @@
 //     for g in [0, groups of step 0): the body of step 0's kernel with group id g, iteration i
 //     for g in [0, groups of step 1): ...
 //
-// Locals are private arrays. A whole recurrence is then one dispatch, whose weights stay in the caches of one core.
+// Locals are private arrays. A whole recurrence is then one dispatch, whose weights stay in the caches of one core. On
+// threads it is one workgroup: locals and the steps' arrays lie in its memory, and a barrier stands after each step.
 #include <map>
+#include <tuple>
 
 #include "aotc/base/error.h"
 #include "aotc/schedule/internal.h"
@@ -134,7 +136,7 @@ kernel::Access access_of(const Sequence &q, uint32_t operand) {
 
 Scheduled schedule_sequence(const Dispatch &d, const TargetRecord &record,
                             Scheduled (*schedule_step)(const Dispatch &, const TargetRecord &)) {
-  ensure(record.kernel_class != kernel::Class::kSimt, "schedule: sequences are for kernels of one thread a group");
+  const bool threads = record.kernel_class == kernel::Class::kSimt;
   const Sequence &q = *d.sequence;
   Scheduled out;
   out.kernel.name = d.name;
@@ -152,12 +154,15 @@ Scheduled schedule_sequence(const Dispatch &d, const TargetRecord &record,
   for (const Sequence::Step &step : q.steps) {
     steps.push_back(schedule_step(step.dispatch, record));
     out.description += (steps.size() > 1 ? ";" : "") + steps.back().description;
+    if (threads)
+      out.kernel.local_size = steps.back().kernel.local_size;
   }
   out.description += "}";
   for (const dispatch::Operand &local : q.locals)
-    memories.push_back(b.add_array(local.name, kernel::Space::kPrivate, to_scalar(local.type),
+    memories.push_back(b.add_array(local.name, threads ? kernel::Space::kWorkgroup : kernel::Space::kPrivate, to_scalar(local.type),
                                    static_cast<uint64_t>(*local.count.constant()), 64));
   std::vector<std::vector<uint32_t>> step_memories;
+  std::map<std::tuple<Scalar, uint64_t, uint32_t>, uint32_t> scratch; // of workgroups: steps do not overlap
   for (size_t k = 0; k < steps.size(); ++k) {
     const kernel::Kernel &kernel = steps[k].kernel;
     std::vector<uint32_t> own;
@@ -165,7 +170,15 @@ Scheduled schedule_sequence(const Dispatch &d, const TargetRecord &record,
       own.push_back(memories[operand]);
     for (size_t m = own.size(); m < kernel.memories.size(); ++m) {
       const kernel::Memory &array = kernel.memories[m];
-      own.push_back(b.add_array("s" + std::to_string(k) + "_" + array.name, array.space, array.type, array.count, array.align));
+      const auto add = [&] { return b.add_array("s" + std::to_string(k) + "_" + array.name, array.space, array.type, array.count, array.align); };
+      if (array.space != kernel::Space::kWorkgroup) {
+        own.push_back(add());
+        continue;
+      }
+      auto [known, fresh] = scratch.try_emplace({array.type, array.count, array.align}, 0);
+      if (fresh)
+        known->second = add();
+      own.push_back(known->second);
     }
     step_memories.push_back(std::move(own));
   }
@@ -206,6 +219,8 @@ Scheduled schedule_sequence(const Dispatch &d, const TargetRecord &record,
         });
       };
       groups(0);
+      if (threads)
+        b.barrier();
     }
     return Values{};
   });

@@ -5,6 +5,7 @@
 #include <random>
 
 #include "aotc/fuse/sequence.h"
+#include "aotc/kernel/legalise.h"
 #include "aotc/plan/plan.h"
 #include "tests/fuse/execute.h"
 
@@ -83,13 +84,13 @@ struct Recurrence {
     f.graph.outputs.push_back({"last", results[0]});
   }
 
-  fuse::Program fused(bool sequences) {
+  fuse::Program fused(bool sequences, const fuse::SequenceOptions &options = {}) {
     REQUIRE(verify(f) == "");
     fuse::Program p = fuse::fuse(f);
     plan::fold_constants(p);
     plan::prepack(p);
     if (sequences)
-      fuse::fuse_loops(p);
+      fuse::fuse_loops(p, options);
     return p;
   }
 };
@@ -138,6 +139,34 @@ TEST_CASE("a recurrence computes what its loop does") {
     for (const Scheduler &scheduler : {naive(), tuned()})
       CHECK(execute(sequence, inputs, dims, scheduler) == execute(loop, inputs, dims, scheduler));
   }
+}
+
+TEST_CASE("a recurrence computes on threads what its loop does") {
+  const Scheduler threads = [](const dispatch::Dispatch &d) {
+    schedule::Scheduled s = schedule::schedule(d, TargetRecord::vulkan_baseline());
+    REQUIRE(kernel::legalise(s.kernel, TargetRecord::vulkan_baseline()) == ""); // within its workgroup memory, too
+    return s;
+  };
+  for (uint64_t seed = 1; seed <= 12; ++seed) {
+    std::mt19937_64 random(seed);
+    const int64_t steps = 1 + static_cast<int64_t>(random() % 5), hidden = seed % 3 ? 1 + static_cast<int64_t>(random() % 70) : 128;
+    Recurrence r(steps, 1 + static_cast<int64_t>(random() % 3), hidden);
+    const size_t cells = 1 + random() % 2;
+    r.build(cells, random() % 2, cells > 1 && random() % 2);
+    INFO("seed " << seed << "\n" << print(r.f));
+    const auto inputs = random_inputs(r.f, {}, seed);
+    fuse::Program loop = r.fused(false), sequence = r.fused(true, {.local_bytes = 4096, .max_operands = 8});
+    CHECK(count(sequence.steps, fuse::Step::Kind::kLoop) == 0);
+    const auto got = execute(sequence, inputs, {}, threads), want = execute(loop, inputs, {}, naive());
+    for (size_t i = 0; i < want.size(); ++i)
+      CHECK(difference(got[i], want[i]) < 1e-5f);
+  }
+}
+
+TEST_CASE("a recurrence with too many operands stays a loop") {
+  Recurrence r(20, 1, 32);
+  r.build(2, false);
+  CHECK(count(r.fused(true, {.max_operands = 3}).steps, fuse::Step::Kind::kLoop) == 1);
 }
 
 TEST_CASE("steps that are worth several cores stay a loop") {

@@ -1,9 +1,11 @@
 // Row reductions on threads: softmax, normalisations, sums over long axes.
 //
-//   a workgroup a row:
+//   a team of threads a row, one or more teams a workgroup:
 //     for each stage of reductions (those that need no other, then those that need these, ...):
-//       every thread combines the elements t, t + threads, ... of the reduced axes; the threads combine as a tree
+//       every thread combines the elements t, t + team, ... of the reduced axes; the team combines as a tree
 //     stores: the threads divide the elements of the open axes among them
+//
+// Teams without a row (past the last) do what the last row's does, and store nothing: barriers are for all.
 #include <algorithm>
 #include <map>
 
@@ -26,6 +28,8 @@ namespace {
 constexpr uint32_t kMostThreads = 256;
 constexpr int64_t kShortest = 32;    // a row with less to reduce is one thread's work
 constexpr int64_t kManyRows = 16384; // rows that fill any device with a thread each
+constexpr uint32_t kSharedThreads = 128; // of a workgroup that has several rows
+constexpr uint32_t kStepTeam = 8;    // threads a row, in a step of a sequence: they read 32 bytes of it side by side
 
 int64_t points(const Dispatch &d, const std::vector<uint32_t> &axes) {
   int64_t n = 1;
@@ -50,21 +54,17 @@ bool contiguous(const Dispatch &d, const Value &reduce) {
   return score > 0;
 }
 
-} // namespace
+// Reductions by stages, each after those that it needs. Nothing where one is no sum, product, minimum or maximum of a row.
+struct Stages {
+  std::map<int, std::vector<dispatch::ValueId>> list;
+  int64_t longest = 0;     // points of the longest reduction
+  bool lies_well = false;  // one at least runs along memory
+};
 
-std::optional<Scheduled> schedule_simt_rows(const Dispatch &original, const TargetRecord &record) {
-  if (original.loop || original.stores.empty() || !original.checks.empty())
-    return std::nullopt;
-  Dispatch d = collapse_axes(original);
-  std::vector<uint32_t> rows = row_axes(d);
-  uint64_t row_set = 0;
-  for (uint32_t a : rows)
-    row_set |= axis_bit(a);
+std::optional<Stages> stages_of(const Dispatch &d, uint64_t row_set) {
   std::vector<uint64_t> sets = d.axis_sets();
-  std::map<int, std::vector<dispatch::ValueId>> stages;
   std::vector<int> stage(d.values.size(), 0);
-  int64_t longest = 0;
-  bool lies_well = false;
+  Stages out;
   for (uint32_t i = 0; i < d.values.size(); ++i) {
     const Value &v = d.values[i];
     for (dispatch::ValueId a : v.args)
@@ -73,85 +73,171 @@ std::optional<Scheduled> schedule_simt_rows(const Dispatch &original, const Targ
       continue;
     if (v.reduce >= ReduceKind::kArgMin || (sets[i] & ~row_set))
       return std::nullopt;
-    longest = std::max(longest, points(d, v.axes));
-    lies_well |= contiguous(d, v);
-    stages[++stage[i]].push_back(i);
+    out.longest = std::max(out.longest, points(d, v.axes));
+    out.lies_well |= contiguous(d, v);
+    out.list[++stage[i]].push_back(i);
   }
-  if (longest < kShortest || (!lies_well && points(d, rows) >= kManyRows))
-    return std::nullopt;
+  return out;
+}
 
-  uint32_t threads = threads_for(longest, std::min(kMostThreads, record.max_workgroup_invocations));
-  Scheduled out;
-  out.kernel.name = d.name;
-  out.kernel.kind = record.kernel_class;
-  out.kernel.local_size = {threads, 1, 1};
-  kernel::Builder b(out.kernel);
-  Lowering l(b, d, original.free_symbols());
-  Expr row_count = extent_product(d, rows);
-  out.grid = folded_grid(row_count);
-  out.description = "simt_rows{threads=" + std::to_string(threads) + "}";
-  std::map<Scalar, uint32_t> scratch;
-  for (const auto &[number, reduces] : stages)
-    for (dispatch::ValueId r : reduces) {
-      Scalar type = to_scalar(d.values[d.values[r].args[0]].type);
-      if (!scratch.count(type))
-        scratch[type] = b.add_array("scratch_" + std::string(name(type)), kernel::Space::kWorkgroup, type, threads);
+class SimtRows {
+ public:
+  SimtRows(const Dispatch &collapsed, const Dispatch &original, const TargetRecord &record, std::vector<uint32_t> rows, uint32_t threads, uint32_t team)
+      : d_(collapsed), rows_(std::move(rows)), threads_(threads), team_(team), b_(out_.kernel), l_(b_, d_, original.free_symbols()) {
+    out_.kernel.name = d_.name;
+    out_.kernel.kind = record.kernel_class;
+    out_.kernel.local_size = {threads, 1, 1};
+    for (uint32_t a : rows_)
+      row_set_ |= axis_bit(a);
+  }
+
+  Scheduled build(const Stages &stages) {
+    const Expr row_count = extent_product(d_, rows_);
+    const int64_t teams = threads_ / team_;
+    const Expr groups = ceildiv(row_count, teams);
+    out_.grid = folded_grid(groups);
+    out_.description = "simt_rows{threads=" + std::to_string(threads_) + (teams > 1 ? ",team=" + std::to_string(team_) : "") + "}";
+    for (const auto &[number, reduces] : stages.list)
+      for (dispatch::ValueId r : reduces) {
+        Scalar type = to_scalar(d_.values[d_.values[r].args[0]].type);
+        if (!scratch_.count(type))
+          scratch_[type] = b_.add_array("scratch_" + std::string(name(type)), kernel::Space::kWorkgroup, type, threads_);
+      }
+    ValueId group = group_number(b_);
+    thread_ = b_.local_id(0);
+    if (teams > 1) {
+      lane_ = b_.rem(thread_, b_.index(team_));
+      b_.if_then(b_.lt(group, l_.expr(groups)), [&] {
+        ValueId all = l_.expr(row_count), row = b_.add(b_.mul(group, b_.index(teams)), b_.div(thread_, b_.index(team_)));
+        there_ = b_.lt(row, all);
+        body(stages, b_.min(row, b_.sub(all, b_.index(1))));
+      });
+    } else {
+      lane_ = thread_;
+      b_.if_then(b_.lt(group, l_.expr(row_count)), [&] { body(stages, group); });
     }
-  ValueId group = group_number(b), thread = b.local_id(0), step = b.index(threads);
+    return std::move(out_);
+  }
+
+ private:
+  void body(const Stages &stages, ValueId row) {
+    Lowering::Scope scope(l_);
+    bind_flat(l_, rows_, row);
+    for (const auto &[number, reduces] : stages.list)
+      reduce_stage(reduces);
+    if (there_ == kernel::kNoValue)
+      return stores();
+    b_.if_then(there_, [&] {
+      Lowering::Scope inner(l_);
+      stores();
+    });
+  }
 
   // Reductions of one stage over the same axes go through them together.
-  auto reduce_stage = [&](const std::vector<dispatch::ValueId> &reduces) {
+  void reduce_stage(const std::vector<dispatch::ValueId> &reduces) {
     std::map<std::vector<uint32_t>, std::vector<dispatch::ValueId>> by_axes;
     for (dispatch::ValueId r : reduces)
-      by_axes[d.values[r].axes].push_back(r);
+      by_axes[d_.values[r].axes].push_back(r);
     for (const auto &[axes, list] : by_axes) {
       Values init;
       for (dispatch::ValueId r : list)
-        init.push_back(l.identity(d.values[r], 1));
+        init.push_back(l_.identity(d_.values[r], 1));
       for (dispatch::ValueId r : list)
-        l.hoist(d.values[r].args[0]);
-      Values parts = b.for_loop(thread, l.expr(extent_product(d, axes)), step, init, [&, &axes = axes, &list = list](ValueId i, const Values &carried) {
-        Lowering::Scope scope(l);
-        bind_flat(l, axes, i);
-        Values next;
-        for (size_t k = 0; k < list.size(); ++k)
-          next.push_back(l.combine(d.values[list[k]], carried[k], l.eval(d.values[list[k]].args[0])));
-        return next;
-      });
+        l_.hoist(d_.values[r].args[0]);
+      Values parts = b_.for_loop(lane_, l_.expr(extent_product(d_, axes)), b_.index(team_), init,
+                                 [&, &axes = axes, &list = list](ValueId i, const Values &carried) {
+                                   Lowering::Scope scope(l_);
+                                   bind_flat(l_, axes, i);
+                                   Values next;
+                                   for (size_t k = 0; k < list.size(); ++k)
+                                     next.push_back(l_.combine(d_.values[list[k]], carried[k], l_.eval(d_.values[list[k]].args[0])));
+                                   return next;
+                                 });
       for (size_t k = 0; k < list.size(); ++k) {
-        const Value &r = d.values[list[k]];
-        l.set(list[k], workgroup_combine(l, r, scratch.at(to_scalar(d.values[r.args[0]].type)), parts[k], threads));
+        const Value &r = d_.values[list[k]];
+        l_.set(list[k], team_combine(l_, r, scratch_.at(to_scalar(d_.values[r.args[0]].type)), parts[k], lane_, team_));
       }
     }
-  };
-  b.if_then(b.lt(group, l.expr(row_count)), [&] {
-    Lowering::Scope scope(l);
-    bind_flat(l, rows, group);
-    for (const auto &[number, reduces] : stages)
-      reduce_stage(reduces);
-    for (const Sink &sink : sinks_of(d)) {
+  }
+
+  void stores() {
+    for (const Sink &sink : sinks_of(d_)) {
       std::vector<uint32_t> open;
       for (uint32_t a : sink.axes)
-        if (!(row_set & axis_bit(a)))
+        if (!(row_set_ & axis_bit(a)))
           open.push_back(a);
       if (open.empty()) {
-        b.if_then(b.compare(kernel::Opcode::kEq, thread, b.index(0)), [&] {
-          Lowering::Scope inner(l);
-          emit_sink(l, sink);
+        b_.if_then(b_.compare(kernel::Opcode::kEq, lane_, b_.index(0)), [&] {
+          Lowering::Scope inner(l_);
+          emit_sink(l_, sink);
         });
         continue;
       }
       for (dispatch::ValueId v : sink.values)
-        l.hoist(v);
-      b.for_loop(thread, l.expr(extent_product(d, open)), step, {}, [&](ValueId i, const Values &) {
-        Lowering::Scope inner(l);
-        bind_flat(l, open, i);
-        emit_sink(l, sink);
+        l_.hoist(v);
+      b_.for_loop(lane_, l_.expr(extent_product(d_, open)), b_.index(team_), {}, [&](ValueId i, const Values &) {
+        Lowering::Scope inner(l_);
+        bind_flat(l_, open, i);
+        emit_sink(l_, sink);
         return Values{};
       });
     }
-  });
-  return out;
+  }
+
+  const Dispatch &d_;
+  std::vector<uint32_t> rows_;
+  uint64_t row_set_ = 0;
+  uint32_t threads_, team_;
+  Scheduled out_;
+  kernel::Builder b_;
+  Lowering l_;
+  std::map<Scalar, uint32_t> scratch_;
+  ValueId thread_ = kernel::kNoValue, lane_ = kernel::kNoValue, there_ = kernel::kNoValue;
+};
+
+// Rows of a dispatch that teams can take; `threads` a workgroup.
+struct RowsForm {
+  Dispatch d;
+  std::vector<uint32_t> rows;
+  Stages stages;
+};
+
+std::optional<RowsForm> match_rows(const Dispatch &original) {
+  if (original.loop || original.stores.empty() || !original.checks.empty())
+    return std::nullopt;
+  RowsForm f;
+  f.d = collapse_axes(original);
+  f.rows = row_axes(f.d);
+  uint64_t row_set = 0;
+  for (uint32_t a : f.rows)
+    row_set |= axis_bit(a);
+  auto stages = stages_of(f.d, row_set);
+  if (!stages)
+    return std::nullopt;
+  f.stages = std::move(*stages);
+  return f;
 }
+
+} // namespace
+
+std::optional<Scheduled> schedule_simt_rows(const Dispatch &original, const TargetRecord &record) {
+  auto f = match_rows(original);
+  if (!f || f->stages.longest < kShortest || (!f->stages.lies_well && points(f->d, f->rows) >= kManyRows))
+    return std::nullopt;
+  const uint32_t most = std::min(kMostThreads, record.max_workgroup_invocations);
+  const uint32_t team = threads_for(f->stages.longest, most);
+  const uint32_t teams = points(f->d, f->rows) >= kManyRows ? std::max(1u, std::min(most, kSharedThreads) / team) : 1; // short rows share a workgroup
+  return SimtRows(f->d, original, record, f->rows, team * teams, team).build(f->stages);
+}
+
+Scheduled schedule_simt_step(const Dispatch &d, const TargetRecord &record) {
+  const uint32_t threads = step_threads(record);
+  auto f = match_rows(d);
+  if (f && f->stages.longest >= kShortest && points(f->d, f->rows) < 64 * int64_t{threads})
+    return SimtRows(f->d, d, record, f->rows, threads, kStepTeam).build(f->stages);
+  return schedule_simt_each(d, record, threads);
+}
+
+uint32_t step_threads(const TargetRecord &record) { return threads_for(kMostThreads, std::min(kMostThreads, record.max_workgroup_invocations)); }
 
 } // namespace ingot::aotc::schedule
