@@ -112,7 +112,7 @@ struct LoweringOptions {
   // Weights keep their natural layout.
   static LoweringOptions gpu(size_t max_buffers) {
     return {.blocks = false,
-            .fuse = {.attention = false, .max_operands = max_buffers},
+            .fuse = {.attention = true, .max_operands = max_buffers},
             .pack = false,
             .sequence = {.local_bytes = 8 << 10, .max_operands = max_buffers}}; // the rest of a workgroup's memory is the steps'
   }
