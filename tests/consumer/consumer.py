@@ -93,7 +93,7 @@ class Consumer:
         if not self.args.build_compiler:
             native = self.folder / "native.ini"
             native.write_text("[binaries]\naotc = '%s'\n" % pathlib.Path(self.args.aotc).resolve())
-            options += ["--native-file=%s" % native, "-Dingot:aotc=disabled"]
+            options += ["--native-file=%s" % native, "-Dingot:aotc=disabled", "-Dingot:bytecode=false"]
         call("meson", "setup", project / "build", project, *options)
         call("ninja", "-C", project / "build", "app", "model.ingot")
         out = call(project / "build/app", project / "build/model.ingot")
@@ -111,7 +111,8 @@ class Consumer:
         (project / "subprojects/ingot").symlink_to(self.source)
         native = self.folder / "external.ini"
         native.write_text("[binaries]\naotc = '%s'\n" % pathlib.Path(self.args.aotc).resolve())
-        call("meson", "setup", project / "build", project, "-Dbuildtype=debug", "--native-file=%s" % native, "-Dingot:aotc=disabled")
+        call("meson", "setup", project / "build", project, "-Dbuildtype=debug", "--native-file=%s" % native, "-Dingot:aotc=disabled",
+             "-Dingot:bytecode=false")
         call("ninja", "-C", project / "build", "app", "model.ingot", "subprojects/ingot/tools/ingot")
         out = call(project / "build/app", project / "build/model.ingot")
         if out.split() != "example://0: 0 10.5 5 22.5".split():

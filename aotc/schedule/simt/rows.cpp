@@ -1,6 +1,7 @@
 // Row reductions on threads: softmax, normalisations, sums over long axes.
 //
-//   a team of threads a row, one or more teams a workgroup:
+//   a team of threads a row, one or more teams a workgroup; a team's threads are neighbours where the row runs along memory,
+//   else neighbouring threads have neighbouring rows:
 //     for each stage of reductions (those that need no other, then those that need these, ...):
 //       every thread combines the elements t, t + team, ... of the reduced axes; the team combines as a tree
 //     stores: the threads divide the elements of the open axes among them
@@ -29,6 +30,7 @@ constexpr uint32_t kMostThreads = 256;
 constexpr int64_t kShortest = 32;    // a row with less to reduce is one thread's work
 constexpr int64_t kManyRows = 16384; // rows that fill any device with a thread each
 constexpr uint32_t kSharedThreads = 128; // of a workgroup that has several rows
+constexpr uint32_t kAbreast = 32;      // rows that neighbouring threads read across
 constexpr uint32_t kStepTeam = 8;    // threads a row, in a step of a sequence: they read 32 bytes of it side by side
 
 int64_t points(const Dispatch &d, const std::vector<uint32_t> &axes) {
@@ -82,8 +84,9 @@ std::optional<Stages> stages_of(const Dispatch &d, uint64_t row_set) {
 
 class SimtRows {
  public:
-  SimtRows(const Dispatch &collapsed, const Dispatch &original, const TargetRecord &record, std::vector<uint32_t> rows, uint32_t threads, uint32_t team)
-      : d_(collapsed), rows_(std::move(rows)), threads_(threads), team_(team), b_(out_.kernel), l_(b_, d_, original.free_symbols()) {
+  SimtRows(const Dispatch &collapsed, const Dispatch &original, const TargetRecord &record, std::vector<uint32_t> rows, uint32_t threads, uint32_t team,
+           bool across = false)
+      : d_(collapsed), rows_(std::move(rows)), threads_(threads), team_(team), across_(across), b_(out_.kernel), l_(b_, d_, original.free_symbols()) {
     out_.kernel.name = d_.name;
     out_.kernel.kind = record.kernel_class;
     out_.kernel.local_size = {threads, 1, 1};
@@ -96,7 +99,8 @@ class SimtRows {
     const int64_t teams = threads_ / team_;
     const Expr groups = ceildiv(row_count, teams);
     out_.grid = folded_grid(groups);
-    out_.description = "simt_rows{threads=" + std::to_string(threads_) + (teams > 1 ? ",team=" + std::to_string(team_) : "") + "}";
+    out_.description = "simt_rows{threads=" + std::to_string(threads_) + (teams > 1 ? ",team=" + std::to_string(team_) : "") +
+                       (across_ ? ",across" : "") + "}";
     for (const auto &[number, reduces] : stages.list)
       for (dispatch::ValueId r : reduces) {
         Scalar type = to_scalar(d_.values[d_.values[r].args[0]].type);
@@ -106,9 +110,10 @@ class SimtRows {
     ValueId group = group_number(b_);
     thread_ = b_.local_id(0);
     if (teams > 1) {
-      lane_ = b_.rem(thread_, b_.index(team_));
+      ValueId width = b_.index(across_ ? teams : team_), fast = b_.rem(thread_, width), slow = b_.div(thread_, width);
+      lane_ = across_ ? slow : fast;
       b_.if_then(b_.lt(group, l_.expr(groups)), [&] {
-        ValueId all = l_.expr(row_count), row = b_.add(b_.mul(group, b_.index(teams)), b_.div(thread_, b_.index(team_)));
+        ValueId all = l_.expr(row_count), row = b_.add(b_.mul(group, b_.index(teams)), across_ ? fast : slow);
         there_ = b_.lt(row, all);
         body(stages, b_.min(row, b_.sub(all, b_.index(1))));
       });
@@ -155,7 +160,7 @@ class SimtRows {
                                  });
       for (size_t k = 0; k < list.size(); ++k) {
         const Value &r = d_.values[list[k]];
-        l_.set(list[k], team_combine(l_, r, scratch_.at(to_scalar(d_.values[r.args[0]].type)), parts[k], lane_, team_));
+        l_.set(list[k], team_combine(l_, r, scratch_.at(to_scalar(d_.values[r.args[0]].type)), parts[k], lane_, team_, across_ ? threads_ / team_ : 1));
       }
     }
   }
@@ -188,6 +193,7 @@ class SimtRows {
   std::vector<uint32_t> rows_;
   uint64_t row_set_ = 0;
   uint32_t threads_, team_;
+  bool across_;
   Scheduled out_;
   kernel::Builder b_;
   Lowering l_;
@@ -225,6 +231,8 @@ std::optional<Scheduled> schedule_simt_rows(const Dispatch &original, const Targ
   if (!f || f->stages.longest < kShortest || (!f->stages.lies_well && points(f->d, f->rows) >= kManyRows))
     return std::nullopt;
   const uint32_t most = std::min(kMostThreads, record.max_workgroup_invocations);
+  if (!f->stages.lies_well && most % kAbreast == 0 && most > kAbreast)
+    return SimtRows(f->d, original, record, f->rows, most, most / kAbreast, /*across=*/true).build(f->stages);
   const uint32_t team = threads_for(f->stages.longest, most);
   const uint32_t teams = points(f->d, f->rows) >= kManyRows ? std::max(1u, std::min(most, kSharedThreads) / team) : 1; // short rows share a workgroup
   return SimtRows(f->d, original, record, f->rows, team * teams, team).build(f->stages);

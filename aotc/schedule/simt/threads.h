@@ -12,11 +12,11 @@ namespace ingot::aotc::schedule {
 std::array<Expr, 3> folded_grid(const Expr &groups);
 kernel::ValueId group_number(kernel::Builder &b);
 
-// Combines one value a thread over each team of the workgroup (`team` neighbouring threads, a power of two; `lane` is a
-// thread's number in its team), as a halving tree in `scratch`, a workgroup array of an element a thread. Every thread gets
+// Combines one value a thread over each team of the workgroup (`team` threads, a power of two, `apart` from one
+// to the next; `lane` is a thread's number in its team), as a halving tree in `scratch`, a workgroup array of an element a thread. Every thread gets
 // its team's result; the scratch may be used again. Uniform control flow only.
 kernel::ValueId team_combine(Lowering &l, const dispatch::Value &reduce, uint32_t scratch, kernel::ValueId value, kernel::ValueId lane,
-                             uint32_t team);
+                             uint32_t team, uint32_t apart = 1);
 
 // Threads of a workgroup that share `work` items: a power of two, at most `most`.
 uint32_t threads_for(int64_t work, uint32_t most);
