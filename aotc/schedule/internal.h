@@ -34,6 +34,7 @@ std::optional<Scheduled> schedule_window(const dispatch::Dispatch &d, const Targ
 // Threads with workgroup memory: sums of products by tiles; rows by a workgroup each.
 std::optional<Scheduled> schedule_simt_contract(const dispatch::Dispatch &d, const TargetRecord &record);
 std::optional<Scheduled> schedule_simt_attention(const dispatch::Dispatch &d, const TargetRecord &record);
+std::optional<Scheduled> schedule_simt_transpose(const dispatch::Dispatch &d, const TargetRecord &record);
 std::optional<Scheduled> schedule_simt_rows(const dispatch::Dispatch &d, const TargetRecord &record);
 // A step of a sequence, for workgroups of step_threads(record) threads.
 Scheduled schedule_simt_step(const dispatch::Dispatch &d, const TargetRecord &record);

@@ -8,6 +8,7 @@
 #include <algorithm>
 
 #include "aotc/base/error.h"
+#include "aotc/schedule/collapse.h"
 #include "aotc/schedule/internal.h"
 #include "aotc/schedule/simt/threads.h"
 #include "aotc/schedule/sinks.h"
@@ -92,23 +93,53 @@ Scheduled schedule_naive(const dispatch::Dispatch &d, const TargetRecord &record
   return out;
 }
 
-Scheduled schedule_simt_each(const dispatch::Dispatch &d, const TargetRecord &record, uint32_t threads) {
+Scheduled schedule_simt_each(const dispatch::Dispatch &original, const TargetRecord &record, uint32_t threads) {
   Scheduled out;
-  out.kernel.name = d.name;
+  out.kernel.name = original.name;
   out.kernel.kind = record.kernel_class;
-  out.kernel.local_size = {threads, 1, 1};
   kernel::Builder b(out.kernel);
-  Lowering l(b, d);
+  const dispatch::Dispatch d = original.checks.empty() ? collapse_axes(original) : original;
+  Lowering l(b, d, original.free_symbols());
   std::vector<uint32_t> rows = row_axes(d);
   std::vector<Sink> sinks = sinks_of(d);
   Expr total = extent_product(d, rows);
-  out.grid = folded_grid(ceildiv(total, int64_t{threads}));
-  out.description = "naive{threads=" + std::to_string(threads) + "}";
-  ValueId flat = b.add(b.mul(group_number(b), b.index(threads)), b.local_id(0));
-  b.if_then(b.lt(flat, l.expr(total)), [&] {
-    Lowering::Scope scope(l);
-    emit_row(l, rows, sinks, flat);
-  });
+  // Where there is more than enough for every thread of a large device, a thread takes several rows, a workgroup's width
+  // apart, so that it has several loads under way.
+  constexpr int64_t kMany = 1 << 20, kRowsEach = 4;
+  const int64_t each = typical(total) >= kMany && work_per_row(d, rows) <= 64 ? kRowsEach : 1;
+  if (each > 1)
+    threads = std::min(std::max(threads, 256u), record.max_workgroup_invocations);
+  out.kernel.local_size = {threads, 1, 1};
+  const int64_t span = each * threads;
+  out.grid = folded_grid(ceildiv(total, span));
+  out.description = "naive{threads=" + std::to_string(threads) + (each > 1 ? ",rows=" + std::to_string(each) : "") + "}";
+  ValueId first = b.add(b.mul(group_number(b), b.index(span)), b.local_id(0)), count = l.expr(total);
+  auto row = [&](ValueId flat) { emit_row(l, rows, sinks, flat); };
+  auto guarded = [&](int64_t i) {
+    ValueId flat = i ? b.add(first, b.index(i * threads)) : first;
+    b.if_then(b.lt(flat, count), [&] {
+      Lowering::Scope scope(l);
+      row(flat);
+    });
+  };
+  if (each == 1) {
+    guarded(0);
+    return out;
+  }
+  b.if_else(
+      b.lt(b.add(first, b.index((each - 1) * threads)), count),
+      [&] {
+        for (int64_t i = 0; i < each; ++i) {
+          Lowering::Scope scope(l);
+          row(b.add(first, b.index(i * threads)));
+        }
+        return Values{};
+      },
+      [&] {
+        for (int64_t i = 0; i < each; ++i)
+          guarded(i);
+        return Values{};
+      });
   return out;
 }
 

@@ -9,6 +9,7 @@ written. A file is skipped where it is there and was made by the same scripts an
 """
 import argparse
 import hashlib
+import inspect
 import math
 import pathlib
 import time
@@ -145,7 +146,7 @@ def check(name, model, spec):
                              "its weights are badly scaled")
 
 
-def export(name, spec, path):
+def build(name, spec):
     torch.manual_seed(0)
     model = spec["build"]().eval()
     initialise(model, seed=int(hashlib.sha256(name.encode()).hexdigest()[:8], 16))
@@ -156,11 +157,18 @@ def export(name, spec, path):
         if isinstance(module, nn.MultiheadAttention):
             module.train()
     check(name, model, spec)
+    return model
+
+
+def export(name, spec, path):
+    model = build(name, spec)
+    options = {"dynamo": False} if "dynamo" in inspect.signature(torch.onnx.export).parameters else {} # of newer versions
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.onnx.export(model, spec["inputs"](1), str(path), opset_version=OPSET, input_names=spec["names"][0],
                           output_names=spec["names"][1], dynamic_axes=spec.get("free"), do_constant_folding=True,
-                          training=torch.onnx.TrainingMode.PRESERVE)
+                          training=torch.onnx.TrainingMode.PRESERVE, **options)
+    return model
 
 
 def main():
@@ -188,4 +196,5 @@ def main():
         print(f"{name}: {path.stat().st_size / 1e6:.1f} MB in {time.monotonic() - started:.1f} s", flush=True)
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -1,9 +1,9 @@
 // Sums of products on threads: matrix products, and convolutions as implicit ones.
 //
 //   a workgroup a tile of m x n outputs:
-//     for each slice of k: the threads evaluate tile_a[k][m] and tile_b[k][n] into workgroup memory (elements outside are
-//       zeros; whatever the operands' expressions are, padding, gathers, dequantisation, happens here); then each thread
-//       multiplies its rm x rn outputs from registers
+//     for each slice of k: the threads evaluate tile_a[k][m] and tile_b[k][n] into registers (elements outside are zeros;
+//       whatever the operands' expressions are, padding, gathers, dequantisation, happens here), one slice ahead, and put
+//       them into workgroup memory; then each thread multiplies its rm x rn outputs from registers
 //     epilogue and stores of the thread's outputs
 //
 // m runs over the flattened axes that only the left operand has, n over those that only the right one has, k over the
@@ -39,9 +39,10 @@ struct Tile {
 };
 
 // From the most work a thread to the least.
-constexpr Tile kTiles[] = {{64, 64, 16, 4, 4}, {32, 64, 16, 4, 2}, {64, 32, 16, 2, 4}, {32, 32, 16, 2, 2},
+constexpr Tile kTiles[] = {{128, 64, 16, 8, 8}, {64, 64, 16, 8, 4}, {64, 64, 16, 4, 4}, {32, 64, 16, 4, 2}, {64, 32, 16, 2, 4}, {32, 32, 16, 2, 2},
                            {16, 64, 16, 2, 2}, {64, 16, 16, 2, 2}, {16, 32, 16, 2, 1}, {16, 16, 16, 1, 1}, {8, 32, 16, 1, 1}};
 constexpr int64_t kEnoughGroups = 128; // about one a processor of a large device
+constexpr uint32_t kFewOutputs = 16;   // a thread with more leaves few threads: for problems with many groups
 
 class SimtContract {
  public:
@@ -114,6 +115,8 @@ class SimtContract {
       auto padded = [](int64_t extent, uint32_t by) { return (extent + by - 1) / by * by; };
       double full = static_cast<double>(m * n) / static_cast<double>(padded(m, t.m) * padded(n, t.n));
       int64_t groups = batch * ((m + t.m - 1) / t.m) * ((n + t.n - 1) / t.n);
+      if (t.rm * t.rn > kFewOutputs && groups < 4 * kEnoughGroups)
+        continue;
       if (!best || (full > 1.25 * fullness_) || (groups_ < kEnoughGroups && groups > groups_ && full >= 0.8 * fullness_)) {
         best = &t;
         fullness_ = full;
@@ -210,31 +213,38 @@ class SimtContract {
     return s;
   }
 
-  // Brings the side's elements of the slice at k0.
-  void copy(const Side &s, ValueId k0) {
-    ValueId zero = b_.zero(type_);
-    uint32_t slow = s.along_k ? s.extent : t_.k, pitch = s.extent + Tile::kPad;
+  // The side's elements of the slice at k0 that this thread brings.
+  Values elements(const Side &s, ValueId k0) {
+    Values out;
     ValueId shared_k = s.along_k ? b_.add(k0, s.minor) : kNoValue;
     Values shared_places = s.along_k ? unflatten(f_.k, shared_k) : Values{};
     for (uint32_t i = 0; i < s.count; ++i) {
       Lowering::Scope scope(l_);
-      ValueId moved = b_.add(s.major, b_.index(int64_t{i} * s.step));
-      ValueId k = s.along_k ? shared_k : b_.add(k0, moved);
+      ValueId k = s.along_k ? shared_k : b_.add(k0, moved(s, i));
       bind(f_.k, s.along_k ? shared_places : unflatten(f_.k, k));
       bind(*s.axes, s.places[s.along_k ? i : 0]);
       ValueId good = b_.logical_and(s.inside[s.along_k ? i : 0], b_.lt(k, k_));
-      ValueId element = b_.if_else(
+      out.push_back(b_.if_else(
           good,
           [&] {
             Lowering::Scope inner(l_);
             return Values{l_.eval(s.value)};
           },
-          [&] { return Values{zero}; })[0];
-      ValueId slot = s.along_k ? b_.add(b_.mul(s.minor, b_.index(pitch)), moved) : b_.add(b_.mul(moved, b_.index(pitch)), s.minor);
+          [&] { return Values{b_.zero(type_)}; })[0]);
+    }
+    return out;
+  }
+  ValueId moved(const Side &s, uint32_t i) { return b_.add(s.major, b_.index(int64_t{i} * s.step)); }
+
+  void put(const Side &s, const Values &elements) {
+    const uint32_t slow = s.along_k ? s.extent : t_.k, pitch = s.extent + Tile::kPad;
+    for (uint32_t i = 0; i < s.count; ++i) {
+      ValueId at = moved(s, i);
+      ValueId slot = s.along_k ? b_.add(b_.mul(s.minor, b_.index(pitch)), at) : b_.add(b_.mul(at, b_.index(pitch)), s.minor);
       if (slow % s.step == 0)
-        b_.store(s.array, slot, element);
+        b_.store(s.array, slot, elements[i]);
       else
-        b_.store_if(s.array, b_.lt(moved, b_.index(slow)), slot, element);
+        b_.store_if(s.array, b_.lt(at, b_.index(slow)), slot, elements[i]);
     }
   }
 
@@ -244,29 +254,39 @@ class SimtContract {
     // A thread's columns are apart by the number of threads across, so that neighbours store side by side.
     ValueId own_row = b_.mul(b_.div(thread, across), b_.index(t_.rm)), own_column = b_.rem(thread, across);
     uint32_t spread = t_.n / t_.rn;
-    Values zeros(t_.rm * t_.rn, b_.zero(type_));
-    Values sums = b_.for_loop(b_.index(0), k_, b_.index(t_.k), zeros, [&](ValueId k0, const Values &outer) {
-      copy(a, k0);
-      copy(b, k0);
+    const size_t outputs = size_t{t_.rm} * t_.rn;
+    Values init(outputs, b_.zero(type_));
+    for (const Side *s : {&a, &b})
+      for (ValueId element : elements(*s, b_.index(0)))
+        init.push_back(element);
+    Values sums = b_.for_loop(b_.index(0), k_, b_.index(t_.k), init, [&](ValueId k0, const Values &carried) {
+      const auto from = carried.begin() + static_cast<std::ptrdiff_t>(outputs);
+      put(a, Values(from, from + a.count));
+      put(b, Values(from + a.count, carried.end()));
       b_.barrier();
-      Values inner = b_.for_loop(
-          b_.index(0), b_.index(t_.k), b_.index(1), outer,
-          [&](ValueId kk, const Values &carried) {
+      Values ahead;
+      for (const Side *s : {&a, &b})
+        for (ValueId element : elements(*s, b_.add(k0, b_.index(t_.k))))
+          ahead.push_back(element);
+      Values next = b_.for_loop(
+          b_.index(0), b_.index(t_.k), b_.index(1), Values(carried.begin(), from),
+          [&](ValueId kk, const Values &old) {
             ValueId a_at = b_.add(b_.mul(kk, b_.index(t_.m + Tile::kPad)), own_row);
             ValueId b_at = b_.add(b_.mul(kk, b_.index(t_.n + Tile::kPad)), own_column);
-            Values left, right, next;
+            Values left, right, now;
             for (uint32_t i = 0; i < t_.rm; ++i)
               left.push_back(b_.load(tile_a_, b_.add(a_at, b_.index(i))));
             for (uint32_t j = 0; j < t_.rn; ++j)
               right.push_back(b_.load(tile_b_, b_.add(b_at, b_.index(int64_t{j} * spread))));
             for (uint32_t i = 0; i < t_.rm; ++i)
               for (uint32_t j = 0; j < t_.rn; ++j)
-                next.push_back(b_.mad(left[i], right[j], carried[i * t_.rn + j]));
-            return next;
+                now.push_back(b_.mad(left[i], right[j], old[i * t_.rn + j]));
+            return now;
           },
           0);
       b_.barrier();
-      return inner;
+      next.insert(next.end(), ahead.begin(), ahead.end());
+      return next;
     });
     for (uint32_t i = 0; i < t_.rm; ++i) {
       ValueId row = b_.add(row0_, b_.add(own_row, b_.index(i)));

@@ -30,7 +30,10 @@ constexpr uint32_t kMostThreads = 256;
 constexpr int64_t kShortest = 32;    // a row with less to reduce is one thread's work
 constexpr int64_t kManyRows = 16384; // rows that fill any device with a thread each
 constexpr uint32_t kSharedThreads = 128; // of a workgroup that has several rows
-constexpr uint32_t kAbreast = 32;      // rows that neighbouring threads read across
+constexpr uint32_t kAbreast = 32, kLeastAbreast = 8; // rows that neighbouring threads read across
+constexpr int64_t kEnoughGroups = 512; // of workgroups with few threads
+constexpr int64_t kAtOnce = 4;         // elements of a row that a thread has under way
+constexpr int64_t kUnrolled = 16;      // elements a thread that need no loop
 constexpr uint32_t kStepTeam = 8;    // threads a row, in a step of a sequence: they read 32 bytes of it side by side
 
 int64_t points(const Dispatch &d, const std::vector<uint32_t> &axes) {
@@ -149,20 +152,61 @@ class SimtRows {
         init.push_back(l_.identity(d_.values[r], 1));
       for (dispatch::ValueId r : list)
         l_.hoist(d_.values[r].args[0]);
-      Values parts = b_.for_loop(lane_, l_.expr(extent_product(d_, axes)), b_.index(team_), init,
-                                 [&, &axes = axes, &list = list](ValueId i, const Values &carried) {
-                                   Lowering::Scope scope(l_);
-                                   bind_flat(l_, axes, i);
-                                   Values next;
-                                   for (size_t k = 0; k < list.size(); ++k)
-                                     next.push_back(l_.combine(d_.values[list[k]], carried[k], l_.eval(d_.values[list[k]].args[0])));
-                                   return next;
-                                 });
+      Values parts = partial(axes, list, init);
       for (size_t k = 0; k < list.size(); ++k) {
         const Value &r = d_.values[list[k]];
         l_.set(list[k], team_combine(l_, r, scratch_.at(to_scalar(d_.values[r.args[0]].type)), parts[k], lane_, team_, across_ ? threads_ / team_ : 1));
       }
     }
+  }
+
+  // What this thread combines of the axes. Several elements at a time, each with accumulators of its own, so that their
+  // loads are under way together.
+  Values partial(const std::vector<uint32_t> &axes, const std::vector<dispatch::ValueId> &list, const Values &init) {
+    const Expr extent = extent_product(d_, axes);
+    auto step = [&](ValueId i, Values &carried, size_t at) {
+      Lowering::Scope scope(l_);
+      bind_flat(l_, axes, i);
+      for (size_t k = 0; k < list.size(); ++k)
+        carried[at + k] = l_.combine(d_.values[list[k]], carried[at + k], l_.eval(d_.values[list[k]].args[0]));
+    };
+    auto together = [&](Values sums, int64_t count) { // of `count` accumulators for each reduction
+      for (int64_t half = count / 2; half >= 1; half /= 2)
+        for (int64_t i = 0; i < half; ++i)
+          for (size_t k = 0; k < list.size(); ++k) {
+            ValueId &sum = sums[static_cast<size_t>(i) * list.size() + k];
+            sum = l_.combine(d_.values[list[k]], sum, sums[static_cast<size_t>(i + half) * list.size() + k]);
+          }
+      sums.resize(list.size());
+      return sums;
+    };
+    Values many;
+    for (int64_t i = 0; i < kAtOnce; ++i)
+      many.insert(many.end(), init.begin(), init.end());
+    const int64_t team = team_;
+    if (auto all = extent.constant(); all && *all % (team * kAtOnce) == 0 && *all / team <= kUnrolled) {
+      for (int64_t i = 0; i < *all / team; ++i)
+        step(i ? b_.add(lane_, b_.index(i * team)) : lane_, many, static_cast<size_t>(i % kAtOnce) * list.size());
+      return together(many, kAtOnce);
+    }
+    if (points(d_, axes) < 2 * team * kAtOnce)
+      return b_.for_loop(lane_, l_.expr(extent), b_.index(team), init, [&](ValueId i, const Values &carried) {
+        Values next = carried;
+        step(i, next, 0);
+        return next;
+      });
+    ValueId span = b_.index(team * kAtOnce), all = l_.expr(extent), full = b_.mul(b_.div(all, span), span);
+    many = b_.for_loop(lane_, full, span, many, [&](ValueId i, const Values &carried) {
+      Values next = carried;
+      for (int64_t k = 0; k < kAtOnce; ++k)
+        step(b_.add(i, b_.index(k * team)), next, static_cast<size_t>(k) * list.size());
+      return next;
+    });
+    return b_.for_loop(b_.add(full, lane_), all, b_.index(team), together(many, kAtOnce), [&](ValueId i, const Values &carried) {
+      Values next = carried;
+      step(i, next, 0);
+      return next;
+    });
   }
 
   void stores() {
@@ -231,8 +275,12 @@ std::optional<Scheduled> schedule_simt_rows(const Dispatch &original, const Targ
   if (!f || f->stages.longest < kShortest || (!f->stages.lies_well && points(f->d, f->rows) >= kManyRows))
     return std::nullopt;
   const uint32_t most = std::min(kMostThreads, record.max_workgroup_invocations);
-  if (!f->stages.lies_well && most % kAbreast == 0 && most > kAbreast)
-    return SimtRows(f->d, original, record, f->rows, most, most / kAbreast, /*across=*/true).build(f->stages);
+  if (!f->stages.lies_well && most % kAbreast == 0 && most > kAbreast) {
+    uint32_t abreast = kAbreast;
+    while (abreast > kLeastAbreast && points(f->d, f->rows) / abreast < kEnoughGroups)
+      abreast /= 2;
+    return SimtRows(f->d, original, record, f->rows, most, most / abreast, /*across=*/true).build(f->stages);
+  }
   const uint32_t team = threads_for(f->stages.longest, most);
   const uint32_t teams = points(f->d, f->rows) >= kManyRows ? std::max(1u, std::min(most, kSharedThreads) / team) : 1; // short rows share a workgroup
   return SimtRows(f->d, original, record, f->rows, team * teams, team).build(f->stages);

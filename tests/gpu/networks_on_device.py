@@ -1,0 +1,194 @@
+"""On a machine with a GPU and torch: exports the networks of tests/models there, from their seeds, compiles them with the aotc
+that came along, and compares with ONNX Runtime (results) and torch on the same card (times).
+
+    python3 tests/gpu/networks_on_device.py --aotc=FILE --ingot=FILE [--only='vit*,bert*'] [--device=vulkan:0] [--json=FILE]
+
+Needs python3 with torch, torchvision and onnxruntime. Weights stay on that machine: nothing large travels. Torch runs in f32
+without TF32, eager and as one CUDA graph, inputs and results on the card; Ingot's time is from host memory to host memory,
+and `kernels` is the sum of its kernels' own times. Then single operators on large tensors: bytes a second beside what
+torch reaches copying 256 MB. One line a test, `ok|not ok gpu/NAME # remark`; exit status 1 where one fails.
+"""
+import argparse
+import fnmatch
+import json
+import pathlib
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+HERE = pathlib.Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE.parent / "models")]
+import export_models
+import numpy as np
+import onnxruntime
+import torch
+
+
+def call(*command, timeout=280):
+    done = subprocess.run([str(c) for c in command], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                          timeout=timeout)
+    text = done.stdout.decode(errors="replace")
+    if done.returncode != 0:
+        raise RuntimeError(f"{pathlib.Path(command[0]).name} {command[1]}: exit status {done.returncode}: " + " ".join(text.split())[-400:])
+    return text
+
+
+def kernel_us(report):
+    return sum(site["time_us"] for site in report["sites"])
+
+
+def milliseconds(run, seconds=1.0):
+    run()
+    torch.cuda.synchronize()
+    times, end = [], time.perf_counter() + seconds
+    while time.perf_counter() < end or len(times) < 10:
+        started = time.perf_counter()
+        run()
+        torch.cuda.synchronize()
+        times.append(time.perf_counter() - started)
+    return 1e3 * statistics.median(times)
+
+
+def torch_times(model, inputs):
+    model = model.cuda()
+    inputs = [t.cuda() for t in inputs]
+    with torch.no_grad(), torch.device("cuda"):  # some networks make positions as they go
+        eager = milliseconds(lambda: model(*inputs))
+        graph = torch.cuda.CUDAGraph()
+        try:
+            stream = torch.cuda.Stream()
+            with torch.cuda.stream(stream):
+                model(*inputs)
+            torch.cuda.synchronize()
+            with torch.cuda.graph(graph):
+                model(*inputs)
+            return eager, milliseconds(graph.replay)
+        except RuntimeError:  # what a graph cannot hold
+            return eager, None
+
+
+def network(name, spec, args, folder):
+    onnx, archive = folder / "model.onnx", folder / "model.ingot"
+    model = export_models.export(name, spec, onnx)
+    inputs = spec["inputs"](1)
+    names, outputs = spec["names"]
+    feeds = {n: t.numpy() for n, t in zip(names, inputs)}
+    wanted = onnxruntime.InferenceSession(str(onnx), providers=["CPUExecutionProvider"]).run(outputs, feeds)
+    shapes = [f"--input-shape={n}=" + "x".join(map(str, feeds[n].shape)) for n in spec.get("free", {}) if n in feeds]
+    started = time.perf_counter()
+    call(args.aotc, onnx, "-o", archive, "--target=vulkan", "--progress=off", *shapes)
+    compiled = time.perf_counter() - started
+    given = []
+    for i, (n, value) in enumerate(feeds.items()):
+        np.save(folder / f"in{i}.npy", value)
+        given.append(f"--input={n}=@{folder / f'in{i}.npy'}")
+    for i, (n, value) in enumerate(zip(outputs, wanted)):
+        np.save(folder / f"out{i}.npy", value)
+        call(args.ingot, "run", archive, f"--device={args.device}", *given, f"--expect={n}=@{folder / f'out{i}.npy'}", "--rtol=1e-3",
+             f"--atol={1e-4 * float(np.abs(value).max())}")
+    report = json.loads(call(args.ingot, "bench", archive, f"--device={args.device}", *given, "--seconds=1", "--json", "--kernels"))
+    eager, graph = torch_times(model, inputs)
+    slowest = sorted(report["sites"], key=lambda s: -s["time_us"])[:12]
+    return {"ingot_ms": report["median_ms"], "kernels_ms": kernel_us(report) / 1e3, "prepare_ms": report["prepare_ms"],
+            "torch_eager_ms": eager, "torch_graph_ms": graph, "compile_s": compiled, "allocations_per_run": report["allocations_per_run"],
+            "slowest": [[s["kernel"], round(s["time_us"], 1)] for s in slowest]}
+
+
+def operators():
+    """name: (nodes, input dims, other initialisers, bytes that must move)"""
+    from onnx import TensorProto, helper
+
+    def model(op, dims, out, weights=(), **attributes):
+        node = helper.make_node(op, ["x", *(w.name for w in weights)], ["y"], **attributes)
+        graph = helper.make_graph([node], "g", [helper.make_tensor_value_info("x", TensorProto.FLOAT, dims)],
+                                  [helper.make_tensor_value_info("y", TensorProto.FLOAT, out)], list(weights))
+        made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+        return made, 4 * (int(np.prod(dims)) + int(np.prod(out)))
+
+    def floats(name, dims):
+        return helper.make_tensor(name, TensorProto.FLOAT, dims, np.random.default_rng(1).uniform(0.5, 1, dims).astype(np.float32).ravel())
+
+    rows, columns = 16384, 4096
+    image = [8, 256, 128, 128]
+    return {
+        "relu": model("Relu", [rows, columns], [rows, columns]),
+        "softmax": model("Softmax", [rows, columns], [rows, columns], axis=1),
+        "layer-normalisation": model("LayerNormalization", [rows, columns], [rows, columns], [floats("s", [columns]), floats("b", [columns])]),
+        "transpose": model("Transpose", [rows, columns], [columns, rows], perm=[1, 0]),
+        "transpose-0213": model("Transpose", [8, 512, 128, 128], [8, 128, 512, 128], perm=[0, 2, 1, 3]),
+        "depthwise-3x3": model("Conv", image, image, [floats("w", [256, 1, 3, 3])], group=256, pads=[1, 1, 1, 1]),
+        "sum-rows": model("ReduceMean", [rows, columns], [rows], axes=[1], keepdims=0),
+        "sum-columns": model("ReduceMean", [rows, columns], [columns], axes=[0], keepdims=0),
+        "global-pool": model("GlobalAveragePool", image, [8, 256, 1, 1]),
+    }
+
+
+def bandwidth(args, folder, report):
+    copied = torch.empty(64 << 20, dtype=torch.float32, device="cuda")
+    target = torch.empty_like(copied)
+    starts, ends = [torch.cuda.Event(enable_timing=True) for _ in range(2)]
+    times = []
+    for _ in range(20):
+        starts.record()
+        target.copy_(copied)
+        ends.record()
+        torch.cuda.synchronize()
+        times.append(starts.elapsed_time(ends))
+    copy = 2 * copied.numel() * 4 / statistics.median(times) / 1e6
+    report["copy_gbps"] = copy
+    print(f"# torch copies at {copy:.0f} GB/s", flush=True)
+    failed = 0
+    for name, (model, moved) in operators().items():
+        if not any(fnmatch.fnmatch(name, p) for p in args.operators.split(",")):
+            continue
+        try:
+            onnx, archive = folder / "op.onnx", folder / "op.ingot"
+            onnx.write_bytes(model.SerializeToString())
+            call(args.aotc, onnx, "-o", archive, "--target=vulkan", "--progress=off")
+            run = json.loads(call(args.ingot, "bench", archive, f"--device={args.device}", "--runs=10", "--json", "--kernels"))
+            speed = moved / kernel_us(run) / 1e3
+            report["operators"][name] = {"gbps": speed, "of_copy": speed / copy, "kernels_us": kernel_us(run)}
+            print(f"ok gpu/{name} # {speed:.0f} GB/s, {speed / copy:.2f} of a copy", flush=True)
+        except Exception as e:
+            failed += 1
+            print(f"not ok gpu/{name} # {e}", flush=True)
+    return failed
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--aotc", required=True)
+    parser.add_argument("--ingot", required=True)
+    parser.add_argument("--only", default="*")
+    parser.add_argument("--operators", default="*")
+    parser.add_argument("--device", default="vulkan:0")
+    parser.add_argument("--json")
+    args = parser.parse_args()
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    report = {"card": torch.cuda.get_device_name(), "torch": torch.__version__, "onnxruntime": onnxruntime.__version__, "models": {}, "operators": {}}
+    failed = 0
+    with tempfile.TemporaryDirectory() as scratch:
+        failed += bandwidth(args, pathlib.Path(scratch), report)
+        for name, spec in export_models.MODELS.items():
+            if not any(fnmatch.fnmatch(name, p) for p in args.only.split(",")):
+                continue
+            try:
+                r = report["models"][name] = network(name, spec, args, pathlib.Path(scratch))
+                graph = f"{r['torch_graph_ms']:.3g}" if r["torch_graph_ms"] else "none"
+                print(f"ok gpu/{name} # {r['ingot_ms']:.3g} ms ({r['kernels_ms']:.3g} in kernels), torch {r['torch_eager_ms']:.3g} ms, as a graph {graph}; "
+                      f"{r['slowest'][:6]}", flush=True)
+            except Exception as e:
+                failed += 1
+                print(f"not ok gpu/{name} # {e}", flush=True)
+            if args.json:
+                pathlib.Path(args.json).write_text(json.dumps(report, indent=1))
+    if args.json:
+        pathlib.Path(args.json).write_text(json.dumps(report, indent=1))
+    print(f"{len(report['models']) + len(report['operators'])} passed, {failed} failed, 0 skipped")
+    sys.exit(1 if failed else 0)
+
+
+if __name__ == "__main__":
+    main()
