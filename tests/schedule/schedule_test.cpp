@@ -143,6 +143,11 @@ TEST_CASE("products of bytes take the form of dot products") {
   }
 }
 
+TEST_CASE("rows that threads keep in registers, and longer ones") {
+  for (int64_t columns : {512, 1024, 1536, 4096, 5000})
+    check(softmax(2, columns), static_cast<uint64_t>(columns), std::to_string(columns) + " columns");
+}
+
 TEST_CASE("attention") {
   using Mask = AttentionShape::Mask;
   AttentionShape s;

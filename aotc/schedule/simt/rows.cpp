@@ -49,12 +49,11 @@ bool contiguous(const Dispatch &d, const Value &reduce) {
   for (const Value &v : d.values) {
     if (v.kind != ValueKind::kLoad)
       continue;
-    for (uint32_t a : reduce.axes)
-      if (v.expr.depends_on(d.axes[a].symbol)) {
-        auto linear = v.expr.linear_in(d.axes[reduce.axes.back()].symbol);
-        score += linear && linear->coefficient.constant() == 1 ? 1 : -1;
-        break;
-      }
+    const Symbol &innermost = d.axes[reduce.axes.back()].symbol;
+    if (!v.expr.depends_on(innermost))
+      continue; // a scale a channel, say
+    auto linear = v.expr.linear_in(innermost);
+    score += linear && linear->coefficient.constant() == 1 ? 1 : -1;
   }
   return score > 0;
 }
@@ -112,6 +111,7 @@ class SimtRows {
       }
     ValueId group = group_number(b_);
     thread_ = b_.local_id(0);
+    find_reduced_loads();
     if (teams > 1) {
       ValueId width = b_.index(across_ ? teams : team_), fast = b_.rem(thread_, width), slow = b_.div(thread_, width);
       lane_ = across_ ? slow : fast;
@@ -160,13 +160,47 @@ class SimtRows {
     }
   }
 
+  // The extent, where the team divides it and a thread's share needs no loop.
+  std::optional<int64_t> few(const Expr &extent) const {
+    auto all = extent.constant();
+    return all && *all % (team_ * kAtOnce) == 0 && *all / team_ <= kUnrolled ? all : std::nullopt;
+  }
+  ValueId element(int64_t i) { return i ? b_.add(lane_, b_.index(i * team_)) : lane_; }
+
+  // What was loaded for the thread's element `number` of the axes stays in registers for later stages and the stores.
+  void recall(const std::vector<uint32_t> &axes, int64_t number) {
+    if (number < 0)
+      return;
+    auto [kept, fresh] = kept_.try_emplace({axes, number});
+    if (fresh)
+      for (dispatch::ValueId v : reduced_loads_)
+        if (std::any_of(axes.begin(), axes.end(), [&](uint32_t a) { return l_.axes_of(v) & axis_bit(a); }))
+          kept->second.emplace_back(v, l_.eval(v));
+    for (auto [v, value] : kept->second)
+      l_.set(v, value);
+  }
+
+  // Loads that reductions are of.
+  void find_reduced_loads() {
+    std::vector<bool> under(d_.values.size(), false);
+    for (dispatch::ValueId i = static_cast<dispatch::ValueId>(d_.values.size()); i-- > 0;) {
+      const Value &v = d_.values[i];
+      if (v.kind == ValueKind::kReduce || under[i])
+        for (dispatch::ValueId a : v.args)
+          under[a] = true;
+      if (under[i] && v.kind == ValueKind::kLoad)
+        reduced_loads_.push_back(i);
+    }
+  }
+
   // What this thread combines of the axes. Several elements at a time, each with accumulators of its own, so that their
   // loads are under way together.
   Values partial(const std::vector<uint32_t> &axes, const std::vector<dispatch::ValueId> &list, const Values &init) {
     const Expr extent = extent_product(d_, axes);
-    auto step = [&](ValueId i, Values &carried, size_t at) {
+    auto step = [&](ValueId i, Values &carried, size_t at, int64_t number = -1) {
       Lowering::Scope scope(l_);
       bind_flat(l_, axes, i);
+      recall(axes, number);
       for (size_t k = 0; k < list.size(); ++k)
         carried[at + k] = l_.combine(d_.values[list[k]], carried[at + k], l_.eval(d_.values[list[k]].args[0]));
     };
@@ -184,9 +218,9 @@ class SimtRows {
     for (int64_t i = 0; i < kAtOnce; ++i)
       many.insert(many.end(), init.begin(), init.end());
     const int64_t team = team_;
-    if (auto all = extent.constant(); all && *all % (team * kAtOnce) == 0 && *all / team <= kUnrolled) {
+    if (auto all = few(extent)) {
       for (int64_t i = 0; i < *all / team; ++i)
-        step(i ? b_.add(lane_, b_.index(i * team)) : lane_, many, static_cast<size_t>(i % kAtOnce) * list.size());
+        step(element(i), many, static_cast<size_t>(i % kAtOnce) * list.size(), i);
       return together(many, kAtOnce);
     }
     if (points(d_, axes) < 2 * team * kAtOnce)
@@ -224,6 +258,15 @@ class SimtRows {
       }
       for (dispatch::ValueId v : sink.values)
         l_.hoist(v);
+      if (auto all = few(extent_product(d_, open)); all && kept_.count({open, 0})) {
+        for (int64_t i = 0; i < *all / team_; ++i) {
+          Lowering::Scope inner(l_);
+          bind_flat(l_, open, element(i));
+          recall(open, i);
+          emit_sink(l_, sink);
+        }
+        continue;
+      }
       b_.for_loop(lane_, l_.expr(extent_product(d_, open)), b_.index(team_), {}, [&](ValueId i, const Values &) {
         Lowering::Scope inner(l_);
         bind_flat(l_, open, i);
@@ -242,6 +285,8 @@ class SimtRows {
   kernel::Builder b_;
   Lowering l_;
   std::map<Scalar, uint32_t> scratch_;
+  std::vector<dispatch::ValueId> reduced_loads_;
+  std::map<std::pair<std::vector<uint32_t>, int64_t>, std::vector<std::pair<dispatch::ValueId, ValueId>>> kept_; // by axes and number
   ValueId thread_ = kernel::kNoValue, lane_ = kernel::kNoValue, there_ = kernel::kNoValue;
 };
 
