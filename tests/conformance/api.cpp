@@ -451,7 +451,7 @@ CASE("buffers are bounded, and imported where the driver can", Case::nothing) {
   Model m(s, moves(s.target));
   auto buffer = m.device->allocate(1000), empty = m.device->allocate(0);
   GOOD(empty);
-  uint8_t bytes[1000];
+  alignas(4096) static uint8_t bytes[1000];
   for (int i = 0; i < 1000; ++i) bytes[i] = uint8_t(i * 7);
   GOOD(buffer->write(0, bytes, 1000));
   uint8_t got[10] = {};
@@ -463,6 +463,40 @@ CASE("buffers are bounded, and imported where the driver can", Case::nothing) {
   auto imported = m.device->import(bytes, sizeof bytes);
   if (own_memory(s) && !driver_of(s.uri)->import) EQUAL(imported.status().code(), INGOT_UNIMPLEMENTED);
   else GOOD(imported);
+}
+
+CASE("host memory that is imported is used where it is", Case::kernels) {
+  if (own_memory(s) && !driver_of(s.uri)->import) return;
+  Model m(s, line(s.target));
+  const Counting counting(m.device->get());
+  ingot::Context context = m.context();
+  const int64_t dims[] = {64};
+  for (const size_t offset : {size_t(0), size_t(1024), size_t(4096 + 256)}) {
+    alignas(4096) static uint8_t from[8192], to[8192]; // the pages before and behind belong to others
+    std::memset(to, 0xee, sizeof to);
+    Ints x = ramp(64, int32_t(offset)), y(64);
+    std::memcpy(from + offset, x.data(), 256);
+    auto in = m.device->import(from + offset, 256), out = m.device->import(to + offset, 512);
+    GOOD(in);
+    GOOD(out);
+    const ingot::Tensor inputs[] = {in->view(kI32Type, {dims, 1})};
+    ingot::Tensor outputs[] = {out->view(kI32Type, {dims, 1}, 256)};
+    Counting::clear();
+    GOOD(context.run(inputs, outputs));
+    EQUAL(counts.transfers.load() + counts.allocations.load(), 0);
+    std::memcpy(y.data(), to + offset + 256, 256);
+    expect_line(x, y);
+    for (size_t i = 0; i < sizeof to; ++i)
+      if (i < offset + 256 || i >= offset + 512) EQUAL(int(to[i]), 0xee);
+    x = ramp(64, 77); // what the host writes there is there
+    std::memcpy(from + offset, x.data(), 256);
+    GOOD(context.run(inputs, outputs));
+    GOOD(out->read(256, y.data(), 256));
+    expect_line(x, y);
+  }
+  uint8_t odd[64];
+  auto unaligned = m.device->import(odd + (uintptr_t(odd) % 2 == 0), 33); // refused with the reason, or good
+  if (!unaligned.ok()) EQUAL(unaligned.status().code(), INGOT_UNIMPLEMENTED);
 }
 
 CASE("tensors anywhere in host memory, new ones every run", Case::kernels) {

@@ -187,7 +187,7 @@ void record_dispatch(ingot_driver_recording_t *recording, const ingot_driver_dis
         return;
       }
       // A binding without bytes is never accessed, but must be there.
-      buffers[i] = b.length ? VkDescriptorBufferInfo{b.memory->buffer, b.offset, range}
+      buffers[i] = b.length ? VkDescriptorBufferInfo{b.memory->buffer, b.memory->base + b.offset, range}
                             : VkDescriptorBufferInfo{r.stream->errors->buffer, 128, 4};
     }
     if (p.errors) buffers[p.bindings - 1] = {r.stream->errors->buffer, 0, 4};
@@ -227,7 +227,7 @@ void record_dispatch(ingot_driver_recording_t *recording, const ingot_driver_dis
 
 void record_copy(ingot_driver_recording_t *r, const ingot_driver_span_t *target, const ingot_driver_span_t *source) {
   if (target->length == 0) return;
-  const VkBufferCopy region = {source->offset, target->offset, target->length};
+  const VkBufferCopy region = {source->memory->base + source->offset, target->memory->base + target->offset, target->length};
   r->stream->device->vk.CmdCopyBuffer(r->commands, source->memory->buffer, target->memory->buffer, 1, &region);
 }
 
@@ -235,10 +235,11 @@ void record_fill(ingot_driver_recording_t *recording, const ingot_driver_span_t 
   ingot_driver_recording_t &r = *recording;
   const DeviceTable &vk = r.stream->device->vk;
   if (target->length == 0) return;
+  const uint64_t begin = target->memory->base + target->offset;
   for (uint32_t bytes = pattern_bytes; bytes < 8; bytes *= 2) // to 8 bytes
     pattern = (bytes == 4 ? pattern & 0xffffffff : pattern & ((uint64_t(1) << 8 * bytes) - 1)) * ((uint64_t(1) << 8 * bytes) + 1);
-  if (uint32_t(pattern) == uint32_t(pattern >> 32) && target->offset % 4 == 0 && target->length % 4 == 0) {
-    vk.CmdFillBuffer(r.commands, target->memory->buffer, target->offset, target->length, uint32_t(pattern));
+  if (uint32_t(pattern) == uint32_t(pattern >> 32) && begin % 4 == 0 && target->length % 4 == 0) {
+    vk.CmdFillBuffer(r.commands, target->memory->buffer, begin, target->length, uint32_t(pattern));
     return;
   }
   // vkCmdFillBuffer knows words only: a piece of the pattern is copied, then doubled.
@@ -248,12 +249,12 @@ void record_fill(ingot_driver_recording_t *recording, const ingot_driver_span_t 
   vk.CmdUpdateBuffer(r.commands, r.patterns->buffer, scratch, sizeof piece, piece);
   barrier_between(r);
   uint64_t done = target->length < sizeof piece ? target->length : sizeof piece;
-  const VkBufferCopy first = {scratch, target->offset, done};
+  const VkBufferCopy first = {scratch, begin, done};
   vk.CmdCopyBuffer(r.commands, r.patterns->buffer, target->memory->buffer, 1, &first);
   while (done < target->length) {
     barrier_between(r);
     const uint64_t n = target->length - done < done ? target->length - done : done;
-    const VkBufferCopy next = {target->offset, target->offset + done, n};
+    const VkBufferCopy next = {begin, begin + done, n};
     vk.CmdCopyBuffer(r.commands, target->memory->buffer, target->memory->buffer, 1, &next);
     done += n;
   }
@@ -282,7 +283,9 @@ Code submit_commands(ingot_driver_device_t &d, const VkCommandBuffer *commands, 
   info.pCommandBuffers = commands;
   info.signalSemaphoreCount = 1;
   info.pSignalSemaphores = &d.timeline;
+  if (d.lock) d.lock(d.lock_user);
   const VkResult result = d.vk.QueueSubmit(d.queue, 1, &info, VK_NULL_HANDLE);
+  if (d.unlock) d.unlock(d.lock_user);
   if (result == VK_ERROR_DEVICE_LOST) d.lost.store(true, std::memory_order_relaxed);
   INGOT_VK_TRY(result, "vkQueueSubmit");
   d.submissions = *value = next;

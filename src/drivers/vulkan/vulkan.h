@@ -54,11 +54,16 @@ struct Messages {
   char first[400] = {};
 };
 
-// The loader's library and an instance of its own.
+// The loader's library, and an instance of its own or the application's.
 struct Instance {
   ~Instance();
   // `messages`: where the validation layer reports; null: without it.
   Code create(Messages *messages, Error *error);
+  // `its_get`: null: that of the loader's library.
+  Code wrap(VkInstance its, PFN_vkGetInstanceProcAddr its_get, Error *error);
+  Code find_loader(Error *error);
+  Code find_functions(Error *error);
+  bool owned = false;
   VkInstance handle = VK_NULL_HANDLE;
   VkDebugUtilsMessengerEXT messenger = VK_NULL_HANDLE;
   PFN_vkGetInstanceProcAddr get = nullptr;
@@ -75,13 +80,19 @@ struct Physical {
   uint32_t queue_family = INGOT_NONE;
   uint64_t features = 0;          // INGOT_VULKAN_* that it has (schemas/gpu_abi.h)
   bool timelines = false;
+  bool host_imports = false;      // VK_EXT_external_memory_host is there, or on
+  uint64_t host_alignment = 0;    // of the pages that it imports
   VkPhysicalDeviceMemoryProperties memory = {};
 };
 constexpr uint32_t kMaxPhysical = 16;
+// Everything about one device, and how good it is; 0 where it cannot be used at all.
+uint32_t look_at(const Instance &instance, VkPhysicalDevice handle, Physical *out);
 // All of them, best first. Returns how many.
 uint32_t list_physical(const Instance &instance, Physical (&out)[kMaxPhysical]);
 
 } // namespace ingot::vulkan
+
+extern "C" const ingot_driver_t ingot_driver_vulkan;
 
 struct ingot_driver_device_t {
   ~ingot_driver_device_t();
@@ -91,9 +102,12 @@ struct ingot_driver_device_t {
   ingot::vulkan::Instance instance;
   ingot::vulkan::Physical physical;
   VkDevice device = VK_NULL_HANDLE;
+  bool owned = false; // else the application's, with `instance`
   ingot::vulkan::DeviceTable vk;
   VkQueue queue = VK_NULL_HANDLE;
   ingot::platform::Mutex queue_mutex; // of `queue` and `submissions`
+  void (*lock)(void *user) = nullptr, (*unlock)(void *user) = nullptr; // of the application's queue; or null
+  void *lock_user = nullptr;
   VkSemaphore timeline = VK_NULL_HANDLE;
   uint64_t submissions = 0;           // the value that the last one raises the timeline to
   VkPipelineCache cache = VK_NULL_HANDLE;
@@ -112,7 +126,9 @@ struct ingot_driver_device_t {
 struct ingot_driver_memory_t {
   VkDeviceMemory memory = VK_NULL_HANDLE;
   VkBuffer buffer = VK_NULL_HANDLE;
+  uint64_t base = 0; // where its first byte is in `buffer`: of buffers of the application's
   uint64_t size = 0;
+  bool owned = true; // else `buffer` is the application's
 };
 
 struct ingot_driver_executable_t {
@@ -161,6 +177,15 @@ struct ingot_driver_recording_t {
 
 namespace ingot::vulkan {
 
+// device.cpp
+struct Options {
+  bool validation = false;
+};
+Code parse_options(const char *text, Options *out, Error *error);
+// Finds functions, makes what the driver keeps on a device, picks types of memory. Pre: `device` and `physical` are set.
+Code set_up(ingot_driver_device_t &device, Error *error);
+void close_device(ingot_driver_device_t *device);
+
 // memory.cpp
 Code allocate(ingot_driver_device_t *device, ingot_driver_memory_kind_t kind, uint64_t size, ingot_driver_memory_t **out,
               Error *error);
@@ -170,6 +195,7 @@ void unmap(ingot_driver_device_t *device, ingot_driver_memory_t *memory);
 Code write(ingot_driver_device_t *device, ingot_driver_memory_t *memory, uint64_t offset, const void *data, size_t length,
            Error *error);
 Code read(ingot_driver_device_t *device, ingot_driver_memory_t *memory, uint64_t offset, void *data, size_t length, Error *error);
+Code import_host(ingot_driver_device_t *device, void *host, uint64_t size, ingot_driver_memory_t **out, Error *error);
 
 // executable.cpp
 Code supports(ingot_driver_device_t *device, const ingot_driver_code_t *code, Error *error);
