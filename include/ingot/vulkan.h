@@ -72,6 +72,27 @@ INGOT_API ingot_code_t ingot_vulkan_device_import(ingot_instance_t *instance, co
 INGOT_API ingot_code_t ingot_vulkan_buffer_import(ingot_device_t *device, VkBuffer buffer, uint64_t offset, uint64_t size,
                                                   ingot_buffer_t **out, ingot_error_t *error);
 
+/* ---- pipeline cache: what the driver of the GPU compiled, for the next start on the same device and driver --------------
+ * The URI option cache=FOLDER does all of this: "vulkan:0?cache=/home/me/.cache/app". The folder exists, and only those write
+ * there whom the process trusts: a checksum finds damage, not malice. Files are written to another name, then renamed. */
+
+/* Writes it to `data`, and its size to *size. NULL asks for the size alone; INGOT_OUT_OF_RANGE, with *size, where `capacity`
+ * is too small: it grows with each session that is prepared. */
+INGOT_API ingot_code_t ingot_vulkan_pipeline_cache_get(ingot_device_t *device, void *data, size_t capacity, size_t *size,
+                                                       ingot_error_t *error);
+/* Adds what _get gave, best before sessions are prepared. INGOT_CORRUPT, INGOT_INCOMPATIBLE (of another device or driver):
+ * the device goes on as before. Its own header and checksum are looked at before Vulkan sees a byte. */
+INGOT_API ingot_code_t ingot_vulkan_pipeline_cache_add(ingot_device_t *device, const void *data, size_t size, ingot_error_t *error);
+
+typedef struct ingot_vulkan_pipeline_cache_info_t {
+  size_t struct_size; /* set it first */
+  uint64_t blobs_taken, blobs_refused;       /* by _add, or from the folder */
+  uint64_t files_written, files_not_written; /* to the folder */
+  uint64_t pipelines, pipelines_found;       /* made; of these, in the cache, as far as the device's driver tells */
+} ingot_vulkan_pipeline_cache_info_t;
+INGOT_API ingot_code_t ingot_vulkan_pipeline_cache_info(ingot_device_t *device, ingot_vulkan_pipeline_cache_info_t *out,
+                                                        ingot_error_t *error);
+
 #ifdef __cplusplus
 }
 #endif

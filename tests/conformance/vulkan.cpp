@@ -1,10 +1,13 @@
 // The driver vulkan on the application's own device (<ingot/vulkan.h>), under the validation layer: one message of it fails
 // a case, and it watches over threads that use a queue at once and over objects left behind.
 #include <dlfcn.h>
+#include <stdlib.h>
 
 #include <algorithm>
 #include <atomic>
 #include <cstring>
+#include <filesystem>
+#include <fstream>
 #include <mutex>
 #include <thread>
 
@@ -13,6 +16,7 @@
 #include <vulkan/vulkan.h>
 
 #include "src/runtime/api/session.h"
+#include "src/runtime/archive/hash.h"
 #include "tests/conformance/programs.h"
 #include "tests/conformance/suite.h"
 
@@ -425,6 +429,206 @@ CASE("vulkan: host memory through an extension of the application's", Case::kern
     GOOD(device.import(page, sizeof page));
   }
   app.expect_silence();
+}
+
+namespace {
+
+namespace fs = std::filesystem;
+
+// A folder that goes with the object.
+struct Folder {
+  Folder() {
+    char name[] = "/tmp/ingot-cache-XXXXXX";
+    if (!mkdtemp(name)) failed(__FILE__, __LINE__, "no temporary folder");
+    path = name;
+  }
+  ~Folder() { fs::remove_all(path); }
+  std::vector<fs::path> files() const { return {fs::directory_iterator(path), fs::directory_iterator()}; }
+  fs::path path;
+};
+
+Bytes bytes_of(const fs::path &file) {
+  std::ifstream in(file, std::ios::binary);
+  return Bytes(std::istreambuf_iterator<char>(in), {});
+}
+void write_bytes(const fs::path &file, const Bytes &bytes) {
+  std::ofstream(file, std::ios::binary | std::ios::trunc).write(reinterpret_cast<const char *>(bytes.data()), std::streamsize(bytes.size()));
+}
+
+ingot_vulkan_pipeline_cache_info_t cache_info(const ingot::Device &device) {
+  ingot_vulkan_pipeline_cache_info_t info = {};
+  info.struct_size = sizeof info;
+  EQUAL(ingot_vulkan_pipeline_cache_info(device.get(), &info, nullptr), INGOT_OK);
+  return info;
+}
+
+ingot::Device open(ingot::Instance &instance, const std::string &uri) {
+  auto device = instance.open(uri.c_str());
+  GOOD(device);
+  return std::move(*device);
+}
+
+Bytes cache_of(const ingot::Device &device) {
+  size_t size = 0;
+  ingot_error_t error = {};
+  EQUAL(ingot_vulkan_pipeline_cache_get(device.get(), nullptr, 0, &size, &error), INGOT_OK);
+  Bytes out(size);
+  EQUAL(ingot_vulkan_pipeline_cache_get(device.get(), out.data(), out.size(), &size, &error), INGOT_OK);
+  EQUAL(size, out.size());
+  return out;
+}
+
+void expect_runs(Prepared &p) {
+  Ints x(64, 3), y(64);
+  const ingot::Tensor in[] = {support::tensor(x, kI32Type, {64})};
+  ingot::Tensor out[] = {support::tensor(y, kI32Type, {64})};
+  GOOD(p.context.run(in, out));
+  expect_line(x.data(), y.data());
+}
+
+// The layout of a blob: 56 bytes of Ingot's, whose last 16 are the size and the checksum of the rest.
+constexpr size_t kBlobHeader = 56;
+Bytes sealed(Bytes blob) {
+  const uint64_t size = blob.size() - kBlobHeader, hash = ingot::xxh3(blob.data() + kBlobHeader, blob.size() - kBlobHeader);
+  std::memcpy(blob.data() + 40, &size, 8);
+  std::memcpy(blob.data() + 48, &hash, 8);
+  return blob;
+}
+
+} // namespace
+
+CASE("vulkan: pipelines are kept in a folder, and found there again", Case::kernels | Case::vulkan) {
+  const Folder folder;
+  const std::string uri = s.uri + "&cache=" + folder.path.string();
+  ingot::Instance instance;
+  uint64_t pipelines = 0;
+  {
+    ingot::Device device = open(instance, uri);
+    EXPECT(support::contains(device.uri(), uri.substr(uri.find('?')).c_str()));
+    Prepared p(device, line(s.target));
+    expect_runs(p);
+    const auto first = cache_info(device);
+    EQUAL(first.blobs_taken + first.blobs_refused + first.files_not_written + first.pipelines_found, 0u);
+    EQUAL(first.files_written, 1u);
+    pipelines = first.pipelines;
+    EXPECT(pipelines > 0);
+    Prepared again(device, line(s.target));
+    EQUAL(cache_info(device).files_written, 1u); // nothing is new
+    EQUAL(cache_info(device).pipelines, 2 * pipelines);
+  }
+  EQUAL(folder.files().size(), 1u);
+  EXPECT((fs::status(folder.files()[0]).permissions() & (fs::perms::group_all | fs::perms::others_all)) == fs::perms::none);
+  ingot::Device device = open(instance, uri);
+  EQUAL(cache_info(device).blobs_taken, 1u);
+  Prepared p(device, line(s.target));
+  expect_runs(p);
+  const auto second = cache_info(device);
+  EQUAL(second.pipelines, pipelines);
+  // Mesa's software device of 2022 keeps nothing in a cache; every other device says that it found them all.
+  const bool keeps = bytes_of(folder.files()[0]).size() > kBlobHeader + sizeof(VkPipelineCacheHeaderVersionOne);
+  EQUAL(second.pipelines_found, keeps ? pipelines : 0);
+  EQUAL(second.files_written + second.blobs_refused, 0u);
+}
+
+CASE("vulkan: a pipeline cache that is damaged, cut short or another device's is left alone", Case::kernels | Case::vulkan) {
+  const Folder folder;
+  const std::string uri = "vulkan:0?cache=" + folder.path.string();
+  ingot::Instance instance;
+  {
+    ingot::Device device = open(instance, uri);
+    Prepared p(device, line(s.target));
+  }
+  const fs::path file = folder.files()[0];
+  const Bytes whole = bytes_of(file);
+  std::vector<Bytes> wrong;
+  for (size_t i = 0; i < whole.size(); i += i < kBlobHeader + 64 ? 1 : 1 + whole.size() / 50) {
+    wrong.push_back(whole);
+    wrong.back()[i] = uint8_t(wrong.back()[i] ^ (1 << i % 8));
+    if (i) wrong.push_back(Bytes(whole.begin(), whole.begin() + long(i)));
+  }
+  wrong.push_back(whole);
+  wrong.back().push_back(0);
+  for (size_t i = 0; i < sizeof(VkPipelineCacheHeaderVersionOne); ++i) { // the checksum is right, Vulkan's header is not
+    if (i < 4) continue;                                                 // its length: below
+    Bytes b = whole;
+    b[kBlobHeader + i] ^= 0x10;
+    wrong.push_back(sealed(b));
+  }
+  for (const uint32_t length : {0u, 31u, 0x7fffffffu, 0xffffffffu}) {
+    Bytes b = whole;
+    std::memcpy(b.data() + kBlobHeader, &length, 4);
+    wrong.push_back(sealed(b));
+  }
+  wrong.push_back(sealed(Bytes(whole.begin(), whole.begin() + kBlobHeader + 20)));
+  ingot::Device other = open(instance, "vulkan:0");
+  for (const Bytes &b : wrong) { // given to a device that is open
+    ingot_error_t error = {};
+    const ingot_code_t code = ingot_vulkan_pipeline_cache_add(other.get(), b.data(), b.size(), &error);
+    EXPECT(code == INGOT_CORRUPT || code == INGOT_INCOMPATIBLE);
+    EXPECT(error.message[0] != 0);
+  }
+  EQUAL(cache_info(other).blobs_refused, wrong.size());
+  EQUAL(cache_info(other).blobs_taken, 0u);
+  for (size_t i = 0; i < wrong.size(); i += 17) { // found in the folder
+    write_bytes(file, wrong[i]);
+    ingot::Device device = open(instance, uri);
+    EQUAL(cache_info(device).blobs_refused, 1u);
+    Prepared p(device, line(s.target));
+    expect_runs(p);
+    EQUAL(cache_info(device).files_written, 1u); // and made good
+    EXPECT(bytes_of(file) == whole || whole.size() > kBlobHeader + 32);
+  }
+  EQUAL(folder.files().size(), 1u);
+}
+
+CASE("vulkan: a folder of pipelines that is not there, or cannot be written", Case::kernels | Case::vulkan) {
+  const Folder folder;
+  ingot::Instance instance;
+  auto missing = instance.open(("vulkan:0?cache=" + folder.path.string() + "/none").c_str());
+  EQUAL(missing.status().code(), INGOT_NOT_FOUND);
+  EXPECT(support::contains(missing.message(), "is no folder"));
+  EQUAL(instance.open("vulkan:0?cache=").status().code(), INGOT_INVALID_ARGUMENT);
+  EQUAL(instance.open("vulkan:0?validation=1&colour=blue").status().code(), INGOT_INVALID_ARGUMENT);
+  const std::string uri = "vulkan:0?cache=" + folder.path.string();
+  fs::path file;
+  {
+    ingot::Device device = open(instance, uri);
+    Prepared p(device, line(s.target));
+    file = folder.files()[0];
+  }
+  fs::remove(file);
+  fs::create_directory(file); // no file can take its place
+  ingot::Device device = open(instance, uri);
+  Prepared p(device, line(s.target));
+  expect_runs(p);
+  EQUAL(cache_info(device).files_not_written, 1u);
+  EQUAL(folder.files().size(), 1u); // no other name is left behind
+}
+
+CASE("vulkan: a pipeline cache as bytes, while sessions are prepared", Case::kernels | Case::vulkan) {
+  ingot::Instance instance;
+  ingot::Device from = open(instance, s.uri), to = open(instance, s.uri);
+  Prepared p(from, line(s.target));
+  const Bytes blob = cache_of(from);
+  size_t size = 0;
+  Bytes little(blob.size() - 1);
+  EQUAL(ingot_vulkan_pipeline_cache_get(from.get(), little.data(), little.size(), &size, nullptr), INGOT_OUT_OF_RANGE);
+  EQUAL(size, blob.size());
+  std::atomic<int> wrong{0};
+  std::thread adds([&] {
+    for (int i = 0; i < 20; ++i) wrong += ingot_vulkan_pipeline_cache_add(to.get(), blob.data(), blob.size(), nullptr) != INGOT_OK;
+  });
+  for (int i = 0; i < 5; ++i) {
+    Prepared q(to, line(s.target));
+    expect_runs(q);
+  }
+  adds.join();
+  EQUAL(wrong.load(), 0);
+  EQUAL(cache_info(to).blobs_taken, 20u);
+  Prepared q(to, line(s.target));
+  expect_runs(q);
+  auto host = instance.open("local-sync");
+  EQUAL(ingot_vulkan_pipeline_cache_add(host->get(), blob.data(), blob.size(), nullptr), INGOT_INVALID_ARGUMENT);
 }
 
 } // namespace conformance

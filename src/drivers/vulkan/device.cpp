@@ -62,6 +62,7 @@ uint32_t look_at(const Instance &instance, VkPhysicalDevice handle, Physical *ou
   p.subgroup = subgroup;
   p.max_allocation = maintenance.maxMemoryAllocationSize;
   p.host_alignment = imports.minImportedHostPointerAlignment;
+  p.feedback = p.properties.apiVersion >= VK_API_VERSION_1_3;
   for (uint32_t i = 0; i < VK_UUID_SIZE; ++i) snprintf(p.id + 2 * i, 3, "%02x", ids.deviceUUID[i]);
   instance.vk.GetPhysicalDeviceMemoryProperties(handle, &p.memory);
 
@@ -201,17 +202,27 @@ Code set_up(ingot_driver_device_t &d, Error *error) {
   semaphore.pNext = &type;
   INGOT_VK_TRY(d.vk.CreateSemaphore(d.device, &semaphore, nullptr, &d.timeline), "vkCreateSemaphore");
   auto cache = make<VkPipelineCacheCreateInfo>(VK_STRUCTURE_TYPE_PIPELINE_CACHE_CREATE_INFO);
-  INGOT_VK_TRY(d.vk.CreatePipelineCache(d.device, &cache, nullptr, &d.cache), "vkCreatePipelineCache");
-  return pick_memory(d, error);
+  VkPipelineCache empty = VK_NULL_HANDLE;
+  INGOT_VK_TRY(d.vk.CreatePipelineCache(d.device, &cache, nullptr, &empty), "vkCreatePipelineCache");
+  d.cache.store(empty, std::memory_order_release);
+  INGOT_TRY(pick_memory(d, error));
+  return open_cache_folder(d, error);
 }
 
 Code parse_options(const char *text, Options *out, Error *error) {
-  if (!*text) return INGOT_OK;
-  if (strings_equal(text, "validation=1")) {
-    out->validation = true;
-    return INGOT_OK;
+  while (*text) {
+    const size_t length = strcspn(text, "&"), key = strcspn(text, "=&");
+    if (length == 12 && memcmp(text, "validation=1", 12) == 0) {
+      out->validation = true;
+    } else if (key == 5 && memcmp(text, "cache=", 6) == 0 && length > 6 && length - 6 < sizeof out->cache_folder) {
+      memcpy(out->cache_folder, text + 6, length - 6);
+      out->cache_folder[length - 6] = 0;
+    } else {
+      return fail(error, INGOT_INVALID_ARGUMENT, "vulkan: unknown option '%.60s': known are validation=1 and cache=FOLDER", text);
+    }
+    text += length + (text[length] == '&');
   }
-  return fail(error, INGOT_INVALID_ARGUMENT, "vulkan: unknown option '%.60s': known is validation=1", text);
+  return INGOT_OK;
 }
 
 Instance::~Instance() {
@@ -313,7 +324,12 @@ ingot_driver_device_t::~ingot_driver_device_t() {
   if (submissions) wait_timeline(*this, submissions, UINT64_MAX, nullptr); // other work of the application's goes on
   if (staging) release(this, staging);
   vk.DestroyCommandPool(device, transfer_pool, nullptr);
-  vk.DestroyPipelineCache(device, cache, nullptr);
+  vk.DestroyPipelineCache(device, cache.load(std::memory_order_acquire), nullptr);
+  while (OldCache *old = old_caches) {
+    old_caches = old->next;
+    vk.DestroyPipelineCache(device, old->cache, nullptr);
+    destroy_object(allocator, old);
+  }
   vk.DestroySemaphore(device, timeline, nullptr);
   if (owned) vk.DestroyDevice(device, nullptr);
 }
@@ -342,6 +358,7 @@ Code open_into(ingot_driver_device_t &d, bool automatic, const char *id, uint32_
   Options options;
   INGOT_TRY(parse_options(options_text, &options, error));
   d.validation = options.validation;
+  memcpy(d.cache_folder, options.cache_folder, sizeof d.cache_folder);
   INGOT_TRY(d.instance.create(options.validation ? &d.messages : nullptr, error));
   Physical physical[kMaxPhysical];
   const uint32_t n = list_physical(d.instance, physical);

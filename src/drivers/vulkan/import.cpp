@@ -15,7 +15,7 @@ namespace {
 // What a VkDeviceCreateInfo switched on.
 struct Enabled {
   uint64_t features = 0; // INGOT_VULKAN_*
-  bool timelines = false, host_imports = false;
+  bool timelines = false, host_imports = false, feedback = false;
 };
 
 void add_core(const VkPhysicalDeviceFeatures &f, Enabled *out) {
@@ -62,8 +62,10 @@ Enabled enabled_by(const VkDeviceCreateInfo &info) {
     default: break;
     }
   });
-  for (uint32_t i = 0; i < info.enabledExtensionCount; ++i)
+  for (uint32_t i = 0; i < info.enabledExtensionCount; ++i) {
     out.host_imports |= strings_equal(info.ppEnabledExtensionNames[i], VK_EXT_EXTERNAL_MEMORY_HOST_EXTENSION_NAME);
+    out.feedback |= strings_equal(info.ppEnabledExtensionNames[i], VK_EXT_PIPELINE_CREATION_FEEDBACK_EXTENSION_NAME);
+  }
   return out;
 }
 
@@ -84,6 +86,7 @@ Code restrict_to(const VkDeviceCreateInfo &info, Physical *p, Error *error) {
   if (!on.timelines) return fail(error, INGOT_INCOMPATIBLE, "vulkan: the device was made without the feature timelineSemaphore");
   p->features &= on.features | INGOT_VULKAN_SUBGROUP;
   p->host_imports = p->host_imports && on.host_imports;
+  p->feedback = on.feedback;
   return INGOT_OK;
 }
 
@@ -100,6 +103,7 @@ Code import_into(ingot_driver_device_t &d, const ingot_vulkan_import_t &given, c
   d.physical.queue_family = given.queue_family;
   d.device = given.device;
   d.queue = given.queue;
+  memcpy(d.cache_folder, options.cache_folder, sizeof d.cache_folder);
   d.lock = given.lock;
   d.unlock = given.unlock;
   d.lock_user = given.user;
@@ -137,6 +141,13 @@ Code check_range(const ingot_driver_device_t &d, VkBuffer buffer, uint64_t offse
   return INGOT_OK;
 }
 
+// The driver's device behind a handle; null, with the reason, where it is another driver's.
+ingot_driver_device_t *vulkan_device(const ingot_device_t *device, Error *error) {
+  auto *d = static_cast<ingot_driver_device_t *>(adopted_device(device, ingot_driver_vulkan));
+  if (!d) fail(error, INGOT_INVALID_ARGUMENT, "%.80s is no device of the driver vulkan", ingot_device_uri(device));
+  return d;
+}
+
 } // namespace
 
 extern "C" {
@@ -165,8 +176,8 @@ ingot_code_t ingot_vulkan_buffer_import(ingot_device_t *device, VkBuffer buffer,
   Error unwanted;
   if (!error) error = &unwanted;
   if (!device || !buffer || !out) return null(error, !device ? "device" : !buffer ? "buffer" : "out");
-  auto *d = static_cast<ingot_driver_device_t *>(adopted_device(device, ingot_driver_vulkan));
-  if (!d) return fail(error, INGOT_INVALID_ARGUMENT, "%.80s is no device of the driver vulkan", ingot_device_uri(device));
+  ingot_driver_device_t *const d = vulkan_device(device, error);
+  if (!d) return INGOT_INVALID_ARGUMENT;
   if (size == 0) return fail(error, INGOT_INVALID_ARGUMENT, "vulkan: a buffer of no bytes cannot be imported");
   INGOT_TRY(check_range(*d, buffer, offset, size, error));
   ingot_driver_memory_t *memory = create_object<ingot_driver_memory_t>(d->allocator, "an imported buffer", error);
@@ -178,6 +189,41 @@ ingot_code_t ingot_vulkan_buffer_import(ingot_device_t *device, VkBuffer buffer,
   const Code code = adopt_buffer(device, memory, size, out, error);
   if (code != INGOT_OK) release(d, memory);
   return code;
+}
+
+ingot_code_t ingot_vulkan_pipeline_cache_get(ingot_device_t *device, void *data, size_t capacity, size_t *size, ingot_error_t *error) {
+  Error unwanted;
+  if (!error) error = &unwanted;
+  if (!device || !size) return null(error, device ? "size" : "device");
+  ingot_driver_device_t *const d = vulkan_device(device, error);
+  return d ? cache_get(*d, data, capacity, size, error) : INGOT_INVALID_ARGUMENT;
+}
+
+ingot_code_t ingot_vulkan_pipeline_cache_add(ingot_device_t *device, const void *data, size_t size, ingot_error_t *error) {
+  Error unwanted;
+  if (!error) error = &unwanted;
+  if (!device || !data) return null(error, device ? "data" : "device");
+  ingot_driver_device_t *const d = vulkan_device(device, error);
+  return d ? cache_add(*d, data, size, error) : INGOT_INVALID_ARGUMENT;
+}
+
+ingot_code_t ingot_vulkan_pipeline_cache_info(ingot_device_t *device, ingot_vulkan_pipeline_cache_info_t *out, ingot_error_t *error) {
+  Error unwanted;
+  if (!error) error = &unwanted;
+  if (!device || !out) return null(error, device ? "out" : "device");
+  if (out->struct_size < sizeof *out)
+    return fail(error, INGOT_INVALID_ARGUMENT, "pipeline cache info: struct_size is %zu, at least %zu expected", out->struct_size, sizeof *out);
+  ingot_driver_device_t *const d = vulkan_device(device, error);
+  if (!d) return INGOT_INVALID_ARGUMENT;
+  platform::Lock lock(d->cache_mutex);
+  const CacheCounts &c = d->cache_counts;
+  out->blobs_taken = c.taken;
+  out->blobs_refused = c.refused;
+  out->files_written = c.written;
+  out->files_not_written = c.not_written;
+  out->pipelines = c.pipelines.load(std::memory_order_relaxed);
+  out->pipelines_found = c.found.load(std::memory_order_relaxed);
+  return INGOT_OK;
 }
 
 } // extern "C"

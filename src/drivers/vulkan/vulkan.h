@@ -82,6 +82,7 @@ struct Physical {
   bool timelines = false;
   bool host_imports = false;      // VK_EXT_external_memory_host is there, or on
   uint64_t host_alignment = 0;    // of the pages that it imports
+  bool feedback = false;          // a pipeline says whether the cache had it
   VkPhysicalDeviceMemoryProperties memory = {};
 };
 constexpr uint32_t kMaxPhysical = 16;
@@ -89,6 +90,17 @@ constexpr uint32_t kMaxPhysical = 16;
 uint32_t look_at(const Instance &instance, VkPhysicalDevice handle, Physical *out);
 // All of them, best first. Returns how many.
 uint32_t list_physical(const Instance &instance, Physical (&out)[kMaxPhysical]);
+
+// A pipeline cache that another one replaced; threads may still use it.
+struct OldCache {
+  VkPipelineCache cache;
+  OldCache *next;
+};
+struct CacheCounts {
+  uint64_t taken = 0, refused = 0, written = 0, not_written = 0; // under cache_mutex
+  std::atomic<uint64_t> pipelines{0}, found{0};
+};
+constexpr uint32_t kFolder = 480; // bytes of a folder's name
 
 } // namespace ingot::vulkan
 
@@ -110,7 +122,12 @@ struct ingot_driver_device_t {
   void *lock_user = nullptr;
   VkSemaphore timeline = VK_NULL_HANDLE;
   uint64_t submissions = 0;           // the value that the last one raises the timeline to
-  VkPipelineCache cache = VK_NULL_HANDLE;
+  std::atomic<VkPipelineCache> cache{VK_NULL_HANDLE};
+  ingot::platform::Mutex cache_mutex; // of what replaces it, and of files
+  ingot::vulkan::OldCache *old_caches = nullptr;
+  ingot::vulkan::CacheCounts cache_counts;
+  char cache_folder[ingot::vulkan::kFolder] = {}; // or empty
+  uint64_t cache_stored = 0;                      // checksum of what the file holds
   uint32_t device_type = 0, upload_type = 0, readback_type = 0; // memory types
   bool unified = false;
   bool validation = false;
@@ -180,11 +197,18 @@ namespace ingot::vulkan {
 // device.cpp
 struct Options {
   bool validation = false;
+  char cache_folder[kFolder] = {};
 };
 Code parse_options(const char *text, Options *out, Error *error);
 // Finds functions, makes what the driver keeps on a device, picks types of memory. Pre: `device` and `physical` are set.
 Code set_up(ingot_driver_device_t &device, Error *error);
 void close_device(ingot_driver_device_t *device);
+
+// cache.cpp
+Code open_cache_folder(ingot_driver_device_t &device, Error *error); // does nothing where there is none
+void store_cache(ingot_driver_device_t &device);
+Code cache_get(ingot_driver_device_t &device, void *data, size_t capacity, size_t *size, Error *error);
+Code cache_add(ingot_driver_device_t &device, const void *data, size_t size, Error *error);
 
 // memory.cpp
 Code allocate(ingot_driver_device_t *device, ingot_driver_memory_kind_t kind, uint64_t size, ingot_driver_memory_t **out,
