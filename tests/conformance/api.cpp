@@ -645,6 +645,49 @@ CASE("a profile has every dispatch", Case::kernels) {
   }
 }
 
+CASE("a profiled run is late, then the next one", Case::kernels) {
+  Model m(s, spin(s.target, s.spin, s.groups, 4));
+  ingot::Context context = m.context();
+  long events = 0;
+  ingot::RunOptions options = {sizeof(ingot::RunOptions), 1'000'000, [](void *user, const ingot_dispatch_event_t *) { ++*static_cast<long *>(user); }, &events};
+  Ints x(s.groups, 1), y(s.groups, -1);
+  for (int round = 0; round < 2; ++round) {
+    events = 0;
+    EQUAL(run(context, x, y, &options).code(), INGOT_DEADLINE_EXCEEDED);
+    EXPECT(events < 4);
+  }
+  events = 0;
+  options.timeout_ns = 0;
+  Ints other(s.groups, 10);
+  GOOD(run(context, other, y, &options));
+  EQUAL(events, 4);
+  EXPECT(y == Ints(s.groups, spun(10, 4 * s.spin)));
+}
+
+CASE("a context is released while its run waits for what never comes", Case::kernels) {
+  if (!works_by_itself(s)) return;
+  Ints x(1, 7), y(1, -1);
+  const ingot::Tensor in[] = {ints(x)};
+  ingot::Tensor out[] = {ints(y)};
+  Model m(s, chain(s.target, 3));
+  auto never = m.device->semaphore(), reached = m.device->semaphore(5), cancelled = m.device->semaphore(), done = m.device->semaphore();
+  const ingot::SemaphoreValue waits[] = {reached->at(5), never->at(1)}, signals[] = {cancelled->at(1)}, no_waits[] = {reached->at(5)}, finished[] = {done->at(1)};
+  {
+    ingot::Context context = m.context(), ready = m.context();
+    GOOD(context.submit(in, out, waits, signals));
+    GOOD(ready.submit(in, out, no_waits, finished)); // what has nothing to wait for runs to its end
+  }
+  EQUAL(cancelled->wait(1).code(), INGOT_CANCELLED);
+  EXPECT(support::contains(cancelled->wait(1).message(), "released"));
+  GOOD(done->wait(1));
+  EQUAL(y[0], 13);
+  auto again = m.device->semaphore();
+  const ingot::SemaphoreValue last[] = {again->at(1)};
+  GOOD(m.session->submit(in, out, waits, last)); // and with its session, whose context it is
+  m.session = ingot::Result<ingot::Session>(ingot::Status());
+  EQUAL(again->wait(1).code(), INGOT_CANCELLED);
+}
+
 CASE("fixed dims: one submission, nothing recorded, nothing allocated", Case::kernels) {
   support::CountingAllocator counter;
   const ingot_allocator_t allocator = counter.get();

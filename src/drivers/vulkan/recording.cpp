@@ -305,6 +305,18 @@ Code wait_timeline(ingot_driver_device_t &d, uint64_t value, uint64_t timeout_ns
   return INGOT_OK;
 }
 
+// Waits for all that was submitted to the stream, unless the run is given up meanwhile.
+static Code await(ingot_driver_stream_t &stream, const ingot_driver_submit_t &s, Error *error) {
+  constexpr uint64_t kSlice = 2'000'000; // how long a cancel may go unnoticed, ns
+  ingot_driver_device_t &d = *stream.device;
+  for (;;) {
+    const Code code = stream.last ? wait_timeline(d, stream.last, kSlice, error) : INGOT_OK;
+    if (code != INGOT_DEADLINE_EXCEEDED) return code;
+    if (raised(s.cancel)) return fail(error, INGOT_CANCELLED, "the run was cancelled");
+    if (s.deadline_ns && d.now_ns() > s.deadline_ns) return fail(error, INGOT_DEADLINE_EXCEEDED, "the run exceeded its deadline");
+  }
+}
+
 Code submit(ingot_driver_stream_t *stream, ingot_driver_recording_t *const *recordings, uint32_t count, ingot_driver_submit_t *s,
             Error *error) {
   constexpr uint32_t kMost = 8; // the runtime submits three at a time
@@ -317,24 +329,16 @@ Code submit(ingot_driver_stream_t *stream, ingot_driver_recording_t *const *reco
     for (uint32_t i = 0; i < n; ++i) recordings[from + i]->last = stream->last;
   }
   if (!s->on_dispatch) return INGOT_OK;
-  INGOT_TRY(wait_timeline(*stream->device, stream->last, UINT64_MAX, error));
+  INGOT_TRY(await(*stream, *s, error));
   for (uint32_t i = 0; i < count; ++i) report(*recordings[i], *s);
   return INGOT_OK;
 }
 
 Code finish(ingot_driver_stream_t *stream, ingot_driver_submit_t *s, Error *error) {
-  constexpr uint64_t kSlice = 2'000'000; // how long a cancel may go unnoticed, ns
-  ingot_driver_device_t &d = *stream->device;
-  for (;;) {
-    const Code code = stream->last ? wait_timeline(d, stream->last, kSlice, error) : INGOT_OK;
-    if (code == INGOT_OK) break;
-    if (code != INGOT_DEADLINE_EXCEEDED) return code;
-    if (raised(s->cancel)) return fail(error, INGOT_CANCELLED, "the run was cancelled");
-    if (s->deadline_ns && d.now_ns() > s->deadline_ns) return fail(error, INGOT_DEADLINE_EXCEEDED, "the run exceeded its deadline");
-  }
+  INGOT_TRY(await(*stream, *s, error));
   const uint32_t word = *const_cast<volatile uint32_t *>(stream->error_word);
   *stream->error_word = 0;
-  INGOT_TRY(validated(d, error));
+  INGOT_TRY(validated(*stream->device, error));
   return word ? kernel_error(word, s, error) : INGOT_OK;
 }
 
