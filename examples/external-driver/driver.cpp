@@ -285,43 +285,49 @@ void run_dispatch(ingot_driver_stream_t &s, const ingot_driver_recording_t::Comm
   s.executable->kernels[c.kernel].function(reinterpret_cast<const IngotCpuArgs *>(block));
 }
 
-void run(const ingot_driver_recording_t &r, const ingot_driver_submit_t *timed) {
+void run(const ingot_driver_recording_t &r, std::vector<ingot_driver_timing_t> *timings) {
   for (const ingot_driver_recording_t::Command &c : r.commands) {
-    const uint64_t start = timed ? r.stream->device->now_ns() : 0;
+    const uint64_t start = timings ? r.stream->device->now_ns() : 0;
     if (c.what == c.dispatch) run_dispatch(*r.stream, c);
     if (c.what == c.copy) memcpy(c.target, c.source, size_t(c.length));
     if (c.what == c.fill)
       for (uint64_t i = 0; i < c.length; ++i) c.target[i] = uint8_t(c.pattern >> (8 * (i % c.pattern_bytes)));
-    if (!timed || c.what != c.dispatch) continue;
-    const ingot_driver_timing_t timing = {c.kernel, c.site, r.stream->executable->kernels[c.kernel].version,
-                                          {c.grid[0], c.grid[1], c.grid[2]}, start, r.stream->device->now_ns()};
-    timed->on_dispatch(timed->user, &timing);
+    if (timings && c.what == c.dispatch)
+      timings->push_back({c.kernel, c.site, r.stream->executable->kernels[c.kernel].version, {c.grid[0], c.grid[1], c.grid[2]},
+                          start, r.stream->device->now_ns()});
   }
 }
 
-// Timed submissions are waited for, so that the caller's thread and the card never tell of dispatches at the same time.
-ingot_code_t submit(ingot_driver_stream_t *s, ingot_driver_recording_t *const *recordings, uint32_t count,
-                    ingot_driver_submit_t *options, ingot_error_t *error) {
-  const ingot_driver_submit_t *timed = options->on_dispatch ? options : nullptr;
-  std::vector<ingot_driver_recording_t *> list(recordings, recordings + count);
-  s->last = s->device->card.submit([list, timed] {
-    for (const ingot_driver_recording_t *r : list) run(*r, timed);
-  });
-  for (ingot_driver_recording_t *r : list) r->last = s->last;
-  if (s->last == 0) return lost(error);
-  if (timed && s->device->card.wait(s->last, UINT64_MAX / 4) == card::Card::Outcome::lost) return lost(error);
-  return INGOT_OK;
-}
-
-ingot_code_t finish(ingot_driver_stream_t *s, ingot_driver_submit_t *options, ingot_error_t *error) {
+// Waits for all that was submitted to the stream, unless the run is given up meanwhile.
+ingot_code_t wait_or_give_up(ingot_driver_stream_t *s, const ingot_driver_submit_t *options, ingot_error_t *error) {
   for (;;) {
     const card::Card::Outcome outcome = s->device->card.wait(s->last, 1000000);
     if (outcome == card::Card::Outcome::lost) return lost(error);
-    if (outcome == card::Card::Outcome::done) break;
+    if (outcome == card::Card::Outcome::done) return INGOT_OK;
     if (__atomic_load_n(options->cancel, __ATOMIC_RELAXED)) return fail(error, INGOT_CANCELLED, "the run was cancelled");
     if (options->deadline_ns && s->device->now_ns() > options->deadline_ns)
       return fail(error, INGOT_DEADLINE_EXCEEDED, "the run exceeded its deadline");
   }
+}
+
+// Timed submissions are waited for. The card notes the times in memory that it shares: a run that is given up goes on.
+ingot_code_t submit(ingot_driver_stream_t *s, ingot_driver_recording_t *const *recordings, uint32_t count,
+                    ingot_driver_submit_t *options, ingot_error_t *error) {
+  std::vector<ingot_driver_recording_t *> list(recordings, recordings + count);
+  const auto timings = options->on_dispatch ? std::make_shared<std::vector<ingot_driver_timing_t>>() : nullptr;
+  s->last = s->device->card.submit([list, timings] {
+    for (const ingot_driver_recording_t *r : list) run(*r, timings.get());
+  });
+  for (ingot_driver_recording_t *r : list) r->last = s->last;
+  if (s->last == 0) return lost(error);
+  if (!timings) return INGOT_OK;
+  if (const ingot_code_t code = wait_or_give_up(s, options, error)) return code;
+  for (const ingot_driver_timing_t &t : *timings) options->on_dispatch(options->user, &t);
+  return INGOT_OK;
+}
+
+ingot_code_t finish(ingot_driver_stream_t *s, ingot_driver_submit_t *options, ingot_error_t *error) {
+  if (const ingot_code_t code = wait_or_give_up(s, options, error)) return code;
   const uint64_t word = s->error;
   s->error = 0;
   if (word == 0) return INGOT_OK;

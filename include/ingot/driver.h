@@ -126,7 +126,8 @@ typedef struct ingot_driver_submit_t {
   size_t struct_size;
   const volatile int32_t *cancel; /* not 0: stop with INGOT_CANCELLED; never NULL; written by other threads */
   uint64_t deadline_ns;           /* 0: none; on the clock of host->now_ns */
-  /* Or NULL. Called for each dispatch, in order, before `finish` returns (before `submit` does, where there is none). */
+  /* Or NULL. Called for each dispatch, in order, before `finish` returns (before `submit` does, where there is none), unless
+   * the run is given up first: a submit that waits for this looks at cancel and deadline as finish does. */
   void (*on_dispatch)(void *user, const ingot_driver_timing_t *timing);
   void *user;
   uint64_t kernel_error; /* out: the error word (schemas/cpu_abi.h) where INGOT_KERNEL_ERROR is returned */

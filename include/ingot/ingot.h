@@ -363,6 +363,8 @@ typedef struct ingot_run_options_t {
 
 /* A context has its own arena, state and recordings. With fixed dims everything is reserved here. */
 INGOT_API ingot_code_t ingot_context_create(ingot_session_t *session, ingot_context_t **out, ingot_error_t *error);
+/* Waits for a submitted run that is under way. One that still waits for semaphores is cancelled: INGOT_CANCELLED is put into
+ * those that it would have signalled. */
 INGOT_API void ingot_context_release(ingot_context_t *context);
 INGOT_API ingot_code_t ingot_context_run(ingot_context_t *context, uint32_t function, const ingot_tensor_t *inputs,
                                          size_t input_count, ingot_tensor_t *outputs, size_t output_count,

@@ -2,6 +2,7 @@
 
     .cache/venv/bin/python tests/cli/cli.py [--build=DIR] [--only=PATTERN]
 """
+import json
 import os
 import pathlib
 import random
@@ -302,6 +303,46 @@ class Cases:
 
     def test_inspect(self, scratch):
         return expect(self.tools.call([self.tools.ingot, "inspect", self.compiled(scratch)]), 0, "main", "llvm-cpu")
+
+    def test_targets_share_bytes(self, scratch):
+        """An archive for two targets has each constant once, and says what each target costs."""
+        rng = np.random.default_rng(3)
+        table = numpy_helper.from_array(rng.random((300, 400), np.float32), "table")
+        weight = numpy_helper.from_array(rng.random((400, 40), np.float32), "weight")
+        m = model([helper.make_node("Add", ["x", "table"], ["a"]), helper.make_node("MatMul", ["a", "weight"], ["y"])],
+                  [("x", TensorProto.FLOAT, [300, 400])], [("y", TensorProto.FLOAT, [300, 40])], [table, weight])
+        path = self.save(scratch, m)
+        seen = {}
+        for name, targets in (("cpu", ["llvm-cpu:host"]), ("gpu", ["vulkan"]), ("both", ["llvm-cpu:host", "vulkan"]), ("twice", ["vulkan", "vulkan"])):
+            archive = scratch / f"{name}.ingot"
+            status, _, err = self.tools.compile(path, archive, *[f"--target={t}" for t in targets])
+            if status != 0:
+                return harness.fail(f"aotc: exit status {status}: {err}")
+            status, out, err = self.tools.call([self.tools.ingot, "inspect", "--json", archive])
+            if status != 0:
+                return harness.fail(err)
+            seen[name] = json.loads(out)
+        text = self.tools.call([self.tools.ingot, "inspect", scratch / "both.ingot"])[1]
+        cpu, gpu, both = (seen[n]["variants"] for n in ("cpu", "gpu", "both"))
+        stored = lambda n: sum(s["bytes"] for s in seen[n]["segments"] if s["kind"] == "weights")
+        problems = []
+        for alone, together in ((cpu[0], both[0]), (gpu[0], both[1])):
+            for key in ("code_bytes", "constant_bytes"):
+                if alone[key] != together[key] or alone[key] == 0:
+                    problems.append(f"{key} of {alone['target']}: {alone[key]} alone, {together[key]} together")
+        shared = both[1]["constant_bytes_of_earlier_variants"]
+        if shared < 300 * 400 * 4:
+            problems.append(f"the table is not shared: {shared} bytes are")
+        if stored("both") > stored("cpu") + stored("gpu") - shared + 128: # the last: each constant starts at a multiple of 64
+            problems.append(f"weights: {stored('both')} for both, {stored('cpu')} and {stored('gpu')} alone, {shared} shared")
+        if cpu[0]["constant_bytes_of_earlier_variants"] or both[0]["constant_bytes_of_earlier_variants"]:
+            problems.append("the first variant shares with none before it")
+        if f"{both[1]['code_bytes']} of code, {both[1]['constant_bytes']} of constants, of which {shared}" not in text:
+            problems.append(text)
+        code = [s for s in seen["twice"]["segments"] if s["kind"] == "code"]
+        if len(code) != 1 or stored("twice") != stored("gpu"): # the same target twice: equal segments are one
+            problems.append(f"two equal targets: {len(code)} code segments, {stored('twice')} bytes of weights")
+        return harness.fail("; ".join(problems)) if problems else harness.ok(f"{stored('both')} bytes of weights, {shared} shared")
 
     def test_verify(self, scratch):
         return expect(self.tools.call([self.tools.ingot, "verify", "--hash", self.compiled(scratch)]), 0)

@@ -451,7 +451,7 @@ CASE("buffers are bounded, and imported where the driver can", Case::nothing) {
   Model m(s, moves(s.target));
   auto buffer = m.device->allocate(1000), empty = m.device->allocate(0);
   GOOD(empty);
-  uint8_t bytes[1000];
+  alignas(4096) static uint8_t bytes[1000];
   for (int i = 0; i < 1000; ++i) bytes[i] = uint8_t(i * 7);
   GOOD(buffer->write(0, bytes, 1000));
   uint8_t got[10] = {};
@@ -463,6 +463,40 @@ CASE("buffers are bounded, and imported where the driver can", Case::nothing) {
   auto imported = m.device->import(bytes, sizeof bytes);
   if (own_memory(s) && !driver_of(s.uri)->import) EQUAL(imported.status().code(), INGOT_UNIMPLEMENTED);
   else GOOD(imported);
+}
+
+CASE("host memory that is imported is used where it is", Case::kernels) {
+  if (own_memory(s) && !driver_of(s.uri)->import) return;
+  Model m(s, line(s.target));
+  const Counting counting(m.device->get());
+  ingot::Context context = m.context();
+  const int64_t dims[] = {64};
+  for (const size_t offset : {size_t(0), size_t(1024), size_t(4096 + 256)}) {
+    alignas(4096) static uint8_t from[8192], to[8192]; // the pages before and behind belong to others
+    std::memset(to, 0xee, sizeof to);
+    Ints x = ramp(64, int32_t(offset)), y(64);
+    std::memcpy(from + offset, x.data(), 256);
+    auto in = m.device->import(from + offset, 256), out = m.device->import(to + offset, 512);
+    GOOD(in);
+    GOOD(out);
+    const ingot::Tensor inputs[] = {in->view(kI32Type, {dims, 1})};
+    ingot::Tensor outputs[] = {out->view(kI32Type, {dims, 1}, 256)};
+    Counting::clear();
+    GOOD(context.run(inputs, outputs));
+    EQUAL(counts.transfers.load() + counts.allocations.load(), 0);
+    std::memcpy(y.data(), to + offset + 256, 256);
+    expect_line(x, y);
+    for (size_t i = 0; i < sizeof to; ++i)
+      if (i < offset + 256 || i >= offset + 512) EQUAL(int(to[i]), 0xee);
+    x = ramp(64, 77); // what the host writes there is there
+    std::memcpy(from + offset, x.data(), 256);
+    GOOD(context.run(inputs, outputs));
+    GOOD(out->read(256, y.data(), 256));
+    expect_line(x, y);
+  }
+  uint8_t odd[64];
+  auto unaligned = m.device->import(odd + (uintptr_t(odd) % 2 == 0), 33); // refused with the reason, or good
+  if (!unaligned.ok()) EQUAL(unaligned.status().code(), INGOT_UNIMPLEMENTED);
 }
 
 CASE("tensors anywhere in host memory, new ones every run", Case::kernels) {
@@ -609,6 +643,49 @@ CASE("a profile has every dispatch", Case::kernels) {
       EXPECT(events[i].start_ns <= events[i].end_ns);
     }
   }
+}
+
+CASE("a profiled run is late, then the next one", Case::kernels) {
+  Model m(s, spin(s.target, s.spin, s.groups, 4));
+  ingot::Context context = m.context();
+  long events = 0;
+  ingot::RunOptions options = {sizeof(ingot::RunOptions), 1'000'000, [](void *user, const ingot_dispatch_event_t *) { ++*static_cast<long *>(user); }, &events};
+  Ints x(s.groups, 1), y(s.groups, -1);
+  for (int round = 0; round < 2; ++round) {
+    events = 0;
+    EQUAL(run(context, x, y, &options).code(), INGOT_DEADLINE_EXCEEDED);
+    EXPECT(events < 4);
+  }
+  events = 0;
+  options.timeout_ns = 0;
+  Ints other(s.groups, 10);
+  GOOD(run(context, other, y, &options));
+  EQUAL(events, 4);
+  EXPECT(y == Ints(s.groups, spun(10, 4 * s.spin)));
+}
+
+CASE("a context is released while its run waits for what never comes", Case::kernels) {
+  if (!works_by_itself(s)) return;
+  Ints x(1, 7), y(1, -1);
+  const ingot::Tensor in[] = {ints(x)};
+  ingot::Tensor out[] = {ints(y)};
+  Model m(s, chain(s.target, 3));
+  auto never = m.device->semaphore(), reached = m.device->semaphore(5), cancelled = m.device->semaphore(), done = m.device->semaphore();
+  const ingot::SemaphoreValue waits[] = {reached->at(5), never->at(1)}, signals[] = {cancelled->at(1)}, no_waits[] = {reached->at(5)}, finished[] = {done->at(1)};
+  {
+    ingot::Context context = m.context(), ready = m.context();
+    GOOD(context.submit(in, out, waits, signals));
+    GOOD(ready.submit(in, out, no_waits, finished)); // what has nothing to wait for runs to its end
+  }
+  EQUAL(cancelled->wait(1).code(), INGOT_CANCELLED);
+  EXPECT(support::contains(cancelled->wait(1).message(), "released"));
+  GOOD(done->wait(1));
+  EQUAL(y[0], 13);
+  auto again = m.device->semaphore();
+  const ingot::SemaphoreValue last[] = {again->at(1)};
+  GOOD(m.session->submit(in, out, waits, last)); // and with its session, whose context it is
+  m.session = ingot::Result<ingot::Session>(ingot::Status());
+  EQUAL(again->wait(1).code(), INGOT_CANCELLED);
 }
 
 CASE("fixed dims: one submission, nothing recorded, nothing allocated", Case::kernels) {

@@ -1,5 +1,6 @@
 // The contract itself: calls on the table of functions of <ingot/driver.h>, as the runtime makes them.
 #include <algorithm>
+#include <chrono>
 #include <cstring>
 #include <memory>
 #include <thread>
@@ -535,6 +536,42 @@ CASE("contract: timed runs tell of each dispatch", Case::kernels) {
       EXPECT(i == 0 || events[i - 1].start_ns <= events[i].start_ns);
     }
   }
+}
+
+CASE("contract: a timed run is given up as any other", Case::kernels) {
+  Rig rig(s);
+  Stream stream(rig);
+  Recording recording(rig, stream.handle);
+  Rig::Memory &m = rig.allocate(4 * s.groups);
+  rig.write_ints(m, std::vector<int32_t>(s.groups, 1));
+  recording.begin(true);
+  for (int i = 0; i < 2; ++i) recording.dispatch(kSpin, {rig.span(m, 0, 4 * s.groups)}, {s.spin}, s.groups).barrier();
+  recording.end();
+  std::vector<ingot_driver_timing_t> events;
+  stream.options.on_dispatch = [](void *user, const ingot_driver_timing_t *t) { static_cast<std::vector<ingot_driver_timing_t> *>(user)->push_back(*t); };
+  stream.options.user = &events;
+  const auto given_up = [&](ingot_code_t code, ingot_code_t want) { // with work perhaps still running
+    EQUAL(code, want);
+    EXPECT(events.size() < 2);
+    stream.options.deadline_ns = 0;
+    stream.cancel = 0;
+    EQUAL(stream.finish(), INGOT_OK);
+    events.clear();
+  };
+  stream.options.deadline_ns = ingot::platform::now_ns() + 1;
+  given_up(stream.submit({&recording}), INGOT_DEADLINE_EXCEEDED);
+  if (!rig.driver.finish) stream.cancel = 1; // those look between commands only
+  std::thread other([&] {
+    std::this_thread::sleep_for(std::chrono::milliseconds(3));
+    stream.cancel = 1;
+  });
+  const ingot_code_t code = stream.submit({&recording});
+  other.join();
+  given_up(code, INGOT_CANCELLED);
+  rig.write_ints(m, std::vector<int32_t>(s.groups, 5));
+  stream.run({&recording});
+  EQUAL(events.size(), size_t(2));
+  expect_spun(rig.ints(m, s.groups).data(), s, spun(5, 2 * s.spin));
 }
 
 CASE("contract: streams of many threads", Case::kernels) {

@@ -22,7 +22,7 @@ enum Fault : int {
   kCopySourceOffset = 1, kCopyShort, kFillLowHalf, kFillRounded, kFillOffset, kSecondRecordingDropped, kSubmittedOnce, kBeginKeeps,
   kCommandsCutOff, kFinishEarly, kFinishOnceGivenUp, kErrorKept, kErrorLost, kErrorShared, kErrorSite, kParams32, kGridZ, kBindingOffset,
   kReadStale, kReadOffset, kWriteCut, kSharedMemory, kPrivateUpload, kPrivateReadback, kCancelIgnored, kDeadlineIgnored, kLossForgotten,
-  kLossInTransfer, kTimingMissing, kTimingDoubled, kTimingSite
+  kLossInTransfer, kTimingMissing, kTimingDoubled, kTimingSite, kTimedDeadlineIgnored, kTimedCancelIgnored
 };
 const char *const kNames[] = {
     "none: the plain copy",
@@ -57,6 +57,8 @@ const char *const kNames[] = {
     "the last timing event is missing",
     "timing events come twice",
     "timing events have the wrong site",
+    "a timed run ignores its deadline",
+    "a timed run ignores a cancel",
 };
 
 const ingot_driver_t &inner = ingot_driver_example;
@@ -300,6 +302,9 @@ ingot_code_t submit(ingot_driver_stream_t *handle, ingot_driver_recording_t *con
   ingot_driver_submit_t own = *options;
   own.on_dispatch = [](void *user, const ingot_driver_timing_t *t) { static_cast<Events *>(user)->list.push_back(*t); };
   own.user = &events;
+  const volatile int32_t never = 0;
+  if (fault == kTimedDeadlineIgnored) own.deadline_ns = 0;
+  if (fault == kTimedCancelIgnored) own.cancel = &never;
   const ingot_code_t code = inner.submit(s.inner, list.data(), uint32_t(list.size()), &own, error);
   pass_on(events, *options);
   return code;

@@ -258,7 +258,8 @@ const std::vector<std::string> &targets() {
 }
 
 std::vector<uint8_t> make_archive(const std::string &target,
-                                  const std::function<void(archive::ArchiveModel &, archive::Function &)> &fill) {
+                                  const std::function<void(archive::ArchiveModel &, archive::Function &)> &fill,
+                                  const archive::Segment *last) {
   archive::ArchiveModel model;
   model.provenance = {"conformance", "", "none", {}};
   archive::Function f;
@@ -279,6 +280,7 @@ std::vector<uint8_t> make_archive(const std::string &target,
     v.functions.push_back(f);
     model.variants.push_back(v);
   }
+  if (last) model.segments.push_back(*last);
   return archive::write_archive(model);
 }
 

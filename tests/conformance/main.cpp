@@ -60,6 +60,7 @@ const char *not_for(const Case &c, const Subject &s) {
   if ((c.needs & Case::own_memory) && driver.host_memory) return "it works in host memory";
   if ((c.needs & Case::loss) && s.lose.empty()) return "it cannot be lost on demand";
   if ((c.needs & Case::import) && !driver.import) return "it imports no memory";
+  if ((c.needs & Case::vulkan) && strcmp(driver.name, "vulkan") != 0) return "it is not the driver vulkan";
   return nullptr;
 }
 

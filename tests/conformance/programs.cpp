@@ -306,6 +306,23 @@ Bytes weights(const std::string &target, uint32_t segments, uint32_t elements) {
   });
 }
 
+Bytes large(const std::string &target, uint32_t constants, uint64_t bytes, uint64_t tail) {
+  Segment last;
+  last.name = "weights";
+  last.bytes.resize(64, 0xa5);
+  const uint32_t segment = uint32_t(targets().size()); // after the code of all targets
+  return make_archive(target, [&](ArchiveModel &, Function &f) {
+    Text t(f);
+    const uint32_t size = t.e.constant(int64_t(bytes)), length = t.e.constant(int64_t(tail)), from = t.e.constant(int64_t(bytes - tail));
+    const uint32_t y = t.output("y", {t.e.constant(int64_t(constants * tail / 4))}, t.e.constant(int64_t(constants * tail)));
+    for (uint32_t i = 0; i < constants; ++i) {
+      const uint32_t c = add_slot(f, SlotKind::constant, segment, kNone, size);
+      f.slots[c].segment_offset = i * bytes;
+      t.w.copy(y, t.e.constant(int64_t(i * tail)), c, from, length);
+    }
+  }, &last);
+}
+
 Bytes chain(const std::string &target, int dispatches) {
   return make_archive(target, [&](ArchiveModel &, Function &f) {
     Text t(f);

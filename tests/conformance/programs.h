@@ -13,6 +13,9 @@ namespace conformance {
 using Bytes = std::vector<uint8_t>;
 
 Bytes line(const std::string &target);     // y[64] = (x[64] + w) * 3 - 5, w[i] = 10 i; fixed dims
+// y: the last `tail` bytes of each constant, one after the other. The segment of the constants, the archive's last, is not
+// filled: 64 bytes stand for it.
+Bytes large(const std::string &target, uint32_t constants, uint64_t bytes, uint64_t tail);
 Bytes bindings(const std::string &target); // y[64] of every kind of slot in one dispatch; raises a state by 1 before
 int32_t bindings_expected(int i, int32_t x, int run);
 Bytes free_dims(const std::string &target); // y[N] = x[N] * 2 + 1, N 0 .. 100000

@@ -1,5 +1,6 @@
 // `ingot inspect`: everything that an archive says of itself, collected once as JSON; the text form prints from
 // that.
+#include <algorithm>
 #include <cstdio>
 #include <nlohmann/json.hpp>
 
@@ -209,6 +210,76 @@ ordered_json read_kernels(const Archive &archive, uint32_t variant, uint32_t cou
   return out;
 }
 
+// Byte ranges of segments that one variant uses, without overlaps.
+class Ranges {
+ public:
+  void add(uint32_t segment, uint64_t begin, uint64_t size) {
+    if (size) all_.push_back({segment, begin, begin + size});
+  }
+  void settle() {
+    std::sort(all_.begin(), all_.end());
+    std::vector<Range> merged;
+    for (const Range &r : all_)
+      if (!merged.empty() && merged.back().segment == r.segment && r.begin <= merged.back().end)
+        merged.back().end = std::max(merged.back().end, r.end);
+      else
+        merged.push_back(r);
+    all_ = std::move(merged);
+  }
+  uint64_t bytes() const {
+    uint64_t sum = 0;
+    for (const Range &r : all_) sum += r.end - r.begin;
+    return sum;
+  }
+  void merge(const Ranges &other) {
+    all_.insert(all_.end(), other.all_.begin(), other.all_.end());
+    settle();
+  }
+
+ private:
+  struct Range {
+    uint32_t segment;
+    uint64_t begin, end;
+    bool operator<(const Range &o) const { return segment != o.segment ? segment < o.segment : begin < o.begin; }
+  };
+  std::vector<Range> all_;
+};
+
+// What a target costs in the file: its code, and the constants that its slots name.
+struct VariantBytes {
+  Ranges code, constants;
+};
+
+VariantBytes bytes_of(const Archive &archive, uint32_t v, const ingot_variant_info_t &variant) {
+  VariantBytes out;
+  for (uint32_t k = 0; k < variant.kernel_count; ++k) {
+    ingot_kernel_info_t kernel;
+    if (ingot_archive_kernel(archive.get(), v, k, &kernel) != INGOT_OK) continue;
+    for (uint32_t n = 0; n < kernel.version_count; ++n) {
+      ingot_version_info_t version;
+      ingot_segment_info_t segment;
+      if (ingot_archive_kernel_version(archive.get(), v, k, n, &version) == INGOT_OK &&
+          ingot_archive_segment(archive.get(), version.code_segment, &segment) == INGOT_OK)
+        out.code.add(version.code_segment, 0, segment.size);
+    }
+  }
+  for (uint32_t f = 0; f < variant.function_count; ++f) {
+    ingot_function_info_t function;
+    if (ingot_archive_function(archive.get(), v, f, &function) != INGOT_OK) continue;
+    const std::vector<int64_t> none(function.symbol_count); // a constant's size names no symbol
+    for (uint32_t s = 0; s < function.slot_count; ++s) {
+      ingot_slot_info_t slot;
+      int64_t size = 0;
+      if (ingot_archive_slot(archive.get(), v, f, s, &slot) == INGOT_OK && std::string(slot.kind) == "constant" &&
+          ingot_archive_evaluate(archive.get(), v, f, slot.size, none.data(), function.symbol_count, &size, nullptr) == INGOT_OK)
+        out.constants.add(slot.of, slot.segment_offset, uint64_t(size));
+    }
+  }
+  out.code.settle();
+  out.constants.settle();
+  return out;
+}
+
 ordered_json read_archive(const std::string &path, const Archive &archive, bool commands, bool code) {
   ingot_archive_info_t info;
   ingot_archive_info(archive.get(), &info);
@@ -235,6 +306,7 @@ ordered_json read_archive(const std::string &path, const Archive &archive, bool 
                                {"xxh3", hex64(segment.xxh3)}});
   }
   uint32_t first_count = 0;
+  Ranges earlier; // constants of the variants before
   out["variants"] = ordered_json::array();
   for (uint32_t v = 0; v < info.variant_count; ++v) {
     ingot_variant_info_t variant;
@@ -245,6 +317,12 @@ ordered_json read_archive(const std::string &path, const Archive &archive, bool 
                          {"io_alignment", variant.io_alignment},
                          {"executables", variant.executable_count},
                          {"kernel_count", variant.kernel_count}};
+    const VariantBytes bytes = bytes_of(archive, v, variant);
+    const uint64_t before = earlier.bytes();
+    earlier.merge(bytes.constants);
+    item["code_bytes"] = bytes.code.bytes();
+    item["constant_bytes"] = bytes.constants.bytes();
+    item["constant_bytes_of_earlier_variants"] = before + bytes.constants.bytes() - earlier.bytes();
     item["functions"] = ordered_json::array();
     for (uint32_t f = 0; f < variant.function_count; ++f)
       item["functions"].push_back(FunctionReader(archive, v, f).read(commands));
@@ -313,6 +391,9 @@ void print(const ordered_json &r) {
                 v["arch"].get<std::string>().empty() ? "" : (" " + text_of(v["arch"])).c_str(),
                 text_of(v["kernel_count"]).c_str(), text_of(v["executables"]).c_str(),
                 text_of(v["io_alignment"]).c_str());
+    std::printf("  bytes   %s of code, %s of constants, of which %s are shared with variants before\n",
+                text_of(v["code_bytes"]).c_str(), text_of(v["constant_bytes"]).c_str(),
+                text_of(v["constant_bytes_of_earlier_variants"]).c_str());
     for (const ordered_json &f : v["functions"]) print_function(f);
     for (const ordered_json &k : v["kernels"]) {
       std::printf("  kernel %s: %zu bindings, %s params\n", text_of(k["name"]).c_str(), k["bindings"].size(),

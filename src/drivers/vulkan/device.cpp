@@ -42,7 +42,8 @@ bool has_extension(const Instance &instance, VkPhysicalDevice device, const char
   return found;
 }
 
-// Everything about one device, and how good it is; 0 where it cannot be used at all.
+} // namespace
+
 uint32_t look_at(const Instance &instance, VkPhysicalDevice handle, Physical *out) {
   Physical &p = *out;
   p.handle = handle;
@@ -53,10 +54,15 @@ uint32_t look_at(const Instance &instance, VkPhysicalDevice handle, Physical *ou
   properties.pNext = &subgroup;
   subgroup.pNext = &ids;
   ids.pNext = &maintenance;
+  auto imports = make<VkPhysicalDeviceExternalMemoryHostPropertiesEXT>(VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_EXTERNAL_MEMORY_HOST_PROPERTIES_EXT);
+  p.host_imports = has_extension(instance, handle, VK_EXT_EXTERNAL_MEMORY_HOST_EXTENSION_NAME);
+  if (p.host_imports) maintenance.pNext = &imports;
   instance.vk.GetPhysicalDeviceProperties2(handle, &properties);
   p.properties = properties.properties;
   p.subgroup = subgroup;
   p.max_allocation = maintenance.maxMemoryAllocationSize;
+  p.host_alignment = imports.minImportedHostPointerAlignment;
+  p.feedback = p.properties.apiVersion >= VK_API_VERSION_1_3;
   for (uint32_t i = 0; i < VK_UUID_SIZE; ++i) snprintf(p.id + 2 * i, 3, "%02x", ids.deviceUUID[i]);
   instance.vk.GetPhysicalDeviceMemoryProperties(handle, &p.memory);
 
@@ -102,6 +108,8 @@ uint32_t look_at(const Instance &instance, VkPhysicalDevice handle, Physical *ou
   default: return 2;
   }
 }
+
+namespace {
 
 // The memory type with all of `needed` and most of `wanted`; among equals the first, which is the fastest.
 uint32_t pick_type(const Physical &p, VkMemoryPropertyFlags needed, VkMemoryPropertyFlags wanted) {
@@ -163,60 +171,95 @@ Code create_device(ingot_driver_device_t &d, Error *error) {
   queue.queueFamilyIndex = p.queue_family;
   queue.queueCount = 1;
   queue.pQueuePriorities = &priority;
-  const char *const extension = VK_KHR_TIMELINE_SEMAPHORE_EXTENSION_NAME;
+  const char *extensions[2];
   auto info = make<VkDeviceCreateInfo>(VK_STRUCTURE_TYPE_DEVICE_CREATE_INFO);
   info.pNext = &features;
   info.queueCreateInfoCount = 1;
   info.pQueueCreateInfos = &queue;
-  info.enabledExtensionCount = core12 ? 0 : 1;
-  info.ppEnabledExtensionNames = &extension;
+  info.ppEnabledExtensionNames = extensions;
+  if (!core12) extensions[info.enabledExtensionCount++] = VK_KHR_TIMELINE_SEMAPHORE_EXTENSION_NAME;
+  if (p.host_imports) extensions[info.enabledExtensionCount++] = VK_EXT_EXTERNAL_MEMORY_HOST_EXTENSION_NAME;
   INGOT_VK_TRY(d.instance.vk.CreateDevice(p.handle, &info, nullptr, &d.device), "vkCreateDevice");
+  d.owned = true;
+  d.vk.GetDeviceQueue = reinterpret_cast<PFN_vkGetDeviceQueue>(d.instance.vk.GetDeviceProcAddr(d.device, "vkGetDeviceQueue"));
+  d.vk.GetDeviceQueue(d.device, p.queue_family, 0, &d.queue);
+  return set_up(d, error);
+}
+
+} // namespace
+
+Code set_up(ingot_driver_device_t &d, Error *error) {
   const PFN_vkGetDeviceProcAddr get = d.instance.vk.GetDeviceProcAddr;
 #define INGOT_VK_DEVICE(name) d.vk.name = reinterpret_cast<PFN_vk##name>(get(d.device, "vk" #name));
 #include "src/drivers/vulkan/functions.inc"
 #undef INGOT_VK_DEVICE
   if (!d.vk.WaitSemaphoresKHR) // core since 1.2, under a name of its own
     d.vk.WaitSemaphoresKHR = reinterpret_cast<PFN_vkWaitSemaphoresKHR>(get(d.device, "vkWaitSemaphores"));
-  d.vk.GetDeviceQueue(d.device, p.queue_family, 0, &d.queue);
+  if (!d.vk.WaitSemaphoresKHR) return fail(error, INGOT_INCOMPATIBLE, "vulkan: the device was made without timeline semaphores");
   auto type = make<VkSemaphoreTypeCreateInfo>(VK_STRUCTURE_TYPE_SEMAPHORE_TYPE_CREATE_INFO);
   type.semaphoreType = VK_SEMAPHORE_TYPE_TIMELINE;
   auto semaphore = make<VkSemaphoreCreateInfo>(VK_STRUCTURE_TYPE_SEMAPHORE_CREATE_INFO);
   semaphore.pNext = &type;
   INGOT_VK_TRY(d.vk.CreateSemaphore(d.device, &semaphore, nullptr, &d.timeline), "vkCreateSemaphore");
   auto cache = make<VkPipelineCacheCreateInfo>(VK_STRUCTURE_TYPE_PIPELINE_CACHE_CREATE_INFO);
-  INGOT_VK_TRY(d.vk.CreatePipelineCache(d.device, &cache, nullptr, &d.cache), "vkCreatePipelineCache");
-  return pick_memory(d, error);
+  VkPipelineCache empty = VK_NULL_HANDLE;
+  INGOT_VK_TRY(d.vk.CreatePipelineCache(d.device, &cache, nullptr, &empty), "vkCreatePipelineCache");
+  d.cache.store(empty, std::memory_order_release);
+  INGOT_TRY(pick_memory(d, error));
+  return open_cache_folder(d, error);
 }
-
-struct Options {
-  bool validation = false;
-};
 
 Code parse_options(const char *text, Options *out, Error *error) {
-  if (!*text) return INGOT_OK;
-  if (strings_equal(text, "validation=1")) {
-    out->validation = true;
-    return INGOT_OK;
+  while (*text) {
+    const size_t length = strcspn(text, "&"), key = strcspn(text, "=&");
+    if (length == 12 && memcmp(text, "validation=1", 12) == 0) {
+      out->validation = true;
+    } else if (key == 5 && memcmp(text, "cache=", 6) == 0 && length > 6 && length - 6 < sizeof out->cache_folder) {
+      memcpy(out->cache_folder, text + 6, length - 6);
+      out->cache_folder[length - 6] = 0;
+    } else {
+      return fail(error, INGOT_INVALID_ARGUMENT, "vulkan: unknown option '%.60s': known are validation=1 and cache=FOLDER", text);
+    }
+    text += length + (text[length] == '&');
   }
-  return fail(error, INGOT_INVALID_ARGUMENT, "vulkan: unknown option '%.60s': known is validation=1", text);
+  return INGOT_OK;
 }
-
-} // namespace
 
 Instance::~Instance() {
   if (messenger) {
     const auto destroy = reinterpret_cast<PFN_vkDestroyDebugUtilsMessengerEXT>(get(handle, "vkDestroyDebugUtilsMessengerEXT"));
     destroy(handle, messenger, nullptr);
   }
-  if (handle) vk.DestroyInstance(handle, nullptr);
+  if (owned) vk.DestroyInstance(handle, nullptr);
   // The library stays loaded: some drivers do not survive being unloaded.
 }
 
-Code Instance::create(Messages *messages, Error *error) {
+Code Instance::find_loader(Error *error) {
   void *library = dlopen("libvulkan.so.1", RTLD_NOW | RTLD_LOCAL);
   if (!library) return fail(error, INGOT_UNAVAILABLE, "vulkan: no libvulkan.so.1 on this machine: install a Vulkan loader and driver");
   get = reinterpret_cast<PFN_vkGetInstanceProcAddr>(dlsym(library, "vkGetInstanceProcAddr"));
-  const auto create = get ? reinterpret_cast<PFN_vkCreateInstance>(get(nullptr, "vkCreateInstance")) : nullptr;
+  return get ? INGOT_OK : fail(error, INGOT_UNAVAILABLE, "vulkan: libvulkan.so.1 has no vkGetInstanceProcAddr");
+}
+
+Code Instance::find_functions(Error *error) {
+#define INGOT_VK_INSTANCE(name) vk.name = reinterpret_cast<PFN_vk##name>(get(handle, "vk" #name));
+#include "src/drivers/vulkan/functions.inc"
+#undef INGOT_VK_INSTANCE
+  if (!vk.GetPhysicalDeviceProperties2 || !vk.GetPhysicalDeviceFeatures2)
+    return fail(error, INGOT_UNAVAILABLE, "vulkan: the instance, or the loader, is older than Vulkan 1.1");
+  return INGOT_OK;
+}
+
+Code Instance::wrap(VkInstance its, PFN_vkGetInstanceProcAddr its_get, Error *error) {
+  handle = its;
+  get = its_get;
+  if (!get) INGOT_TRY(find_loader(error));
+  return find_functions(error);
+}
+
+Code Instance::create(Messages *messages, Error *error) {
+  INGOT_TRY(find_loader(error));
+  const auto create = reinterpret_cast<PFN_vkCreateInstance>(get(nullptr, "vkCreateInstance"));
   if (!create) return fail(error, INGOT_UNAVAILABLE, "vulkan: libvulkan.so.1 has no vkCreateInstance");
   const char *const layer = "VK_LAYER_KHRONOS_validation", *const extension = VK_EXT_DEBUG_UTILS_EXTENSION_NAME;
   auto application = make<VkApplicationInfo>(VK_STRUCTURE_TYPE_APPLICATION_INFO);
@@ -234,11 +277,8 @@ Code Instance::create(Messages *messages, Error *error) {
   if (result == VK_ERROR_INCOMPATIBLE_DRIVER)
     return fail(error, INGOT_UNAVAILABLE, "vulkan: no Vulkan driver on this machine that the loader can use");
   INGOT_VK_TRY(result, "vkCreateInstance");
-#define INGOT_VK_INSTANCE(name) vk.name = reinterpret_cast<PFN_vk##name>(get(handle, "vk" #name));
-#include "src/drivers/vulkan/functions.inc"
-#undef INGOT_VK_INSTANCE
-  if (!vk.GetPhysicalDeviceProperties2 || !vk.GetPhysicalDeviceFeatures2)
-    return fail(error, INGOT_UNAVAILABLE, "vulkan: the loader is older than Vulkan 1.1");
+  owned = true;
+  INGOT_TRY(find_functions(error));
   if (!messages) return INGOT_OK;
   auto messenger_info = make<VkDebugUtilsMessengerCreateInfoEXT>(VK_STRUCTURE_TYPE_DEBUG_UTILS_MESSENGER_CREATE_INFO_EXT);
   messenger_info.messageSeverity = VK_DEBUG_UTILS_MESSAGE_SEVERITY_WARNING_BIT_EXT | VK_DEBUG_UTILS_MESSAGE_SEVERITY_ERROR_BIT_EXT;
@@ -272,19 +312,26 @@ uint32_t list_physical(const Instance &instance, Physical (&out)[kMaxPhysical]) 
   return n;
 }
 
+void close_device(ingot_driver_device_t *device) { destroy_object(device->allocator, device); }
+
 } // namespace ingot::vulkan
 
 using namespace ingot;
 using namespace ingot::vulkan;
 
 ingot_driver_device_t::~ingot_driver_device_t() {
-  if (!device) return;
-  vk.DeviceWaitIdle(device);
+  if (!device || !vk.DestroyDevice) return;
+  if (submissions) wait_timeline(*this, submissions, UINT64_MAX, nullptr); // other work of the application's goes on
   if (staging) release(this, staging);
   vk.DestroyCommandPool(device, transfer_pool, nullptr);
-  vk.DestroyPipelineCache(device, cache, nullptr);
+  vk.DestroyPipelineCache(device, cache.load(std::memory_order_acquire), nullptr);
+  while (OldCache *old = old_caches) {
+    old_caches = old->next;
+    vk.DestroyPipelineCache(device, old->cache, nullptr);
+    destroy_object(allocator, old);
+  }
   vk.DestroySemaphore(device, timeline, nullptr);
-  vk.DestroyDevice(device, nullptr);
+  if (owned) vk.DestroyDevice(device, nullptr);
 }
 
 namespace {
@@ -311,6 +358,7 @@ Code open_into(ingot_driver_device_t &d, bool automatic, const char *id, uint32_
   Options options;
   INGOT_TRY(parse_options(options_text, &options, error));
   d.validation = options.validation;
+  memcpy(d.cache_folder, options.cache_folder, sizeof d.cache_folder);
   INGOT_TRY(d.instance.create(options.validation ? &d.messages : nullptr, error));
   Physical physical[kMaxPhysical];
   const uint32_t n = list_physical(d.instance, physical);
@@ -340,8 +388,6 @@ Code open_device(const ingot_driver_host_t *host, const char *id, uint32_t ordin
   *out = d;
   return INGOT_OK;
 }
-
-void close_device(ingot_driver_device_t *device) { destroy_object(device->allocator, device); }
 
 Code describe(ingot_driver_device_t *d, void (*visit)(void *, const char *, const char *), void *user, Error *) {
   const Physical &p = d->physical;
@@ -395,7 +441,6 @@ void properties(ingot_driver_device_t *d, ingot_driver_properties_t *out) {
 } // namespace
 
 extern "C" {
-extern const ingot_driver_t ingot_driver_vulkan;
 const ingot_driver_t ingot_driver_vulkan = {
     sizeof(ingot_driver_t),
     INGOT_DRIVER_ABI,
@@ -420,7 +465,7 @@ const ingot_driver_t ingot_driver_vulkan = {
     unmap,
     write,
     read,
-    /*import=*/nullptr,
+    import_host,
     stream_create,
     stream_destroy,
     recording_create,

@@ -104,12 +104,23 @@ Code create_pipeline(ingot_driver_executable_t &e, const ingot_driver_code_t &co
   pipeline.stage.module = module;
   pipeline.stage.pName = k.versions[p.version].entry;
   pipeline.layout = e.layouts[kernel];
-  const VkResult result = d.vk.CreateComputePipelines(d.device, d.cache, 1, &pipeline, nullptr, &p.pipeline);
+  VkPipelineCreationFeedback whole = {}, stage = {};
+  auto feedback = make<VkPipelineCreationFeedbackCreateInfo>(VK_STRUCTURE_TYPE_PIPELINE_CREATION_FEEDBACK_CREATE_INFO);
+  feedback.pPipelineCreationFeedback = &whole;
+  feedback.pipelineStageCreationFeedbackCount = 1;
+  feedback.pPipelineStageCreationFeedbacks = &stage;
+  if (d.physical.feedback) pipeline.pNext = &feedback;
+  const VkResult result =
+      d.vk.CreateComputePipelines(d.device, d.cache.load(std::memory_order_acquire), 1, &pipeline, nullptr, &p.pipeline);
   d.vk.DestroyShaderModule(d.device, module, nullptr);
   if (result != VK_SUCCESS) {
     failed(error, result, "vkCreateComputePipelines");
     return prefix(error, "kernel '%.80s'", k.name);
   }
+  constexpr VkPipelineCreationFeedbackFlags kFound =
+      VK_PIPELINE_CREATION_FEEDBACK_VALID_BIT | VK_PIPELINE_CREATION_FEEDBACK_APPLICATION_PIPELINE_CACHE_HIT_BIT;
+  d.cache_counts.pipelines.fetch_add(1, std::memory_order_relaxed);
+  if ((whole.flags & kFound) == kFound) d.cache_counts.found.fetch_add(1, std::memory_order_relaxed);
   return INGOT_OK;
 }
 
@@ -144,6 +155,7 @@ Code load(ingot_driver_device_t *device, const ingot_driver_code_t *code, ingot_
     destroy_object(device->allocator, e);
     return result;
   }
+  store_cache(*device);
   *out = e;
   return INGOT_OK;
 }

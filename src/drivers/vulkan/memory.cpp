@@ -5,6 +5,16 @@ namespace ingot::vulkan {
 namespace {
 
 constexpr uint64_t kStagingBytes = 16 << 20;
+constexpr VkBufferUsageFlags kUsage =
+    VK_BUFFER_USAGE_STORAGE_BUFFER_BIT | VK_BUFFER_USAGE_TRANSFER_SRC_BIT | VK_BUFFER_USAGE_TRANSFER_DST_BIT;
+
+// The first of these types whose memory the host sees without flushes; INGOT_NONE.
+uint32_t pick_coherent(const Physical &p, uint32_t types) {
+  constexpr VkMemoryPropertyFlags kNeeded = VK_MEMORY_PROPERTY_HOST_VISIBLE_BIT | VK_MEMORY_PROPERTY_HOST_COHERENT_BIT;
+  for (uint32_t i = 0; i < p.memory.memoryTypeCount; ++i)
+    if ((types >> i & 1) && (p.memory.memoryTypes[i].propertyFlags & kNeeded) == kNeeded) return i;
+  return INGOT_NONE;
+}
 
 // Staging and the command buffer of transfers, made at the first one. Pre: transfer_mutex is held.
 Code ensure_staging(ingot_driver_device_t &d, Error *error) {
@@ -59,7 +69,7 @@ Code allocate(ingot_driver_device_t *device, ingot_driver_memory_kind_t kind, ui
   const auto fill = [&]() -> Code {
     auto buffer = make<VkBufferCreateInfo>(VK_STRUCTURE_TYPE_BUFFER_CREATE_INFO);
     buffer.size = align_up(size, 4); // kernels that pack small elements into words touch whole words
-    buffer.usage = VK_BUFFER_USAGE_STORAGE_BUFFER_BIT | VK_BUFFER_USAGE_TRANSFER_SRC_BIT | VK_BUFFER_USAGE_TRANSFER_DST_BIT;
+    buffer.usage = kUsage;
     INGOT_VK_TRY(d.vk.CreateBuffer(d.device, &buffer, nullptr, &m->buffer), "vkCreateBuffer");
     VkMemoryRequirements needs;
     d.vk.GetBufferMemoryRequirements(d.device, m->buffer, &needs);
@@ -81,8 +91,56 @@ Code allocate(ingot_driver_device_t *device, ingot_driver_memory_kind_t kind, ui
   return INGOT_OK;
 }
 
+Code import_host(ingot_driver_device_t *device, void *host, uint64_t size, ingot_driver_memory_t **out, Error *error) {
+  ingot_driver_device_t &d = *device;
+  if (!d.physical.host_imports || !d.vk.GetMemoryHostPointerPropertiesEXT)
+    return fail(error, INGOT_UNIMPLEMENTED, "vulkan: the device has no %s: allocate a buffer and write to it",
+                VK_EXT_EXTERNAL_MEMORY_HOST_EXTENSION_NAME);
+  constexpr VkExternalMemoryHandleTypeFlagBits kType = VK_EXTERNAL_MEMORY_HANDLE_TYPE_HOST_ALLOCATION_BIT_EXT;
+  const uint64_t page = d.physical.host_alignment, inside = uintptr_t(host) & (page - 1);
+  void *const first = static_cast<uint8_t *>(host) - inside; // whole pages are imported, a part of them is used
+  ingot_driver_memory_t *m = create_object<ingot_driver_memory_t>(d.allocator, "imported memory", error);
+  if (!m) return INGOT_OUT_OF_MEMORY;
+  m->size = size;
+  const auto fill = [&]() -> Code {
+    auto external = make<VkExternalMemoryBufferCreateInfo>(VK_STRUCTURE_TYPE_EXTERNAL_MEMORY_BUFFER_CREATE_INFO);
+    external.handleTypes = kType;
+    auto buffer = make<VkBufferCreateInfo>(VK_STRUCTURE_TYPE_BUFFER_CREATE_INFO);
+    buffer.pNext = &external;
+    buffer.size = size;
+    buffer.usage = kUsage;
+    INGOT_VK_TRY(d.vk.CreateBuffer(d.device, &buffer, nullptr, &m->buffer), "vkCreateBuffer");
+    VkMemoryRequirements needs;
+    d.vk.GetBufferMemoryRequirements(d.device, m->buffer, &needs);
+    if (inside % needs.alignment != 0 || size % 4 != 0)
+      return fail(error, INGOT_UNIMPLEMENTED,
+                  "vulkan: host memory at %p of %llu bytes cannot be imported: the device needs a multiple of %llu, and whole words",
+                  host, (unsigned long long)size, (unsigned long long)needs.alignment);
+    auto pointer = make<VkMemoryHostPointerPropertiesEXT>(VK_STRUCTURE_TYPE_MEMORY_HOST_POINTER_PROPERTIES_EXT);
+    INGOT_VK_TRY(d.vk.GetMemoryHostPointerPropertiesEXT(d.device, kType, first, &pointer), "vkGetMemoryHostPointerPropertiesEXT");
+    const uint32_t type = pick_coherent(d.physical, needs.memoryTypeBits & pointer.memoryTypeBits);
+    if (type == INGOT_NONE) return fail(error, INGOT_UNIMPLEMENTED, "vulkan: the device imports no coherent host memory for buffers");
+    auto import = make<VkImportMemoryHostPointerInfoEXT>(VK_STRUCTURE_TYPE_IMPORT_MEMORY_HOST_POINTER_INFO_EXT);
+    import.handleType = kType;
+    import.pHostPointer = first;
+    auto info = make<VkMemoryAllocateInfo>(VK_STRUCTURE_TYPE_MEMORY_ALLOCATE_INFO);
+    info.pNext = &import;
+    info.allocationSize = align_up(inside + size, page);
+    info.memoryTypeIndex = type;
+    INGOT_VK_TRY(d.vk.AllocateMemory(d.device, &info, nullptr, &m->memory), "vkAllocateMemory");
+    INGOT_VK_TRY(d.vk.BindBufferMemory(d.device, m->buffer, m->memory, inside), "vkBindBufferMemory");
+    return INGOT_OK;
+  };
+  if (const Code code = fill()) {
+    release(device, m);
+    return code;
+  }
+  *out = m;
+  return INGOT_OK;
+}
+
 void release(ingot_driver_device_t *device, ingot_driver_memory_t *m) {
-  device->vk.DestroyBuffer(device->device, m->buffer, nullptr);
+  if (m->owned) device->vk.DestroyBuffer(device->device, m->buffer, nullptr);
   device->vk.FreeMemory(device->device, m->memory, nullptr);
   destroy_object(device->allocator, m);
 }
@@ -101,7 +159,7 @@ Code write(ingot_driver_device_t *device, ingot_driver_memory_t *memory, uint64_
   for (size_t at = 0; at < length;) {
     const size_t n = length - at < kStagingBytes ? length - at : kStagingBytes;
     memcpy(device->staging_data, static_cast<const uint8_t *>(data) + at, n);
-    INGOT_TRY(copy_now(*device, device->staging->buffer, 0, memory->buffer, offset + at, n, error));
+    INGOT_TRY(copy_now(*device, device->staging->buffer, 0, memory->buffer, memory->base + offset + at, n, error));
     at += n;
   }
   return INGOT_OK;
@@ -112,7 +170,7 @@ Code read(ingot_driver_device_t *device, ingot_driver_memory_t *memory, uint64_t
   INGOT_TRY(ensure_staging(*device, error));
   for (size_t at = 0; at < length;) {
     const size_t n = length - at < kStagingBytes ? length - at : kStagingBytes;
-    INGOT_TRY(copy_now(*device, memory->buffer, offset + at, device->staging->buffer, 0, n, error));
+    INGOT_TRY(copy_now(*device, memory->buffer, memory->base + offset + at, device->staging->buffer, 0, n, error));
     memcpy(static_cast<uint8_t *>(data) + at, device->staging_data, n);
     at += n;
   }

@@ -187,7 +187,7 @@ void record_dispatch(ingot_driver_recording_t *recording, const ingot_driver_dis
         return;
       }
       // A binding without bytes is never accessed, but must be there.
-      buffers[i] = b.length ? VkDescriptorBufferInfo{b.memory->buffer, b.offset, range}
+      buffers[i] = b.length ? VkDescriptorBufferInfo{b.memory->buffer, b.memory->base + b.offset, range}
                             : VkDescriptorBufferInfo{r.stream->errors->buffer, 128, 4};
     }
     if (p.errors) buffers[p.bindings - 1] = {r.stream->errors->buffer, 0, 4};
@@ -227,7 +227,7 @@ void record_dispatch(ingot_driver_recording_t *recording, const ingot_driver_dis
 
 void record_copy(ingot_driver_recording_t *r, const ingot_driver_span_t *target, const ingot_driver_span_t *source) {
   if (target->length == 0) return;
-  const VkBufferCopy region = {source->offset, target->offset, target->length};
+  const VkBufferCopy region = {source->memory->base + source->offset, target->memory->base + target->offset, target->length};
   r->stream->device->vk.CmdCopyBuffer(r->commands, source->memory->buffer, target->memory->buffer, 1, &region);
 }
 
@@ -235,10 +235,11 @@ void record_fill(ingot_driver_recording_t *recording, const ingot_driver_span_t 
   ingot_driver_recording_t &r = *recording;
   const DeviceTable &vk = r.stream->device->vk;
   if (target->length == 0) return;
+  const uint64_t begin = target->memory->base + target->offset;
   for (uint32_t bytes = pattern_bytes; bytes < 8; bytes *= 2) // to 8 bytes
     pattern = (bytes == 4 ? pattern & 0xffffffff : pattern & ((uint64_t(1) << 8 * bytes) - 1)) * ((uint64_t(1) << 8 * bytes) + 1);
-  if (uint32_t(pattern) == uint32_t(pattern >> 32) && target->offset % 4 == 0 && target->length % 4 == 0) {
-    vk.CmdFillBuffer(r.commands, target->memory->buffer, target->offset, target->length, uint32_t(pattern));
+  if (uint32_t(pattern) == uint32_t(pattern >> 32) && begin % 4 == 0 && target->length % 4 == 0) {
+    vk.CmdFillBuffer(r.commands, target->memory->buffer, begin, target->length, uint32_t(pattern));
     return;
   }
   // vkCmdFillBuffer knows words only: a piece of the pattern is copied, then doubled.
@@ -248,12 +249,12 @@ void record_fill(ingot_driver_recording_t *recording, const ingot_driver_span_t 
   vk.CmdUpdateBuffer(r.commands, r.patterns->buffer, scratch, sizeof piece, piece);
   barrier_between(r);
   uint64_t done = target->length < sizeof piece ? target->length : sizeof piece;
-  const VkBufferCopy first = {scratch, target->offset, done};
+  const VkBufferCopy first = {scratch, begin, done};
   vk.CmdCopyBuffer(r.commands, r.patterns->buffer, target->memory->buffer, 1, &first);
   while (done < target->length) {
     barrier_between(r);
     const uint64_t n = target->length - done < done ? target->length - done : done;
-    const VkBufferCopy next = {target->offset, target->offset + done, n};
+    const VkBufferCopy next = {begin, begin + done, n};
     vk.CmdCopyBuffer(r.commands, target->memory->buffer, target->memory->buffer, 1, &next);
     done += n;
   }
@@ -282,7 +283,9 @@ Code submit_commands(ingot_driver_device_t &d, const VkCommandBuffer *commands, 
   info.pCommandBuffers = commands;
   info.signalSemaphoreCount = 1;
   info.pSignalSemaphores = &d.timeline;
+  if (d.lock) d.lock(d.lock_user);
   const VkResult result = d.vk.QueueSubmit(d.queue, 1, &info, VK_NULL_HANDLE);
+  if (d.unlock) d.unlock(d.lock_user);
   if (result == VK_ERROR_DEVICE_LOST) d.lost.store(true, std::memory_order_relaxed);
   INGOT_VK_TRY(result, "vkQueueSubmit");
   d.submissions = *value = next;
@@ -302,6 +305,18 @@ Code wait_timeline(ingot_driver_device_t &d, uint64_t value, uint64_t timeout_ns
   return INGOT_OK;
 }
 
+// Waits for all that was submitted to the stream, unless the run is given up meanwhile.
+static Code await(ingot_driver_stream_t &stream, const ingot_driver_submit_t &s, Error *error) {
+  constexpr uint64_t kSlice = 2'000'000; // how long a cancel may go unnoticed, ns
+  ingot_driver_device_t &d = *stream.device;
+  for (;;) {
+    const Code code = stream.last ? wait_timeline(d, stream.last, kSlice, error) : INGOT_OK;
+    if (code != INGOT_DEADLINE_EXCEEDED) return code;
+    if (raised(s.cancel)) return fail(error, INGOT_CANCELLED, "the run was cancelled");
+    if (s.deadline_ns && d.now_ns() > s.deadline_ns) return fail(error, INGOT_DEADLINE_EXCEEDED, "the run exceeded its deadline");
+  }
+}
+
 Code submit(ingot_driver_stream_t *stream, ingot_driver_recording_t *const *recordings, uint32_t count, ingot_driver_submit_t *s,
             Error *error) {
   constexpr uint32_t kMost = 8; // the runtime submits three at a time
@@ -314,24 +329,16 @@ Code submit(ingot_driver_stream_t *stream, ingot_driver_recording_t *const *reco
     for (uint32_t i = 0; i < n; ++i) recordings[from + i]->last = stream->last;
   }
   if (!s->on_dispatch) return INGOT_OK;
-  INGOT_TRY(wait_timeline(*stream->device, stream->last, UINT64_MAX, error));
+  INGOT_TRY(await(*stream, *s, error));
   for (uint32_t i = 0; i < count; ++i) report(*recordings[i], *s);
   return INGOT_OK;
 }
 
 Code finish(ingot_driver_stream_t *stream, ingot_driver_submit_t *s, Error *error) {
-  constexpr uint64_t kSlice = 2'000'000; // how long a cancel may go unnoticed, ns
-  ingot_driver_device_t &d = *stream->device;
-  for (;;) {
-    const Code code = stream->last ? wait_timeline(d, stream->last, kSlice, error) : INGOT_OK;
-    if (code == INGOT_OK) break;
-    if (code != INGOT_DEADLINE_EXCEEDED) return code;
-    if (raised(s->cancel)) return fail(error, INGOT_CANCELLED, "the run was cancelled");
-    if (s->deadline_ns && d.now_ns() > s->deadline_ns) return fail(error, INGOT_DEADLINE_EXCEEDED, "the run exceeded its deadline");
-  }
+  INGOT_TRY(await(*stream, *s, error));
   const uint32_t word = *const_cast<volatile uint32_t *>(stream->error_word);
   *stream->error_word = 0;
-  INGOT_TRY(validated(d, error));
+  INGOT_TRY(validated(*stream->device, error));
   return word ? kernel_error(word, s, error) : INGOT_OK;
 }
 

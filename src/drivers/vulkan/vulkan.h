@@ -54,11 +54,16 @@ struct Messages {
   char first[400] = {};
 };
 
-// The loader's library and an instance of its own.
+// The loader's library, and an instance of its own or the application's.
 struct Instance {
   ~Instance();
   // `messages`: where the validation layer reports; null: without it.
   Code create(Messages *messages, Error *error);
+  // `its_get`: null: that of the loader's library.
+  Code wrap(VkInstance its, PFN_vkGetInstanceProcAddr its_get, Error *error);
+  Code find_loader(Error *error);
+  Code find_functions(Error *error);
+  bool owned = false;
   VkInstance handle = VK_NULL_HANDLE;
   VkDebugUtilsMessengerEXT messenger = VK_NULL_HANDLE;
   PFN_vkGetInstanceProcAddr get = nullptr;
@@ -75,13 +80,31 @@ struct Physical {
   uint32_t queue_family = INGOT_NONE;
   uint64_t features = 0;          // INGOT_VULKAN_* that it has (schemas/gpu_abi.h)
   bool timelines = false;
+  bool host_imports = false;      // VK_EXT_external_memory_host is there, or on
+  uint64_t host_alignment = 0;    // of the pages that it imports
+  bool feedback = false;          // a pipeline says whether the cache had it
   VkPhysicalDeviceMemoryProperties memory = {};
 };
 constexpr uint32_t kMaxPhysical = 16;
+// Everything about one device, and how good it is; 0 where it cannot be used at all.
+uint32_t look_at(const Instance &instance, VkPhysicalDevice handle, Physical *out);
 // All of them, best first. Returns how many.
 uint32_t list_physical(const Instance &instance, Physical (&out)[kMaxPhysical]);
 
+// A pipeline cache that another one replaced; threads may still use it.
+struct OldCache {
+  VkPipelineCache cache;
+  OldCache *next;
+};
+struct CacheCounts {
+  uint64_t taken = 0, refused = 0, written = 0, not_written = 0; // under cache_mutex
+  std::atomic<uint64_t> pipelines{0}, found{0};
+};
+constexpr uint32_t kFolder = 480; // bytes of a folder's name
+
 } // namespace ingot::vulkan
+
+extern "C" const ingot_driver_t ingot_driver_vulkan;
 
 struct ingot_driver_device_t {
   ~ingot_driver_device_t();
@@ -91,12 +114,20 @@ struct ingot_driver_device_t {
   ingot::vulkan::Instance instance;
   ingot::vulkan::Physical physical;
   VkDevice device = VK_NULL_HANDLE;
+  bool owned = false; // else the application's, with `instance`
   ingot::vulkan::DeviceTable vk;
   VkQueue queue = VK_NULL_HANDLE;
   ingot::platform::Mutex queue_mutex; // of `queue` and `submissions`
+  void (*lock)(void *user) = nullptr, (*unlock)(void *user) = nullptr; // of the application's queue; or null
+  void *lock_user = nullptr;
   VkSemaphore timeline = VK_NULL_HANDLE;
   uint64_t submissions = 0;           // the value that the last one raises the timeline to
-  VkPipelineCache cache = VK_NULL_HANDLE;
+  std::atomic<VkPipelineCache> cache{VK_NULL_HANDLE};
+  ingot::platform::Mutex cache_mutex; // of what replaces it, and of files
+  ingot::vulkan::OldCache *old_caches = nullptr;
+  ingot::vulkan::CacheCounts cache_counts;
+  char cache_folder[ingot::vulkan::kFolder] = {}; // or empty
+  uint64_t cache_stored = 0;                      // checksum of what the file holds
   uint32_t device_type = 0, upload_type = 0, readback_type = 0; // memory types
   bool unified = false;
   bool validation = false;
@@ -112,7 +143,9 @@ struct ingot_driver_device_t {
 struct ingot_driver_memory_t {
   VkDeviceMemory memory = VK_NULL_HANDLE;
   VkBuffer buffer = VK_NULL_HANDLE;
+  uint64_t base = 0; // where its first byte is in `buffer`: of buffers of the application's
   uint64_t size = 0;
+  bool owned = true; // else `buffer` is the application's
 };
 
 struct ingot_driver_executable_t {
@@ -161,6 +194,22 @@ struct ingot_driver_recording_t {
 
 namespace ingot::vulkan {
 
+// device.cpp
+struct Options {
+  bool validation = false;
+  char cache_folder[kFolder] = {};
+};
+Code parse_options(const char *text, Options *out, Error *error);
+// Finds functions, makes what the driver keeps on a device, picks types of memory. Pre: `device` and `physical` are set.
+Code set_up(ingot_driver_device_t &device, Error *error);
+void close_device(ingot_driver_device_t *device);
+
+// cache.cpp
+Code open_cache_folder(ingot_driver_device_t &device, Error *error); // does nothing where there is none
+void store_cache(ingot_driver_device_t &device);
+Code cache_get(ingot_driver_device_t &device, void *data, size_t capacity, size_t *size, Error *error);
+Code cache_add(ingot_driver_device_t &device, const void *data, size_t size, Error *error);
+
 // memory.cpp
 Code allocate(ingot_driver_device_t *device, ingot_driver_memory_kind_t kind, uint64_t size, ingot_driver_memory_t **out,
               Error *error);
@@ -170,6 +219,7 @@ void unmap(ingot_driver_device_t *device, ingot_driver_memory_t *memory);
 Code write(ingot_driver_device_t *device, ingot_driver_memory_t *memory, uint64_t offset, const void *data, size_t length,
            Error *error);
 Code read(ingot_driver_device_t *device, ingot_driver_memory_t *memory, uint64_t offset, void *data, size_t length, Error *error);
+Code import_host(ingot_driver_device_t *device, void *host, uint64_t size, ingot_driver_memory_t **out, Error *error);
 
 // executable.cpp
 Code supports(ingot_driver_device_t *device, const ingot_driver_code_t *code, Error *error);

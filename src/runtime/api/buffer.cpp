@@ -1,4 +1,5 @@
 // Device buffers.
+#include "src/runtime/api/adopt.h"
 #include "src/runtime/api/memory.h"
 
 using namespace ingot;
@@ -37,6 +38,14 @@ Code check(const ingot_buffer_t *buffer, size_t offset, const void *data, size_t
 }
 
 } // namespace
+
+Code ingot::adopt_buffer(ingot_device_t *device, void *driver_memory, uint64_t size, ingot_buffer_t **out, Error *error) {
+  ingot_buffer_t *buffer = nullptr;
+  INGOT_TRY(make(device, &buffer, error));
+  buffer->block = {nullptr, static_cast<ingot_driver_memory_t *>(driver_memory), size, next_serial(*device)};
+  *out = buffer;
+  return INGOT_OK;
+}
 
 extern "C" {
 

@@ -1,5 +1,6 @@
 // Instances, drivers and devices: URIs, probing, opening, and what a driver gets to see of a variant.
 #include "src/drivers/table.h"
+#include "src/runtime/api/adopt.h"
 #include "src/runtime/api/memory.h"
 
 #include <stdio.h>
@@ -62,11 +63,31 @@ Code explain_variant(const ingot_archive_t &archive, uint32_t variant, const ing
   return device.driver->supports(device.device, &code.get(), error);
 }
 
+ingot_driver_host_t adopting_host(const ingot_instance_t &instance) { return driver_host(instance.allocator); }
+
+Code adopt_device(const ingot_instance_t &instance, const ingot_driver_t &driver, void *driver_device, const char *uri,
+                  ingot_device_t **out, Error *error) {
+  ingot_device_t *device = create_object<ingot_device_t>(instance.allocator, "a device", error);
+  if (!device) return INGOT_OUT_OF_MEMORY;
+  device->allocator = instance.allocator;
+  device->driver = &driver;
+  device->device = static_cast<ingot_driver_device_t *>(driver_device);
+  device->properties.struct_size = sizeof device->properties;
+  if (has_own_memory(*device)) driver.properties(device->device, &device->properties);
+  snprintf(device->uri, sizeof device->uri, "%s", uri);
+  *out = device;
+  return INGOT_OK;
+}
+
+void *adopted_device(const ingot_device_t *device, const ingot_driver_t &driver) {
+  return device->driver == &driver ? device->device : nullptr;
+}
+
 namespace {
 
 // driver[:ordinal] or driver://id[?options], cut into its parts.
 struct Uri {
-  char driver[64] = {}, id[128] = {}, options[128] = {};
+  char driver[64] = {}, id[128] = {}, options[512] = {};
   uint32_t ordinal = 0;
   bool has_id = false;
 };
@@ -129,7 +150,7 @@ Code open_with(const ingot_driver_t &driver, const Uri &uri, const ingot_driver_
         FirstId *f = static_cast<FirstId *>(user);
         if (f->seen++ == f->wanted) snprintf(f->id, sizeof f->id, "%s", id);
       }, &first, error);
-    snprintf(device->uri, sizeof device->uri, "%.60s://%.100s%s%.90s", driver.name, first.id, uri.options[0] ? "?" : "",
+    snprintf(device->uri, sizeof device->uri, "%.60s://%.100s%s%.511s", driver.name, first.id, uri.options[0] ? "?" : "",
              uri.options);
     if (archive) {
       code = INGOT_INCOMPATIBLE;

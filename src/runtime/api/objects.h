@@ -31,7 +31,7 @@ struct ingot_device_t {
   ingot_driver_device_t *device = nullptr;
   ingot_driver_properties_t properties = {}; // of drivers with memory of their own
   mutable std::atomic<uint64_t> memories{0}; // made so far: their serial numbers
-  char uri[256] = {};
+  char uri[704] = {};
 };
 
 struct ingot_buffer_t {

@@ -7,13 +7,15 @@ namespace ingot {
 
 namespace {
 
-// Looks at the cancel flag now and then.
+// Looks at the cancel flag, and whether the context is being released, now and then.
 Code wait_for(const ingot_context_t &c, const ingot_semaphore_value_t &point, Error *error) {
   constexpr uint64_t kSlice = 5'000'000; // ns
   for (uint64_t ignored;;) {
     const Code code = ingot_semaphore_wait(point.semaphore, point.value, kSlice, error);
     if (code != INGOT_DEADLINE_EXCEEDED || ingot_semaphore_query(point.semaphore, &ignored, error) != INGOT_OK) return code;
     if (raised(&c.cancelled)) return fail(error, INGOT_CANCELLED, "the run was cancelled before it began");
+    if (c.submitter && c.submitter->abandoned())
+      return fail(error, INGOT_CANCELLED, "the context was released before what its run waits for");
   }
 }
 
@@ -36,6 +38,7 @@ Code run_between(ingot_context_t &c, uint32_t function, const ingot_tensor_t *in
 
 Submitter::~Submitter() {
   if (!started_) return;
+  abandoned_.store(true, std::memory_order_release);
   while (state_.load(std::memory_order_acquire) == kWork) platform::wait_on(&state_, kWork, UINT64_MAX);
   state_.store(kStop, std::memory_order_release);
   platform::wake_all(&state_);

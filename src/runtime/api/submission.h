@@ -9,7 +9,8 @@ namespace ingot {
 class Submitter {
 public:
   explicit Submitter(ingot_context_t &context) : context_(context) {}
-  ~Submitter(); // waits for the run under way
+  ~Submitter(); // waits for the run under way; one that still waits for semaphores is cancelled
+  bool abandoned() const { return abandoned_.load(std::memory_order_acquire); }
   // Copies everything but `outputs`, whose dims the run writes, and returns. Pre: the context is held; the run lets go of it
   // before it signals.
   Code start(uint32_t function, const ingot_tensor_t *inputs, size_t input_count, ingot_tensor_t *outputs, size_t output_count,
@@ -25,6 +26,7 @@ private:
   platform::Thread thread_;
   bool started_ = false;
   std::atomic<uint32_t> state_{kIdle};
+  std::atomic<bool> abandoned_{false};
   // The run.
   uint32_t function_ = 0;
   Array<ingot_tensor_t> inputs_;

@@ -20,6 +20,9 @@ void unmap_file(const FileView &view);
 // fails with INGOT_IO.
 Code file_size(const char *path, uint64_t *out, Error *error);
 Code read_file(const char *path, void *buffer, size_t size, Error *error);
+// Writes a whole file, readable by its owner alone: under another name in the same folder first, so that whoever opens `path`
+// finds what was there before or all that is new. INGOT_IO.
+Code write_file(const char *path, const void *data, size_t size, Error *error);
 
 // Pages for code. allocate_code gives zeroed pages that can be written, never executed; seal_code makes the range from
 // `offset` on (page-rounded) read-only, or executable, and never writable again.

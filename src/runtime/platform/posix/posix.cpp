@@ -3,6 +3,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <time.h>
@@ -86,6 +88,25 @@ Code read_file(const char *path, void *buffer, size_t size, Error *error) {
     done += size_t(n);
   }
   return INGOT_OK;
+}
+
+Code write_file(const char *path, const void *data, size_t size, Error *error) {
+  char name[4096];
+  const int length = snprintf(name, sizeof name, "%s.XXXXXX", path);
+  if (length < 0 || size_t(length) >= sizeof name) return fail(error, INGOT_IO, "%.200s...: the name is too long", path);
+  const int fd = mkstemp(name);
+  if (fd < 0) return fail(error, INGOT_IO, "%s: cannot create: %s", name, strerror(errno));
+  int problem = 0;
+  for (size_t done = 0; done < size && !problem;) {
+    const ssize_t n = write(fd, static_cast<const uint8_t *>(data) + done, size - done);
+    if (n < 0 && errno != EINTR) problem = errno;
+    if (n > 0) done += size_t(n);
+  }
+  if (close(fd) != 0 && !problem) problem = errno;
+  if (!problem && rename(name, path) != 0) problem = errno;
+  if (!problem) return INGOT_OK;
+  unlink(name);
+  return fail(error, INGOT_IO, "%s: cannot write: %s", path, strerror(problem));
 }
 
 size_t page_size() { return size_t(sysconf(_SC_PAGESIZE)); }
