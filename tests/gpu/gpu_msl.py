@@ -15,7 +15,8 @@ import onnxruntime
 
 RUNS = ("cls", "face-front", "face-back", "magika", "rec", "bilstm_gru", "shufflenet_v2", "mobilenet_v3_large", "efficientnet_b0")
 WARNINGS = ("-std=c++17", "-fsigned-char", "-fsyntax-only", "-Wall", "-Wextra", "-Werror", "-Wno-unknown-attributes", "-Wno-unknown-pragmas",
-            "-Wno-unused-parameter", "-Wno-unused-variable", "-Wno-unused-but-set-variable")
+            "-Wno-unused-parameter", "-Wno-unused-variable", "-Wno-unused-but-set-variable",
+            "-Wno-tautological-compare", "-Wno-bitwise-instead-of-logical")
 
 GOOD = """#include <metal_stdlib>
 using namespace metal;

@@ -28,7 +28,8 @@ const char *compiler() {
 constexpr const char *kFlags = "-std=c++17 -O1 -fPIC -shared -ffp-contract=off -fno-math-errno -fsigned-char -fvisibility=hidden "
                                "-fsanitize=signed-integer-overflow,shift,integer-divide-by-zero,bounds,float-cast-overflow "
                                "-fsanitize-trap=all -Wall -Wextra -Werror -Wno-unknown-attributes -Wno-unknown-pragmas "
-                               "-Wno-unused-parameter -Wno-unused-variable -Wno-unused-but-set-variable";
+                               "-Wno-unused-parameter -Wno-unused-variable -Wno-unused-but-set-variable -Wno-tautological-compare "
+                               "-Wno-bitwise-instead-of-logical";
 
 // ---- fibers
 
