@@ -1,5 +1,5 @@
 // WGSL in Dawn: a child process, node with the npm package webgpu over SwiftShader, does what dawn_server.mjs reads from its
-// standard input. Memory for the host's copies is the host's; everything else is the child's.
+// standard input, a socket. Memory for the host's copies is the host's; everything else is the child's.
 #include <signal.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
@@ -35,7 +35,7 @@ class Dawn final : public Backend {
     if (child_ < 0) return "dawn: no child process";
     if (child_ == 0) {
       dup2(pair[1], 0);
-      dup2(pair[1], 1);
+      dup2(2, 1); // Dawn may print messages; answers go to the socket
       setenv("VK_ICD_FILENAMES", icd().c_str(), 1);
       setenv("VK_DRIVER_FILES", icd().c_str(), 1);
       setenv("XDG_RUNTIME_DIR", "/tmp", 0); // the loader complains without

@@ -1,5 +1,5 @@
-// Does with Dawn what it reads from standard input: node dawn_server.mjs WEBGPU_PACKAGE. A message is a line of words, the
-// last of them a number of bytes, and these bytes:
+// Does with Dawn what it reads from standard input, a socket that it answers to: node dawn_server.mjs WEBGPU_PACKAGE.
+// A message is a line of words, the last of them a number of bytes, and these bytes:
 //
 //   buffer ID SIZE 0 · release ID 0 · write ID OFFSET N · read ID OFFSET LENGTH 0 · copy TO AT FROM AT LENGTH 0
 //   module NUMBER ENTRY ERRORS N     WGSL, compiled until the next sync; ERRORS 1: its last binding is the error word
@@ -59,7 +59,7 @@ function readBytes(length) {
 }
 function answer(word, bytes) {
   const all = Buffer.concat([Buffer.from(`${word} ${bytes.length}\n`), bytes]);
-  for (let done = 0; done < all.length;) done += writeSync(1, all, done);
+  for (let done = 0; done < all.length;) done += writeSync(0, all, done);
 }
 function answerOr(bytes) {
   if (failure) answer('failed', Buffer.from(failure));

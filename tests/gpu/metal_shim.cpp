@@ -39,12 +39,7 @@ class Fibers {
   static constexpr uint32_t kMost = 1024;
   static constexpr size_t kStack = 64 << 10;
 
-  ~Fibers() {
-    for (Fiber *f : fibers_) {
-      munmap(f->stack, kStack);
-      delete f;
-    }
-  }
+  ~Fibers() { clear(); }
 
   // Runs work(user, i) for each i < count, switching at barriers; backwards where `backwards`. "" or what was wrong.
   std::string run(uint32_t count, bool backwards, void (*work)(void *, uint32_t), void *user) {
@@ -57,8 +52,11 @@ class Fibers {
       for (uint32_t k = 0; k < count; ++k) step(backwards ? count - 1 - k : k);
       const uint32_t site = fibers_[0]->site;
       for (uint32_t i = 1; i < count; ++i)
-        if (fibers_[i]->site != site) return "the invocations of a workgroup do not meet at one barrier (" + place(site) + ", " +
-                                             place(fibers_[i]->site) + ")";
+        if (fibers_[i]->site != site) {
+          std::string wrong = "the invocations of a workgroup do not meet at one barrier (" + place(site) + ", " + place(fibers_[i]->site) + ")";
+          clear(); // they stand in the middle of their work
+          return wrong;
+        }
       if (site == kEnded) return "";
     }
   }
@@ -81,6 +79,14 @@ class Fibers {
   };
 
   static std::string place(uint32_t site) { return site == kEnded ? "the end" : "line " + std::to_string(site); }
+
+  void clear() {
+    for (Fiber *f : fibers_) {
+      munmap(f->stack, kStack);
+      delete f;
+    }
+    fibers_.clear();
+  }
 
   void create() {
     Fiber *f = new Fiber;
@@ -309,6 +315,9 @@ class MetalShim final : public Backend {
 } // namespace
 
 std::string metal_shim_missing() {
+#if defined(__SANITIZE_ADDRESS__)
+  return "metal-shim: its fibers do not go with the address sanitizer";
+#endif
   const std::string command = std::string("command -v ") + compiler() + " >/dev/null 2>&1";
   return std::system(command.c_str()) == 0 ? "" : std::string("metal-shim: no ") + compiler() + " (INGOT_SHIM_CXX names another)";
 }
