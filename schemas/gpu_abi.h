@@ -2,11 +2,12 @@
 // this file and nothing else.
 //
 // - Buffer i of a kernel is binding i, whole elements from the binding's first byte.
-// - A parameter is one 32-bit word, in order: an integer, its value in two's complement; push constants on Vulkan.
+// - A parameter is one 32-bit word, in order: an integer, its value in two's complement. The words are push constants on
+//   Vulkan; a uniform buffer in WGSL (group 0) and a constant buffer in MSL, the binding after the last buffer.
 // - Kernels with INGOT_KERNEL_FLAG_ERRORS have one more binding, last: a 32-bit word, 0 or an error that a kernel stored,
 //   code in the low 8 bits, site + 1 above.
-// - SPIR-V: the modules of a variant stand one after the other in its image; a code version's symbol_offset and code_size
-//   are the bytes of its module, its entry the name of the entry point.
+// - Every format: the modules of a variant stand one after the other in its image; a code version's symbol_offset and code_size
+//   are the bytes of its module (SPIR-V words; WGSL or MSL text without a final 0), its entry the name of the entry point.
 #ifndef INGOT_SCHEMAS_GPU_ABI_H_
 #define INGOT_SCHEMAS_GPU_ABI_H_
 

@@ -18,6 +18,18 @@ constexpr struct {
 
 constexpr const char *kUnavailable = "not available: this version of aotc does not generate archives for it";
 
+// What every Metal GPU has beyond WebGPU's promises: integers of all widths, in memory too. Params and the error word take
+// two of its 31 buffers.
+TargetRecord metal_record() {
+  TargetRecord record = TargetRecord::webgpu_baseline();
+  record.name = "metal";
+  record.i8 = record.i16 = record.i64 = true;
+  record.storage_8 = record.storage_16 = record.storage_64 = record.bool_storage = true;
+  record.workgroup_memory_bytes = 32 << 10;
+  record.max_buffers = 29;
+  return record;
+}
+
 // Kernels are made for the baseline; those that it cannot express (64-bit floats) demand a feature of the device.
 GpuTarget gpu_target(const std::string &name) {
   GpuTarget target;
@@ -29,7 +41,12 @@ GpuTarget gpu_target(const std::string &name) {
     target.levels.push_back({doubles, INGOT_VULKAN_FLOAT64 | INGOT_VULKAN_INT64});
     return target;
   }
-  target.format = name == "metal" ? archive::CodeFormat::msl : archive::CodeFormat::wgsl;
+  if (name == "metal") {
+    target.format = archive::CodeFormat::msl;
+    target.levels.push_back({metal_record(), 0});
+    return target;
+  }
+  target.format = archive::CodeFormat::wgsl;
   target.levels.push_back({TargetRecord::webgpu_baseline(), 0});
   return target;
 }

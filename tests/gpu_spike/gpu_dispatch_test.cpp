@@ -16,6 +16,7 @@
 #include "aotc/kernel/legalise.h"
 #include "aotc/kernel/text.h"
 #include "tests/gpu_spike/case_files.h"
+#include "tests/gpu_spike/metal_host.h"
 #include "tests/gpu_spike/tools.h"
 #include "tests/gpu_spike/vulkan_host.h"
 #include "tests/schedule/run.h"
@@ -184,6 +185,26 @@ TEST_CASE("schedules on Dawn") {
     CHECK(judge(works[i], results) == "");
   }
   std::filesystem::remove_all(folder);
+}
+
+TEST_CASE("schedules as MSL") {
+  std::string why;
+  std::unique_ptr<MetalHost> host = MetalHost::open(why);
+  if (!host)
+    return print_skip("schedules as MSL", why);
+  TargetRecord record = metal_record();
+  std::vector<Work> works = all_work();
+  std::vector<Launch> launches;
+  for (const Work &work : works) {
+    launches.push_back(launch_for(work, record, Which::kBest));
+    host->add(launches.back().kernel, record);
+  }
+  REQUIRE(host->load() == "");
+  for (size_t i = 0; i < works.size(); ++i) {
+    INFO(works[i].name << "\n" << host->text(i));
+    CHECK(host->run(i, launches[i].buffers, params_block(launches[i].kernel, launches[i].params), launches[i].grid) == "");
+    CHECK(judge(works[i], launches[i].buffers) == "");
+  }
 }
 
 // With INGOT_GPU_CASES the case files are kept for run_cuda.

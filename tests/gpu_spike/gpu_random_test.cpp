@@ -15,6 +15,7 @@
 #include "aotc/kernel/text.h"
 #include "aotc/kernel/verifier.h"
 #include "tests/gpu_spike/case_files.h"
+#include "tests/gpu_spike/metal_host.h"
 #include "tests/gpu_spike/tools.h"
 #include "tests/gpu_spike/vulkan_host.h"
 #include "tests/kernel/random_kernel.h"
@@ -134,6 +135,30 @@ TEST_CASE("random kernels on Dawn") {
     CHECK(compare(samples[i], results) == "");
   }
   std::filesystem::remove_all(folder);
+}
+
+// Metal has integers of all widths.
+TEST_CASE("random kernels as MSL") {
+  std::string why;
+  std::unique_ptr<MetalHost> host = MetalHost::open(why);
+  if (!host)
+    return print_skip("random kernels as MSL", why);
+  TargetRecord record = metal_record();
+  record.max_buffers = 64; // the generator has two a type
+  std::vector<Sample> samples;
+  for (uint64_t seed = 301; seed <= 340; ++seed) {
+    random_kernels::Options options =
+        portable_options(seed, {Scalar::kBool, Scalar::kI8, Scalar::kI16, Scalar::kI32, Scalar::kI64, Scalar::kF32});
+    samples.push_back(sample(options, record));
+    host->add(samples.back().legal, record);
+  }
+  REQUIRE(host->load() == "");
+  for (size_t i = 0; i < samples.size(); ++i) {
+    INFO("seed " << 301 + i << "\n" << kernel::print(samples[i].legal) << host->text(i));
+    std::vector<std::vector<uint32_t>> buffers = device_buffers(samples[i]);
+    CHECK(host->run(i, buffers, params_block(samples[i].legal, samples[i].c.params), samples[i].c.grid) == "");
+    CHECK(compare(samples[i], buffers) == "");
+  }
 }
 
 // All scalars and special floats: PTX has them. With INGOT_GPU_CASES the case files are kept for run_cuda.

@@ -81,6 +81,9 @@ std::string TextPrinter::binary(Opcode code, bool contract, Type type, const std
   bool f = is_float(type.scalar), is_bool = type.scalar == Scalar::kBool;
   std::string unsigned_type = f || is_bool ? "" : dialect_.type(type, true), plain_type = dialect_.type(type);
   auto as_unsigned = [&](const std::string &x) { return dialect_.bitcast(unsigned_type, x); };
+  // C++ computes with 8 and 16 bits as int.
+  bool promoted = !unsigned_type.empty() && !type.is_vector() && type.scalar != Scalar::kIndex && bit_width(type.scalar) < 32;
+  auto from_unsigned = [&](const std::string &x) { return dialect_.bitcast(plain_type, promoted ? unsigned_type + x : x); };
   auto infix = [&](const char *op) { return "(" + a + " " + op + " " + b + ")"; };
   auto pick = [&](const std::string &condition) { return select(type, condition, a, b); };
   auto divide = [&](bool is_unsigned, bool remainder) -> std::string {
@@ -96,7 +99,7 @@ std::string TextPrinter::binary(Opcode code, bool contract, Type type, const std
       divisor = hold(type, select(type, unsafe, int_constant(type, 1), b));
     }
     std::string quotient =
-        hold(type, is_unsigned ? dialect_.bitcast(plain_type, "(" + as_unsigned(a) + " / " + as_unsigned(divisor) + ")")
+        hold(type, is_unsigned ? from_unsigned("(" + as_unsigned(a) + " / " + as_unsigned(divisor) + ")")
                                : "(" + a + " / " + divisor + ")");
     if (remainder) {
       std::string rest = dialect_.arithmetic("-", type, a, dialect_.arithmetic("*", type, quotient, divisor));
@@ -125,10 +128,10 @@ std::string TextPrinter::binary(Opcode code, bool contract, Type type, const std
   case Opcode::kOr: return infix("|");
   case Opcode::kXor: return is_bool ? infix("!=") : infix("^");
   case Opcode::kShl:
-    return dialect_.bitcast(plain_type, "(" + as_unsigned(a) + " << " + dialect_.shift_amount(type, b) + ")");
-  case Opcode::kShr: return "(" + a + " >> " + dialect_.shift_amount(type, b) + ")";
+    return from_unsigned("(" + as_unsigned(a) + " << " + dialect_.shift_amount(type, b) + ")");
+  case Opcode::kShr: return "(" + a + " >> " + dialect_.signed_shift_amount(type, b) + ")";
   case Opcode::kShrU:
-    return dialect_.bitcast(plain_type, "(" + as_unsigned(a) + " >> " + dialect_.shift_amount(type, b) + ")");
+    return from_unsigned("(" + as_unsigned(a) + " >> " + dialect_.shift_amount(type, b) + ")");
   case Opcode::kCopySign: {
     Type ints = int_like(type);
     int64_t sign = bit_width(type.scalar) == 16 ? INT16_MIN : INT32_MIN;

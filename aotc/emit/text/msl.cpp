@@ -65,14 +65,18 @@ class Msl final : public Dialect {
   std::string arithmetic(const char *op, Type type, const std::string &a, const std::string &b) const override {
     if (is_float(type.scalar))
       return "(" + a + " " + op + " " + b + ")";
-    std::string u = this->type(type, true);
-    // The cast back also narrows what C++ promoted to int.
+    // 8 and 16 bits are computed as uint: C++ would promote them to int, whose products overflow. The cast back narrows.
+    bool narrow = !type.is_vector() && type.scalar != Scalar::kIndex && bit_width(type.scalar) < 32;
+    std::string u = narrow ? "uint" : this->type(type, true);
     return this->type(type, false) + "(" + u + "(" + a + ") " + op + " " + u + "(" + b + "))";
   }
   std::string shift_amount(Type type, const std::string &amount) const override {
     uint32_t bits = type.scalar == Scalar::kIndex ? 32 : bit_width(type.scalar);
     std::string u = this->type(type, true);
     return "(" + u + "(" + amount + ") & " + u + "(" + std::to_string(bits - 1) + "))";
+  }
+  std::string signed_shift_amount(Type type, const std::string &amount) const override {
+    return this->type(type, false) + shift_amount(type, amount); // vectors shift by vectors of their own type
   }
   std::string mad(Type type, const std::string &a, const std::string &b, const std::string &c) const override {
     return is_float(type.scalar) ? "fma(" + a + ", " + b + ", " + c + ")"

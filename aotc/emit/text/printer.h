@@ -32,7 +32,8 @@ class Dialect {
   virtual std::string bitcast(const std::string &type, const std::string &value) const = 0;
   virtual std::string select(Type type, const std::string &condition, const std::string &a, const std::string &b) const = 0;
   virtual std::string arithmetic(const char *op, Type type, const std::string &a, const std::string &b) const = 0; // + - * on ints
-  virtual std::string shift_amount(Type type, const std::string &amount) const = 0;
+  virtual std::string shift_amount(Type type, const std::string &amount) const = 0; // of an unsigned value
+  virtual std::string signed_shift_amount(Type type, const std::string &amount) const { return shift_amount(type, amount); }
   virtual std::string mad(Type type, const std::string &a, const std::string &b, const std::string &c) const = 0;
   virtual const char *round_even() const = 0;
   virtual std::string negate(Type type, const std::string &a) const = 0;
