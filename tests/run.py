@@ -30,10 +30,12 @@ SCRIPTS = {
     "networks": ("tests/models/networks_agree.py", 4),
     "quantised": ("tests/onnx/quantised_agree.py", 1),
     "gpu-models": ("tests/gpu/models_agree.py", 1),
+    "gpu-networks": ("tests/gpu/models_agree.py --networks", 22),
     "control": ("tests/control/control.py", 1),
     "numerics": ("tests/numerics/numerics.py", 1),
     "onnx-suite-llvm-cpu": ("tests/onnx/suite.py", 4),
     "onnx-suite-vmvx": ("tests/onnx/suite.py --target=vmvx", 8),
+    "onnx-suite-vulkan": ("tests/onnx/suite.py --target=vulkan", 20),
     "onnx-generated": ("tests/onnx/generated.py", 4),
 }
 LINE = re.compile(r"^(ok|not ok|skip) (\S+/\S.*?)(?: # (.*))?$")

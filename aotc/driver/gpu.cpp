@@ -3,6 +3,7 @@
 
 #include <atomic>
 #include <cstdio>
+#include <functional>
 #include <mutex>
 #include <thread>
 
@@ -41,17 +42,45 @@ void emit(const GpuTarget &target, const TargetRecord &record, Compiled &out) {
   out.code.assign(text.begin(), text.end());
 }
 
+// INGOT_VULKAN_* that a legalised kernel's types demand of the device.
+uint64_t features_of(const kernel::Kernel &k) {
+  uint64_t features = 0;
+  auto note = [&](Scalar scalar, bool stored) {
+    if (scalar == Scalar::kF16)
+      features |= INGOT_VULKAN_FLOAT16 | (stored ? INGOT_VULKAN_STORAGE_16 : 0);
+    else if (scalar == Scalar::kF64)
+      features |= INGOT_VULKAN_FLOAT64;
+    else if (scalar == Scalar::kI64)
+      features |= INGOT_VULKAN_INT64;
+  };
+  for (const kernel::Memory &memory : k.memories)
+    note(memory.type, memory.space == kernel::Space::kBuffer);
+  for (const kernel::Param &param : k.params)
+    note(param.type, false);
+  std::function<void(const kernel::Region &)> walk = [&](const kernel::Region &region) {
+    for (const kernel::Op &op : region.ops) {
+      for (kernel::ValueId result : op.results)
+        note(k.type_of(result).scalar, false);
+      for (const kernel::Region &inner : op.regions)
+        walk(inner);
+    }
+  };
+  walk(k.body);
+  return features;
+}
+
 // The first record that can express the dispatch; `problem` is what the baseline lacks where none can.
 Compiled compile_kernel(const GpuTarget &target, const dispatch::Dispatch &d, const std::string &symbol) {
   Compiled out;
   std::string first_problem;
-  for (const GpuTarget::Level &level : target.levels) {
-    out.scheduled = schedule::schedule(d, level.record);
+  for (const TargetRecord &record : target.records) {
+    out.scheduled = schedule::schedule(d, record);
     out.scheduled.kernel.name = symbol;
-    std::string problem = kernel::legalise(out.scheduled.kernel, level.record);
+    std::string problem = kernel::legalise(out.scheduled.kernel, record);
     if (problem.empty()) {
-      out.features = level.features;
-      emit(target, level.record, out);
+      if (target.format == archive::CodeFormat::spirv)
+        out.features = features_of(out.scheduled.kernel);
+      emit(target, record, out);
       return out;
     }
     if (first_problem.empty())
