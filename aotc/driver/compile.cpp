@@ -20,6 +20,7 @@
 #include "aotc/kernel/legalise.h"
 #include "aotc/kernel/text.h"
 #include "aotc/layout/block_channels.h"
+#include "aotc/layout/split_concats.h"
 #include "aotc/layout/split_constants.h"
 #include "aotc/quantise/integer_products.h"
 
@@ -98,7 +99,9 @@ fuse::Program lower(const graph::Function &function, const LoweringOptions &opti
   auto prepared = [&] {
     if (options.blocks)
       return layout::block_channels(quantise::integer_products(function));
-    return options.max_constant_bytes ? layout::split_constants(function, options.max_constant_bytes) : function;
+    if (!options.max_constant_bytes)
+      return function;
+    return layout::split_concats(layout::split_constants(function, options.max_constant_bytes), options.fuse.max_operands - 1);
   };
   fuse::Program program = fuse::fuse(prepared(), options.fuse);
   plan::fold_constants(program);

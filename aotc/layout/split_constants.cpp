@@ -5,6 +5,7 @@
 #include <map>
 
 #include "aotc/base/error.h"
+#include "aotc/graph/constant.h"
 
 namespace ingot::aotc::layout {
 namespace {
@@ -31,8 +32,8 @@ class Splitter {
     for (Op &op : ops) {
       for (graph::Graph &region : op.regions)
         rewrite(region);
-      if (op.code == Opcode::kConstant)
-        constants_[op.results[0]] = op.constant;
+      if (op.code == Opcode::kConstant || (op.code == Opcode::kSplat && out_.values[op.results[0]].type.elements().is_constant()))
+        constants_[op.results[0]] = {op.code, op.constant};
       if (op.code != Opcode::kContract || !split(op, graph))
         graph.ops.push_back(std::move(op));
     }
@@ -41,31 +42,51 @@ class Splitter {
   bool split(const Op &op, graph::Graph &graph) {
     for (size_t side = 0; side < 2; ++side) {
       auto found = constants_.find(op.operands[side]);
-      if (found == constants_.end() || found->second->bytes.size() <= most_)
+      if (found == constants_.end() || bytes_of(op.operands[side]) <= most_)
         continue;
       const std::string &own = op.labels[side], &other = op.labels[1 - side], &result = op.labels[2];
       for (size_t axis = 0; axis < own.size(); ++axis)
         if (result.find(own[axis]) != std::string::npos && other.find(own[axis]) == std::string::npos) {
-          split_along(op, side, axis, *found->second, graph);
+          split_along(op, side, axis, found->second, graph);
           return true;
         }
     }
     return false;
   }
 
-  void split_along(const Op &op, size_t side, size_t axis, const graph::ConstantData &data, graph::Graph &graph) {
+  uint64_t bytes_of(ValueId v) const {
+    const graph::TensorType &type = out_.values[v].type;
+    return static_cast<uint64_t>(type.elements().constant().value()) * byte_size(type.element);
+  }
+
+  struct Constant {
+    Opcode code = Opcode::kConstant; // or kSplat
+    std::shared_ptr<const graph::ConstantData> data;
+  };
+
+  void split_along(const Op &op, size_t side, size_t axis, const Constant &constant, graph::Graph &graph) {
     const graph::TensorType type = out_.values[op.operands[side]].type;
     const int64_t extent = type.dims[axis].constant().value();
-    const int64_t slice = static_cast<int64_t>(data.bytes.size()) / extent; // bytes of one index along the axis
+    const int64_t slice = static_cast<int64_t>(bytes_of(op.operands[side])) / extent; // of one index along the axis
     const int64_t step = std::max<int64_t>(1, static_cast<int64_t>(most_) / slice);
     graph::Graph *before = builder_.exchange_graph(&graph);
     builder_.set_origin(op.node, op.source);
     std::vector<ValueId> parts;
+    std::map<int64_t, ValueId> splats; // by their extent
     for (int64_t from = 0; from < extent; from += step) {
       const int64_t count = std::min(step, extent - from);
       graph::TensorType part = type;
       part.dims[axis] = count;
-      ValueId w = builder_.constant(part, rows(type, axis, data, from, count));
+      ValueId w = graph::kNoValue;
+      if (constant.code == Opcode::kSplat) {
+        auto [known, fresh] = splats.try_emplace(count, w);
+        if (fresh)
+          known->second = is_float(part.element) ? builder_.splat_float(part.element, part.dims, graph::read_float(*constant.data, 0))
+                                                 : builder_.splat_int(part.element, part.dims, graph::read_int(*constant.data, 0));
+        w = known->second;
+      } else {
+        w = builder_.constant(part, rows(type, axis, *constant.data, from, count));
+      }
       const ValueId x = op.operands[1 - side];
       parts.push_back(builder_.contract(side ? x : w, side ? w : x, op.labels[0], op.labels[1], op.labels[2]));
     }
@@ -95,7 +116,7 @@ class Splitter {
   graph::Function out_;
   graph::GraphBuilder builder_;
   const uint64_t most_;
-  std::map<ValueId, std::shared_ptr<const graph::ConstantData>> constants_;
+  std::map<ValueId, Constant> constants_;
 };
 
 } // namespace

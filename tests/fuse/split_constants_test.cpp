@@ -1,10 +1,12 @@
-// Products with constants larger than a binding: every part within the limit, and the same bits.
+// Products with constants larger than a binding, concatenations of more tensors than a kernel binds: every part within the
+// limit, and the same bits.
 #define CATCH_CONFIG_MAIN
 #include <catch2/catch.hpp>
 
 #include <cstring>
 #include <random>
 
+#include "aotc/layout/split_concats.h"
 #include "aotc/layout/split_constants.h"
 #include "tests/fuse/execute.h"
 
@@ -67,6 +69,46 @@ TEST_CASE("a product with a large constant is computed in parts") {
     const auto inputs = random_inputs(f, {}, seed);
     CHECK(execute(parts, inputs, {}, naive()) == execute(whole, inputs, {}, naive()));
   }
+}
+
+TEST_CASE("a concatenation of many is one of several") {
+  for (int64_t count : {1, 7, 8, 9, 49, 50, 120}) {
+    Function f;
+    GraphBuilder b(f, f.graph);
+    b.set_origin("node", "ai.onnx.Concat");
+    std::vector<ValueId> pieces;
+    for (int64_t i = 0; i < count; ++i) {
+      ValueId x = b.add_value({ElementType::kF32, {2, 1 + i % 3}}, "x" + std::to_string(i));
+      f.graph.inputs.push_back({"x" + std::to_string(i), x});
+      pieces.push_back(x);
+    }
+    f.graph.outputs.push_back({"y", b.map(kernel::Opcode::kNeg, {b.concat(pieces, 1)})});
+    INFO(count << " inputs");
+    fuse::Options options;
+    options.max_operands = 8;
+    fuse::Program whole = fuse::fuse(f), parts = fuse::fuse(layout::split_concats(f, 7), options);
+    for (const dispatch::Dispatch &d : parts.dispatches)
+      CHECK(d.operands.size() <= 8);
+    const auto inputs = random_inputs(f, {}, static_cast<uint64_t>(count));
+    CHECK(execute(parts, inputs, {}, naive()) == execute(whole, inputs, {}, naive()));
+  }
+}
+
+TEST_CASE("splats are split as well, and equal parts are one") {
+  Function f;
+  GraphBuilder b(f, f.graph);
+  b.set_origin("node", "ai.onnx.Gemm");
+  ValueId x = b.add_value({ElementType::kF32, {2, 8}}, "x");
+  f.graph.inputs.push_back({"x", x});
+  f.graph.outputs.push_back({"y", b.contract(x, b.splat_float(ElementType::kF32, {10, 8}, 0.5), "mk", "nk", "mn")});
+  fuse::Program whole = fuse::fuse(f), parts = fuse::fuse(layout::split_constants(f, 100));
+  std::vector<int64_t> sizes;
+  for (const fuse::Tensor &t : parts.tensors)
+    if (t.kind == fuse::Tensor::Kind::kConstant)
+      sizes.push_back(t.type.elements().constant().value());
+  CHECK(sizes == std::vector<int64_t>{24, 8}); // three of 3 rows, one of 1
+  const auto inputs = random_inputs(f, {}, 1);
+  CHECK(execute(parts, inputs, {}, naive()) == execute(whole, inputs, {}, naive()));
 }
 
 TEST_CASE("the same within a branch's or a loop's body") {

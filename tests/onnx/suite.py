@@ -28,9 +28,6 @@ EXPECTED_TESTS = {"node": 1765, "simple": 23, "pytorch-converted": 82, "pytorch-
 RELATIVE, ABSOLUTE = 1e-3, 1e-7  # the suite's own
 BATCH = 24
 
-# Where the archives of a target run; None: on the tool's own choice.
-DEVICES = {"vulkan": "vulkan:0?validation=1"}
-
 # Their values are drawn by the implementation; only type and shape can be compared.
 RANDOM_OPERATORS = {"Bernoulli", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial"}
 
@@ -224,7 +221,6 @@ class Batch:
 class Suite:
     def __init__(self, target):
         self.target = target
-        self.device = [f"--device={DEVICES[target]}"] if target in DEVICES else []
         self.cases, self.table, self.tools = {}, {}, None
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="ingot-suite-"))
 
@@ -302,7 +298,7 @@ class Suite:
         for feeds, expected in case.data_sets():
             if any(a is None for a in feeds.values()) or any(a is None for a in expected.values()):
                 return harness.fail("compiled, but this runner cannot pass sequences or optionals")
-            outputs, status, err = self.tools.run(archive, feeds, list(expected), scratch, *self.device, *flags)
+            outputs, status, err = self.tools.run(archive, feeds, list(expected), scratch, *flags)
             if outputs is None:
                 return harness.fail(f"ingot run: exit status {status}: {err}")
             for name, value in expected.items():
