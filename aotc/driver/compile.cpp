@@ -95,6 +95,21 @@ std::string flags_text(const CompileOptions &options) {
 
 } // namespace
 
+static void note_operators(const graph::Graph &graph, Operators &out) {
+  for (const graph::Op &op : graph.ops) {
+    out.emplace(op.node, op.source);
+    for (const graph::Graph &region : op.regions)
+      note_operators(region, out);
+  }
+}
+
+static Operators operators_of(const std::vector<graph::Function> &functions) {
+  Operators out;
+  for (const graph::Function &f : functions)
+    note_operators(f.graph, out);
+  return out;
+}
+
 fuse::Program lower(const graph::Function &function, const LoweringOptions &options) {
   auto prepared = [&] {
     if (options.blocks)
@@ -334,7 +349,7 @@ std::optional<CompileResult> compile(const CompileOptions &options, Diagnostics 
           programs.push_back(lower(f, LoweringOptions::gpu(TargetRecord().max_buffers, target.gpu->half)));
         archive::ArchiveModel nowhere;
         plan::WeightPool weights;
-        if (!compile_gpu_variant(options, target, programs, nowhere, weights, false, diagnostics))
+        if (!compile_gpu_variant(options, target, programs, nowhere, weights, false, operators_of(functions), diagnostics))
           return std::nullopt;
       }
     return result;
@@ -394,7 +409,7 @@ std::optional<CompileResult> compile(const CompileOptions &options, Diagnostics 
     const std::vector<fuse::Program> &programs = form_of(target).programs;
     if (target.gpu) {
       auto compiled = compile_gpu_variant(options, target, programs, model, weights,
-                                          options.emit != Emit::kArchive || dump.wanted(), diagnostics);
+                                          options.emit != Emit::kArchive || dump.wanted(), operators_of(functions), diagnostics);
       if (!compiled)
         return std::nullopt;
       kernels_text += compiled->kernels_text;

@@ -5,6 +5,7 @@
 #include <cstdio>
 #include <functional>
 #include <mutex>
+#include <set>
 #include <thread>
 
 #include "aotc/base/error.h"
@@ -90,6 +91,21 @@ Compiled compile_kernel(const GpuTarget &target, const dispatch::Dispatch &d, co
   return out;
 }
 
+Diagnostic refusal(const dispatch::Dispatch &d, const Operators &operators, const std::string &file, const std::string &reason) {
+  Diagnostic out{file, "", "", 0, "", reason, "leave this target out, or change the node's types"};
+  std::set<std::string> named;
+  for (const std::string &node : d.nodes) {
+    out.node += (out.node.empty() ? "" : ", ") + node;
+    auto found = operators.find(node);
+    if (found != operators.end() && named.insert(found->second).second)
+      out.op += (out.op.empty() ? "" : ", ") + found->second;
+  }
+  for (const dispatch::Operand &o : d.operands)
+    out.types += (out.types.empty() ? "(" : ", ") + std::string(name(o.type)) + "[" + o.count.to_string() + "]";
+  out.types += ")";
+  return out;
+}
+
 std::string words_text(const std::vector<uint8_t> &code) {
   std::string text;
   char word[12];
@@ -104,7 +120,8 @@ std::string words_text(const std::vector<uint8_t> &code) {
 
 std::optional<GpuVariant> compile_gpu_variant(const CompileOptions &options, const TargetRequest &target,
                                               const std::vector<fuse::Program> &programs, archive::ArchiveModel &model,
-                                              plan::WeightPool &weights, bool texts, Diagnostics &diagnostics) {
+                                              plan::WeightPool &weights, bool texts, const Operators &operators,
+                                              Diagnostics &diagnostics) {
   const GpuTarget &gpu = *target.gpu;
   UniqueDispatches unique = unique_dispatches(programs);
   std::vector<Compiled> compiled(unique.dispatches.size());
@@ -128,11 +145,8 @@ std::optional<GpuVariant> compile_gpu_variant(const CompileOptions &options, con
   for (size_t i = 0; i < compiled.size(); ++i) {
     Compiled &c = compiled[i];
     if (!c.problem.empty()) {
-      std::string nodes;
-      for (const std::string &node : unique.dispatches[i]->nodes)
-        nodes += (nodes.empty() ? "" : ", ") + node;
-      diagnostics.add({options.models[0].path, nodes, "", 0, "", "target " + target.text + " cannot run it: " + c.problem,
-                       "leave this target out, or change the node's types"});
+      diagnostics.add(refusal(*unique.dispatches[i], operators, options.models[0].path,
+                              "target " + target.text + " cannot run it: " + c.problem));
       continue;
     }
     if (texts) {
