@@ -30,16 +30,20 @@ bool suits_half(const graph::ConstantData &data) {
   return peak == 0 || (peak >= kLeastPeak && peak <= kLargest);
 }
 
-// Operands whose elements decide about positions: an index or an integer comes of them.
-std::vector<bool> positions(const Dispatch &d) {
+// Operands whose elements decide about positions: an index or an integer comes of them, or an output that is `wanted` for
+// one. What is summed does not: each element has a small share in it.
+std::vector<bool> positions(const Dispatch &d, const std::vector<bool> &wanted) {
   std::vector<bool> decides(d.values.size(), false), found(d.operands.size(), false);
   auto symbols = [&](const Expr &e) {
     for (const Symbol &s : e.symbols())
       if (s.kind() == SymbolKind::kValue)
         decides[s.value()] = true;
   };
-  for (const dispatch::Store &s : d.stores)
+  for (const dispatch::Store &s : d.stores) {
     symbols(s.offset);
+    if (wanted[s.operand])
+      decides[s.value] = true;
+  }
   for (size_t i = d.values.size(); i-- > 0;) {
     const Value &v = d.values[i];
     if (v.kind == ValueKind::kLoad || v.kind == ValueKind::kIndex)
@@ -55,8 +59,9 @@ std::vector<bool> positions(const Dispatch &d) {
       decides[i] = true;
     if (!decides[i])
       continue;
+    const bool sums = v.kind == ValueKind::kReduce && (v.reduce == dispatch::ReduceKind::kAdd || v.reduce == dispatch::ReduceKind::kMul);
     for (dispatch::ValueId a : v.args)
-      decides[a] = true;
+      decides[a] = decides[a] || !sums;
     if (v.kind == ValueKind::kLoad)
       found[v.operand] = true;
   }
@@ -128,7 +133,8 @@ Dispatch converted(const Dispatch &d, const std::vector<bool> &half) {
 
 class HalfStorage {
  public:
-  explicit HalfStorage(Program &program) : p_(program), group_(program.tensors.size()), keeps_(program.tensors.size()) {}
+  explicit HalfStorage(Program &program) : p_(program), group_(program.tensors.size()), keeps_(program.tensors.size()),
+                                           decides_(program.tensors.size()) {}
 
   void run() {
     for (size_t t = 0; t < group_.size(); ++t) {
@@ -136,6 +142,7 @@ class HalfStorage {
       keeps_[t] = !suits(p_.tensors[t]);
     }
     each(p_.steps, [&](const Step &step) { look_at(step); });
+    find_positions();
     std::vector<bool> whole(keeps_.size(), false); // groups with a member that keeps its type
     for (size_t t = 0; t < keeps_.size(); ++t)
       if (keeps_[t])
@@ -185,11 +192,9 @@ class HalfStorage {
     switch (step.kind) {
     case Step::Kind::kDispatch: {
       const Dispatch &d = p_.dispatches[step.dispatch];
-      const bool fixed = d.loop || d.sequence;
-      const std::vector<bool> decides = fixed ? std::vector<bool>() : positions(d);
-      for (size_t o = 0; o < step.operands.size(); ++o)
-        if (fixed || decides[o])
-          keeps_[step.operands[o]] = true;
+      if (d.loop || d.sequence)
+        for (TensorId t : step.operands)
+          keeps_[t] = true;
       break;
     }
     case Step::Kind::kReadScalar:
@@ -207,6 +212,23 @@ class HalfStorage {
     case Step::Kind::kCheck:
     case Step::Kind::kIf:
       break;
+    }
+  }
+
+  void find_positions() {
+    for (bool found = true; found;) {
+      found = false;
+      each(p_.steps, [&](const Step &step) {
+        if (step.kind != Step::Kind::kDispatch || p_.dispatches[step.dispatch].loop || p_.dispatches[step.dispatch].sequence)
+          return;
+        std::vector<bool> wanted;
+        for (TensorId t : step.operands)
+          wanted.push_back(decides_[t]);
+        const std::vector<bool> decides = positions(p_.dispatches[step.dispatch], wanted);
+        for (size_t o = 0; o < decides.size(); ++o)
+          if (decides[o] && !decides_[step.operands[o]])
+            found = decides_[step.operands[o]] = keeps_[step.operands[o]] = true;
+      });
     }
   }
 
@@ -231,7 +253,7 @@ class HalfStorage {
 
   Program &p_;
   std::vector<TensorId> group_;
-  std::vector<bool> keeps_;
+  std::vector<bool> keeps_, decides_;
 };
 
 } // namespace

@@ -9,7 +9,8 @@
 //   * constants with values beyond f16's range, or none that is large enough to be normal there (an epsilon);
 //   * small tensors: statistics and scales, whose range is wide and whose size does not matter. Constants of some size
 //     count as small too: many a network is sensitive to its first filters and its depthwise ones;
-//   * what decides about positions (an index, a conversion to integers), and what a structured loop takes;
+//   * what decides about positions (an index, a conversion to integers), directly or through other tensors but not through
+//     sums, and what a structured loop takes;
 //   * what is copied to or from one of these.
 #pragma once
 

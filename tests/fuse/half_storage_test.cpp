@@ -2,6 +2,7 @@
 #define CATCH_CONFIG_MAIN
 #include <catch2/catch.hpp>
 
+#include <algorithm>
 #include <cstring>
 #include <random>
 
@@ -144,5 +145,21 @@ TEST_CASE("what decides about positions keeps f32") {
     else
       net.output("other", net.b.map(K::kTanh, {t}));
     CHECK(types(net.lowered(true), Kind::kTransient) == (gathers ? kSingle : kHalf));
+  }
+}
+
+TEST_CASE("so does what these come from, but not what they are sums of") {
+  for (bool sums : {false, true}) {
+    Network net;
+    ValueId x = net.input("x", ElementType::kF32, {16, 512});
+    ValueId t = net.b.map(K::kAdd, {x, x}); // used twice, as is u: both have memory
+    ValueId w = net.weights(512, 512, 0.1f);
+    ValueId u = sums ? net.b.contract(t, w, "mk", "kn", "mn") : net.b.map(K::kNeg, {net.b.map(K::kTanh, {t})});
+    net.output("seen", net.b.contract(t, w, "mk", "kn", "mn"));
+    net.output("also", net.b.contract(u, w, "mk", "kn", "mn"));
+    net.output("rounded", net.b.convert(ElementType::kI32, u));
+    const std::vector<ElementType> found = types(net.lowered(true), Kind::kTransient);
+    REQUIRE(found.size() == 2);
+    CHECK(std::count(found.begin(), found.end(), ElementType::kF16) == (sums ? 1 : 0));
   }
 }

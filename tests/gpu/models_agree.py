@@ -2,10 +2,10 @@
 
     .cache/venv/bin/python tests/gpu/models_agree.py [--networks] [--build=DIR] [--only='cls*'] [--full | --share=N]
 
-MODEL is f32; MODEL-f16 is compiled with --precision=f16 (memory in f16,
-sums in f32), keeps the types of its inputs and outputs, and agrees within 1e-2 of each output's peak. Two suites:
-gpu-models are those that a software device runs in seconds; a run of them allocates nothing either. gpu-networks
-(--networks) are the other models of tests/models/catalogue.py, run once: some take a minute or more.
+MODEL is f32; MODEL-f16 is compiled with precision=f16 (memory in f16, sums in f32), keeps the types of its inputs and
+outputs, and agrees within 1e-2 of each output's peak. Two suites: gpu-models are those that a software device runs in
+seconds; a run of them allocates nothing either. gpu-networks (--networks) are the other models of
+tests/models/catalogue.py, run once: some take a minute or more.
 """
 import argparse
 import json
