@@ -172,7 +172,8 @@ int run(int argc, char **argv) {
   app.add_option("--target", targets, "TARGET[:DETAIL], may be repeated; default llvm-cpu");
   app.add_option("--input-shape", shapes, "NAME=1x3x48x320 fixes a dynamic input; '?' keeps a dim, '1..64' gives a range");
   app.add_option("--entry", entries, "name of the function (default: main)");
-  app.add_option("--precision", precision, "arithmetic of GPU targets: f32, f16, bf16, relaxed")
+  app.add_option("--precision", precision, "arithmetic of GPU targets: f32, f16 (in memory; sums stay f32), bf16, relaxed; a target's own: "
+                                                "--target=vulkan,precision=f16")
       ->check(CLI::IsMember({"f32", "f16", "bf16", "relaxed"}));
   app.add_option("--emit", emit, "what to write: archive, graph, dispatches, kernels, program, llvm, asm, spirv, msl, wgsl, reference "
                                  "(what the reference interpreter computes from --inputs, as a folder)")
@@ -253,11 +254,9 @@ int run(int argc, char **argv) {
     targets.push_back("llvm-cpu");
   for (const std::string &text : targets) {
     std::string error;
-    auto target = parse_target(text, &error);
+    auto target = parse_target(text, &error, precision);
     if (!target)
       return usage(error);
-    if (target->gpu && precision != "f32")
-      return usage("target '" + text + "': --precision=" + precision + " is not available yet; its arithmetic is f32");
     options.targets.push_back(std::move(*target));
   }
   ProgressPrinter printer(progress == "json"                          ? ProgressPrinter::Mode::kJson

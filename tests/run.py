@@ -22,6 +22,7 @@ import xml.etree.ElementTree
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 PYTHON = ROOT / ".cache/venv/bin/python"
+ONLY_FULL = 0
 # name: (script and its arguments, how many shares it is cut into for a plain run; 1 = all of it every time)
 SCRIPTS = {
     "cli": ("tests/cli/cli.py", 1),
@@ -29,14 +30,17 @@ SCRIPTS = {
     "models": ("tests/models/models.py", 1),
     "networks": ("tests/models/networks_agree.py", 4),
     "quantised": ("tests/onnx/quantised_agree.py", 1),
-    "gpu-models": ("tests/gpu/models_agree.py", 1),
+    "gpu-models": ("tests/gpu/models_agree.py", 2),
     "gpu-msl": ("tests/gpu/gpu_msl.py", 4),
     "gpu-wgsl": ("tests/gpu/gpu_wgsl.py", 8),
     "gpu-archive": ("tests/gpu/gpu_archive.py", 1),
+    "gpu-networks": ("tests/gpu/models_agree.py --networks", 10),
+    "gpu-networks-large": ("tests/gpu/models_agree.py --large", ONLY_FULL),
     "control": ("tests/control/control.py", 1),
     "numerics": ("tests/numerics/numerics.py", 1),
     "onnx-suite-llvm-cpu": ("tests/onnx/suite.py", 4),
     "onnx-suite-vmvx": ("tests/onnx/suite.py --target=vmvx", 8),
+    "onnx-suite-vulkan": ("tests/onnx/suite.py --target=vulkan", 20),
     "onnx-generated": ("tests/onnx/generated.py", 4),
 }
 LINE = re.compile(r"^(ok|not ok|skip) (\S+/\S.*?)(?: # (.*))?$")
@@ -204,7 +208,7 @@ def script_suite(name, build, full, shares, jobs, totals):
         pass
     elif full:
         command.append("--full")
-    else:
+    elif count != ONLY_FULL:
         command.append(f"--share={shares or count}")
     started = time.monotonic()
     process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
@@ -241,8 +245,8 @@ def main():
     builds = [pathlib.Path(b).resolve() for b in args.build or [ROOT / "build"]]
     for build in builds:
         meson_tests(build, totals, args.suite, args.jobs)
-    for name in SCRIPTS:
-        if not args.suite or name in args.suite:
+    for name, (_, count) in SCRIPTS.items():
+        if name in args.suite if args.suite else args.full or count != ONLY_FULL:
             script_suite(name, builds[0], args.full, args.shares, args.jobs, totals)
     if totals.failures:
         print("\nfailed:")

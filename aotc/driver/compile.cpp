@@ -13,12 +13,15 @@
 #include "aotc/driver/print_program.h"
 #include "aotc/emit/bytecode/emitter.h"
 #include "aotc/emit/llvm/cpu_emitter.h"
+#include "aotc/fuse/half_storage.h"
 #include "aotc/fuse/sequence.h"
 #include "aotc/graph/check.h"
 #include "aotc/import/onnx/import.h"
 #include "aotc/kernel/legalise.h"
 #include "aotc/kernel/text.h"
 #include "aotc/layout/block_channels.h"
+#include "aotc/layout/split_concats.h"
+#include "aotc/layout/split_constants.h"
 #include "aotc/quantise/integer_products.h"
 
 #include "llvm/ADT/StringRef.h"
@@ -80,7 +83,7 @@ std::array<uint8_t, 32> sha256_of_file(const std::string &path) {
 std::string flags_text(const CompileOptions &options) {
   std::string text;
   for (const TargetRequest &t : options.targets)
-    text += " --target=" + t.text;
+    text += " --target=" + t.text + (t.gpu && t.gpu->half && t.text.find(",precision=") == std::string::npos ? ",precision=f16" : "");
   for (const std::string &s : options.input_shapes)
     text += " --input-shape=" + s;
   for (const ModelInput &m : options.models)
@@ -92,14 +95,37 @@ std::string flags_text(const CompileOptions &options) {
 
 } // namespace
 
+static void note_operators(const graph::Graph &graph, Operators &out) {
+  for (const graph::Op &op : graph.ops) {
+    out.emplace(op.node, op.source);
+    for (const graph::Graph &region : op.regions)
+      note_operators(region, out);
+  }
+}
+
+static Operators operators_of(const std::vector<graph::Function> &functions) {
+  Operators out;
+  for (const graph::Function &f : functions)
+    note_operators(f.graph, out);
+  return out;
+}
+
 fuse::Program lower(const graph::Function &function, const LoweringOptions &options) {
-  auto for_blocks = [&] { return layout::block_channels(quantise::integer_products(function)); };
-  fuse::Program program = fuse::fuse(options.blocks ? for_blocks() : function, options.fuse);
+  auto prepared = [&] {
+    if (options.blocks)
+      return layout::block_channels(quantise::integer_products(function));
+    if (!options.max_constant_bytes)
+      return function;
+    return layout::split_concats(layout::split_constants(function, options.max_constant_bytes), options.fuse.max_operands - 1);
+  };
+  fuse::Program program = fuse::fuse(prepared(), options.fuse);
   plan::fold_constants(program);
   if (options.pack)
     plan::prepack(program);
   if (options.sequences)
     fuse::fuse_loops(program, options.sequence);
+  if (options.half)
+    fuse::store_as_half(program);
   return program;
 }
 
@@ -320,10 +346,10 @@ std::optional<CompileResult> compile(const CompileOptions &options, Diagnostics 
       if (target.gpu) {
         std::vector<fuse::Program> programs;
         for (const graph::Function &f : functions)
-          programs.push_back(lower(f, LoweringOptions::gpu(TargetRecord().max_buffers)));
+          programs.push_back(lower(f, LoweringOptions::gpu(TargetRecord().max_buffers, target.gpu->half)));
         archive::ArchiveModel nowhere;
         plan::WeightPool weights;
-        if (!compile_gpu_variant(options, target, programs, nowhere, weights, false, diagnostics))
+        if (!compile_gpu_variant(options, target, programs, nowhere, weights, false, operators_of(functions), diagnostics))
           return std::nullopt;
       }
     return result;
@@ -349,12 +375,18 @@ std::optional<CompileResult> compile(const CompileOptions &options, Diagnostics 
     LoweringOptions options;
     bool wanted = false;
     std::vector<fuse::Program> programs;
-  } native{LoweringOptions::native(), false, {}}, bytecode{LoweringOptions::bytecode(), false, {}}, gpu{LoweringOptions::gpu(TargetRecord().max_buffers), false, {}};
-  auto form_of = [&](const TargetRequest &t) -> Form & { return t.gpu ? gpu : t.versions.empty() ? bytecode : native; };
+  } native{LoweringOptions::native(), false, {}}, bytecode{LoweringOptions::bytecode(), false, {}},
+      gpu{LoweringOptions::gpu(TargetRecord().max_buffers, false), false, {}},
+      gpu_half{LoweringOptions::gpu(TargetRecord().max_buffers, true), false, {}};
+  auto form_of = [&](const TargetRequest &t) -> Form & {
+    if (t.gpu)
+      return t.gpu->half ? gpu_half : gpu;
+    return t.versions.empty() ? bytecode : native;
+  };
   for (const TargetRequest &t : options.targets)
     form_of(t).wanted = true;
   std::string dispatches_text;
-  for (Form *form : {&native, &bytecode, &gpu})
+  for (Form *form : {&native, &bytecode, &gpu, &gpu_half})
     for (size_t f = 0; form->wanted && f < functions.size(); ++f) {
       report(options, "fuse", f, functions.size());
       form->programs.push_back(lower(functions[f], form->options));
@@ -377,7 +409,7 @@ std::optional<CompileResult> compile(const CompileOptions &options, Diagnostics 
     const std::vector<fuse::Program> &programs = form_of(target).programs;
     if (target.gpu) {
       auto compiled = compile_gpu_variant(options, target, programs, model, weights,
-                                          options.emit != Emit::kArchive || dump.wanted(), diagnostics);
+                                          options.emit != Emit::kArchive || dump.wanted(), operators_of(functions), diagnostics);
       if (!compiled)
         return std::nullopt;
       kernels_text += compiled->kernels_text;

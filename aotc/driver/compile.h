@@ -23,12 +23,9 @@ inline constexpr const char *kCompilerVersion = "0.1.0";
 
 // GPUs: a baseline that every device has, and what single kernels may demand beyond it.
 struct GpuTarget {
-  struct Level {
-    TargetRecord record;
-    uint64_t features = 0;        // INGOT_VULKAN_* that the device must have
-  };
   archive::CodeFormat format = archive::CodeFormat::spirv;
-  std::vector<Level> levels;
+  std::vector<TargetRecord> records; // tried in order; a kernel demands the features of those types alone that it uses
+  bool half = false;                 // precision f16: memory in f16, arithmetic in f32 (aotc/fuse/half_storage.h)
 };
 
 // A target as the user types it: TARGET[:DETAIL][,key=value...].
@@ -47,8 +44,9 @@ struct TargetState {
 // Every target name of the product, sorted, with its state in this build.
 std::vector<TargetState> list_targets();
 
-// nullopt with *error set: unknown name, unavailable in this build, malformed detail.
-std::optional<TargetRequest> parse_target(const std::string &text, std::string *error);
+// nullopt with *error set: unknown name, unavailable in this build, malformed detail. `precision` is that of GPU targets
+// that name none themselves.
+std::optional<TargetRequest> parse_target(const std::string &text, std::string *error, const std::string &precision = "f32");
 
 enum class Emit : uint8_t { kArchive, kGraph, kDispatches, kKernels, kProgram, kLlvm, kAsm, kSpirv, kMsl, kWgsl, kReference };
 
@@ -104,17 +102,26 @@ struct LoweringOptions {
   bool pack = true;               // weights are laid out in panels
   bool sequences = true;          // loops of little work become one dispatch
   fuse::SequenceOptions sequence = {};
+  bool half = false;              // memory in f16 (aotc/fuse/half_storage.h)
+  uint64_t max_constant_bytes = 0; // larger ones are split (aotc/layout/split_constants.h); 0: any
 
   static LoweringOptions native() { return {}; }
   // Bytecode works on hundreds of lanes, native code on one vector: blocks of 16 channels and tiles in registers serve the
   // latter only.
-  static LoweringOptions bytecode() { return {.blocks = false, .fuse = {.attention = false}, .pack = true, .sequences = false}; }
-  // Weights keep their natural layout.
-  static LoweringOptions gpu(size_t max_buffers) {
-    return {.blocks = false,
-            .fuse = {.attention = true, .max_operands = max_buffers},
-            .pack = false,
-            .sequence = {.local_bytes = 8 << 10, .max_operands = max_buffers}}; // the rest of a workgroup's memory is the steps'
+  static LoweringOptions bytecode() {
+    LoweringOptions options;
+    options.blocks = options.fuse.attention = options.sequences = false;
+    return options;
+  }
+  // Weights keep their natural layout. 128 MiB is what every device can bind.
+  static LoweringOptions gpu(size_t max_buffers, bool half) {
+    LoweringOptions options;
+    options.blocks = options.pack = false;
+    options.fuse.max_operands = max_buffers;
+    options.sequence = {.local_bytes = 8 << 10, .max_operands = max_buffers}; // the rest of a workgroup's memory is the steps'
+    options.half = half;
+    options.max_constant_bytes = 128 << 20;
+    return options;
   }
 };
 

@@ -3,7 +3,9 @@
 
 #include <atomic>
 #include <cstdio>
+#include <functional>
 #include <mutex>
+#include <set>
 #include <thread>
 
 #include "aotc/base/error.h"
@@ -41,23 +43,66 @@ void emit(const GpuTarget &target, const TargetRecord &record, Compiled &out) {
   out.code.assign(text.begin(), text.end());
 }
 
+// INGOT_VULKAN_* that a legalised kernel's types demand of the device.
+uint64_t features_of(const kernel::Kernel &k) {
+  uint64_t features = 0;
+  auto note = [&](Scalar scalar, bool stored) {
+    if (scalar == Scalar::kF16)
+      features |= INGOT_VULKAN_FLOAT16 | (stored ? INGOT_VULKAN_STORAGE_16 : 0);
+    else if (scalar == Scalar::kF64)
+      features |= INGOT_VULKAN_FLOAT64;
+    else if (scalar == Scalar::kI64)
+      features |= INGOT_VULKAN_INT64;
+  };
+  for (const kernel::Memory &memory : k.memories)
+    note(memory.type, memory.space == kernel::Space::kBuffer);
+  for (const kernel::Param &param : k.params)
+    note(param.type, false);
+  std::function<void(const kernel::Region &)> walk = [&](const kernel::Region &region) {
+    for (const kernel::Op &op : region.ops) {
+      for (kernel::ValueId result : op.results)
+        note(k.type_of(result).scalar, false);
+      for (const kernel::Region &inner : op.regions)
+        walk(inner);
+    }
+  };
+  walk(k.body);
+  return features;
+}
+
 // The first record that can express the dispatch; `problem` is what the baseline lacks where none can.
 Compiled compile_kernel(const GpuTarget &target, const dispatch::Dispatch &d, const std::string &symbol) {
   Compiled out;
   std::string first_problem;
-  for (const GpuTarget::Level &level : target.levels) {
-    out.scheduled = schedule::schedule(d, level.record);
+  for (const TargetRecord &record : target.records) {
+    out.scheduled = schedule::schedule(d, record);
     out.scheduled.kernel.name = symbol;
-    std::string problem = kernel::legalise(out.scheduled.kernel, level.record);
+    std::string problem = kernel::legalise(out.scheduled.kernel, record);
     if (problem.empty()) {
-      out.features = level.features;
-      emit(target, level.record, out);
+      if (target.format == archive::CodeFormat::spirv)
+        out.features = features_of(out.scheduled.kernel);
+      emit(target, record, out);
       return out;
     }
     if (first_problem.empty())
       first_problem = problem;
   }
   out.problem = first_problem;
+  return out;
+}
+
+Diagnostic refusal(const dispatch::Dispatch &d, const Operators &operators, const std::string &file, const std::string &reason) {
+  Diagnostic out{file, "", "", 0, "", reason, "leave this target out, or change the node's types"};
+  std::set<std::string> named;
+  for (const std::string &node : d.nodes) {
+    out.node += (out.node.empty() ? "" : ", ") + node;
+    auto found = operators.find(node);
+    if (found != operators.end() && named.insert(found->second).second)
+      out.op += (out.op.empty() ? "" : ", ") + found->second;
+  }
+  for (const dispatch::Operand &o : d.operands)
+    out.types += (out.types.empty() ? "(" : ", ") + std::string(name(o.type)) + "[" + o.count.to_string() + "]";
+  out.types += ")";
   return out;
 }
 
@@ -75,7 +120,8 @@ std::string words_text(const std::vector<uint8_t> &code) {
 
 std::optional<GpuVariant> compile_gpu_variant(const CompileOptions &options, const TargetRequest &target,
                                               const std::vector<fuse::Program> &programs, archive::ArchiveModel &model,
-                                              plan::WeightPool &weights, bool texts, Diagnostics &diagnostics) {
+                                              plan::WeightPool &weights, bool texts, const Operators &operators,
+                                              Diagnostics &diagnostics) {
   const GpuTarget &gpu = *target.gpu;
   UniqueDispatches unique = unique_dispatches(programs);
   std::vector<Compiled> compiled(unique.dispatches.size());
@@ -99,11 +145,8 @@ std::optional<GpuVariant> compile_gpu_variant(const CompileOptions &options, con
   for (size_t i = 0; i < compiled.size(); ++i) {
     Compiled &c = compiled[i];
     if (!c.problem.empty()) {
-      std::string nodes;
-      for (const std::string &node : unique.dispatches[i]->nodes)
-        nodes += (nodes.empty() ? "" : ", ") + node;
-      diagnostics.add({options.models[0].path, nodes, "", 0, "", "target " + target.text + " cannot run it: " + c.problem,
-                       "leave this target out, or change the node's types"});
+      diagnostics.add(refusal(*unique.dispatches[i], operators, options.models[0].path,
+                              "target " + target.text + " cannot run it: " + c.problem));
       continue;
     }
     if (texts) {

@@ -1,6 +1,7 @@
 // GPU variants: programs -> simt kernels -> SPIR-V, MSL or WGSL modules, one after the other in one code segment.
 #pragma once
 
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -15,10 +16,13 @@ struct GpuVariant {
   std::string code_text;    // MSL, WGSL; SPIR-V as words in hexadecimal
 };
 
+using Operators = std::map<std::string, std::string>; // of nodes: "ai.onnx.Conv"
+
 // The first record is the baseline; a kernel that it cannot express is tried on the others, in order. nullopt with a
-// diagnostic for every dispatch that none can express. With `wanted` empty, texts are left out.
+// diagnostic for every dispatch that none can express. Without `texts`, those are left out.
 std::optional<GpuVariant> compile_gpu_variant(const CompileOptions &options, const TargetRequest &target,
                                               const std::vector<fuse::Program> &programs, archive::ArchiveModel &model,
-                                              plan::WeightPool &weights, bool texts, Diagnostics &diagnostics);
+                                              plan::WeightPool &weights, bool texts, const Operators &operators,
+                                              Diagnostics &diagnostics);
 
 } // namespace ingot::aotc

@@ -2,7 +2,6 @@
 #include <algorithm>
 
 #include "aotc/driver/compile.h"
-#include "schemas/gpu_abi.h"
 
 namespace ingot::aotc {
 namespace {
@@ -30,25 +29,33 @@ TargetRecord metal_record() {
   return record;
 }
 
-// Kernels are made for the baseline; those that it cannot express (64-bit floats) demand a feature of the device.
-GpuTarget gpu_target(const std::string &name) {
+// Kernels are made for the baseline; those that it cannot express (64-bit floats) demand a feature of the device. So do
+// those whose memory is to be f16, which the baseline could express, but not well.
+GpuTarget gpu_target(const std::string &name, bool half) {
   GpuTarget target;
+  target.half = half;
   if (name == "vulkan-spirv") {
-    target.format = archive::CodeFormat::spirv;
-    target.levels.push_back({TargetRecord::vulkan_baseline(), 0});
-    TargetRecord doubles = TargetRecord::vulkan_baseline();
-    doubles.f64 = doubles.i64 = doubles.storage_64 = true;
-    target.levels.push_back({doubles, INGOT_VULKAN_FLOAT64 | INGOT_VULKAN_INT64});
+    TargetRecord record = TargetRecord::vulkan_baseline();
+    record.f16 = record.storage_16 = half;
+    target.records.push_back(record);
+    record.f64 = record.i64 = record.storage_64 = true;
+    target.records.push_back(record);
     return target;
   }
-  if (name == "metal") {
-    target.format = archive::CodeFormat::msl;
-    target.levels.push_back({metal_record(), 0});
-    return target;
-  }
-  target.format = archive::CodeFormat::wgsl;
-  target.levels.push_back({TargetRecord::webgpu_baseline(), 0});
+  target.format = name == "metal" ? archive::CodeFormat::msl : archive::CodeFormat::wgsl;
+  target.records.push_back(name == "metal" ? metal_record() : TargetRecord::webgpu_baseline());
   return target;
+}
+
+// Takes ",precision=VALUE" off the end; nullopt where it is not there.
+std::optional<std::string> take_precision(std::string &text) {
+  static constexpr std::string_view kKey = ",precision=";
+  size_t at = text.rfind(kKey);
+  if (at == std::string::npos)
+    return std::nullopt;
+  std::string value = text.substr(at + kKey.size());
+  text.resize(at);
+  return value;
 }
 
 } // namespace
@@ -60,13 +67,15 @@ std::vector<TargetState> list_targets() {
   return list;
 }
 
-std::optional<TargetRequest> parse_target(const std::string &text, std::string *error) {
+std::optional<TargetRequest> parse_target(const std::string &text, std::string *error, const std::string &precision) {
   TargetRequest request;
   request.text = text;
-  size_t colon = text.find(':');
-  std::string name = text.substr(0, colon);
+  std::string rest = text;
+  const std::optional<std::string> own = take_precision(rest);
+  size_t colon = rest.find(':');
+  std::string name = rest.substr(0, colon);
   if (colon != std::string::npos)
-    request.detail = text.substr(colon + 1);
+    request.detail = rest.substr(colon + 1);
   const auto *found = std::find_if(std::begin(kTargets), std::end(kTargets),
                                    [&](const auto &t) { return name == t.name || (t.alias[0] && name == t.alias); });
   if (found == std::end(kTargets)) {
@@ -78,9 +87,22 @@ std::optional<TargetRequest> parse_target(const std::string &text, std::string *
     *error = "target '" + request.name + "' is " + kUnavailable;
     return std::nullopt;
   }
+  const bool is_gpu = request.name != "llvm-cpu" && request.name != "vmvx";
+  if (own && !is_gpu) {
+    *error = "target '" + text + "': precision is for GPU targets; " + request.name + " computes in the model's types";
+    return std::nullopt;
+  }
+  const std::string &wanted = own ? *own : precision;
+  if (is_gpu && wanted != "f32" && (wanted != "f16" || request.name != "vulkan-spirv")) {
+    static constexpr std::string_view kKnown[] = {"f16", "bf16", "relaxed"};
+    const bool known = std::find(std::begin(kKnown), std::end(kKnown), wanted) != std::end(kKnown);
+    *error = "target '" + text + "': precision " + wanted +
+             (known ? " is not available yet for " + request.name : " is unknown; f32, f16, bf16 and relaxed are known");
+    return std::nullopt;
+  }
   if (request.name != "llvm-cpu") {
-    if (request.name != "vmvx")
-      request.gpu = gpu_target(request.name);
+    if (is_gpu)
+      request.gpu = gpu_target(request.name, wanted == "f16");
     if (request.detail.empty() || (request.name == "vulkan-spirv" && request.detail == "1.1"))
       return request;
     *error = "target '" + text + "': " + request.name +

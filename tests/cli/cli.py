@@ -90,16 +90,41 @@ class Cases:
         m = model([helper.make_node("Exp", ["a"], ["y"], name="wide")], [("a", TensorProto.DOUBLE, [2])], [("y", TensorProto.DOUBLE, [2])])
         flags = ["--check", "--target=llvm-cpu", "--target=vulkan", "--target=webgpu", "--progress=off"]
         status, out, err = self.tools.call([self.tools.aotc, self.save(scratch, m), *flags])
-        bad = expect((status, out, err), 1, "wide", "webgpu: 1 problem")
+        bad = expect((status, out, err), 1, "'wide' (ai.onnx.Exp) (f64[2], f64[2])", "hint: ", "webgpu: 1 problem")
         if bad.status != "ok":
             return bad
         return harness.ok() if "llvm-cpu: every node" in out and "vulkan: every node" in out else harness.fail(out + err)
 
     def test_precision_that_no_target_has(self, scratch):
         m = model([helper.make_node("Relu", ["a"], ["y"])], [("a", TensorProto.FLOAT, [2])], [("y", TensorProto.FLOAT, [2])])
-        call = [self.tools.aotc, self.save(scratch, m), "-o", scratch / "out.ingot", "--target=vulkan", "--precision=f16"]
-        bad = expect(self.tools.call(call), 2, "--precision=f16", "not available yet")
+        call = [self.tools.aotc, self.save(scratch, m), "-o", scratch / "out.ingot"]
+        for flags, *words in ((["--target=vulkan", "--precision=bf16"], "precision bf16", "not available yet"),
+                              (["--target=webgpu", "--precision=f16"], "precision f16", "not available yet for webgpu"),
+                              (["--target=vulkan,precision=f8"], "precision f8 is unknown"),
+                              (["--target=llvm-cpu:host,precision=f16"], "precision is for GPU targets")):
+            bad = expect(self.tools.call(call + flags), 2, *words)
+            if bad.status != "ok":
+                return bad
         return harness.fail("an archive was written") if (scratch / "out.ingot").exists() else bad
+
+    def test_precision_of_one_target_and_of_all(self, scratch):
+        """f16 halves the weights; a target's own precision comes before --precision; CPUs keep f32."""
+        weights = numpy_helper.from_array(np.random.default_rng(1).standard_normal((512, 512)).astype(np.float32), "w")
+        m = model([helper.make_node("MatMul", ["a", "w"], ["y"])], [("a", TensorProto.FLOAT, [1, 512])],
+                  [("y", TensorProto.FLOAT, [1, 512])])
+        m.graph.initializer.append(weights)
+        path, archive = self.save(scratch, m), scratch / "out.ingot"
+        for flags, least, most in ((["--target=vulkan"], 1000, 1100), (["--target=vulkan", "--precision=f16"], 500, 600),
+                                   (["--target=vulkan:1.1,precision=f16"], 500, 600),
+                                   (["--target=vulkan,precision=f32", "--precision=f16"], 1000, 1100),
+                                   (["--target=vmvx", "--precision=f16"], 1000, 1100)):
+            bad = expect(self.tools.compile(path, archive, *flags), 0)
+            if bad.status != "ok":
+                return bad
+            kilobytes = archive.stat().st_size / 1024
+            if not least <= kilobytes <= most:
+                return harness.fail(f"{' '.join(flags)}: {kilobytes:.0f} KiB, expected {least} to {most}")
+        return harness.ok()
 
     def test_foreign_domain(self, scratch):
         m = model([helper.make_node("Fancy", ["a"], ["y"], name="foreign", domain="com.example")],

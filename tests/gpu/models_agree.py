@@ -1,10 +1,13 @@
 """Whole models on Vulkan, as this machine has it, agree with ONNX Runtime; the validation layer is on, and any message fails.
 
-    .cache/venv/bin/python tests/gpu/models_agree.py [--build=DIR] [--only='cls*']
+    .cache/venv/bin/python tests/gpu/models_agree.py [--networks | --large] [--build=DIR] [--only='cls*'] [--full | --share=N]
 
-A run is one submission and allocates nothing. Models whose run takes minutes on a software device are left to
-run_on_device.py, on hardware.
+MODEL is f32; MODEL-f16 is compiled with precision=f16 (memory in f16, sums in f32), keeps the types of its inputs and
+outputs, and agrees within 1e-2 of each output's peak. Three suites: gpu-models are those that a software device runs in
+seconds; a run of them allocates nothing either. gpu-networks (--networks) are the other models of
+tests/models/catalogue.py, run once, and gpu-networks-large (--large) those that take minutes there.
 """
+import argparse
 import json
 import pathlib
 import sys
@@ -17,27 +20,39 @@ import networks_agree
 import numpy as np
 import onnxruntime
 
-MODELS = ("cls", "face-front", "face-back", "magika", "rec", "bilstm_gru", "shufflenet_v2")
+QUICK = ("cls", "face-front", "face-back", "magika", "rec", "bilstm_gru", "shufflenet_v2")
+LARGE = ("det", "resnet50", "vit_b_16", "swin_t", "convnext_tiny", "bert_base")
+LIMIT = 900  # seconds of one call, on a busy machine
 
 
-def compare(tools, model, scratch):
+def agrees_as_half(actual, reference):
+    """None where |a-r| <= 1e-2 max|r| everywhere, else what is wrong."""
+    if actual.dtype.kind != "f":
+        return harness.agrees(actual, reference)
+    return harness.agrees(actual, reference, relative=0, of_peak=1e-2)
+
+
+def compare(tools, model, half, bench, scratch):
     archive = scratch / "model.ingot"
-    status, _, err = tools.compile(model.path, archive, "--target=vulkan", *model.flags, timeout=600)
+    target = "vulkan,precision=f16" if half else "vulkan"
+    status, _, err = tools.compile(model.path, archive, f"--target={target}", *model.flags, timeout=LIMIT)
     if status != 0:
         return harness.fail(f"aotc: exit status {status}: {err}")
     feeds = model.feeds(1)
     [expected] = networks_agree.reference(model, [feeds])
-    outputs, status, err = tools.run(archive, feeds, list(expected), scratch, "--device=vulkan:0?validation=1", timeout=300)
+    outputs, status, err = tools.run(archive, feeds, list(expected), scratch, "--device=vulkan:0?validation=1", timeout=LIMIT)
     if outputs is None:
         return harness.fail(f"ingot run: exit status {status}: {err}")
     worst = 0.0
     for output, value in expected.items():
-        wrong = harness.agrees(outputs[output], value)
+        wrong = (agrees_as_half if half else harness.agrees)(outputs[output], value)
         if wrong:
             return harness.fail(f"{output}: {wrong}")
         worst = max(worst, float(np.abs(outputs[output] - value).max() / np.abs(value).max()))
+    if not bench:
+        return harness.ok(f"worst error / peak {worst:.1e}")
     status, out, err = tools.call([tools.ingot, "bench", "--json", "--runs=2", archive, "--device=vulkan:0",
-                                   *(f"--input={n}=@{scratch}/in{i}.npy" for i, n in enumerate(feeds))], timeout=300)
+                                   *(f"--input={n}=@{scratch}/in{i}.npy" for i, n in enumerate(feeds))], timeout=LIMIT)
     if status != 0:
         return harness.fail(f"ingot bench: exit status {status}: {err}")
     if (count := json.loads(out)["allocations_per_run"]) != 0:
@@ -45,15 +60,26 @@ def compare(tools, model, scratch):
     return harness.ok(f"worst error / peak {worst:.1e}")
 
 
-def prepare(tools):
+def prepare(tools, models):
+    cases = {name + suffix: (catalogue.MODELS[name], bool(suffix), name in QUICK) for name in models for suffix in ("", "-f16")}
     status, out, err = tools.call([tools.ingot, "list-devices", "vulkan"])
     if status != 0 or "vulkan://" not in out:
         reason = " ".join((err or out).split())
-        tests = {name: lambda scratch: harness.skip(f"no Vulkan device: {reason}") for name in MODELS}
+        tests = {name: lambda scratch: harness.skip(f"no Vulkan device: {reason}") for name in cases}
     else:
-        tests = {name: lambda scratch, m=catalogue.MODELS[name]: compare(tools, m, scratch) for name in MODELS}
+        tests = {name: lambda scratch, c=case: compare(tools, *c, scratch) for name, case in cases.items()}
     return tests, harness.hash_of(HERE / "models_agree.py", HERE.parent / "models/catalogue.py")
 
 
 if __name__ == "__main__":
-    harness.run_suite("gpu-models", prepare, lambda: {"onnxruntime": onnxruntime.__version__, "numpy": np.__version__})
+    parser = argparse.ArgumentParser(add_help=False)
+    parser.add_argument("--networks", action="store_true")
+    parser.add_argument("--large", action="store_true")
+    chosen, rest = parser.parse_known_args()
+    sys.argv[1:] = rest
+    name, models = "gpu-models", QUICK
+    if chosen.networks:
+        name, models = "gpu-networks", [m for m in catalogue.MODELS if m not in QUICK + LARGE]
+    elif chosen.large:
+        name, models = "gpu-networks-large", LARGE
+    harness.run_suite(name, lambda tools: prepare(tools, models), lambda: {"onnxruntime": onnxruntime.__version__, "numpy": np.__version__})

@@ -11,7 +11,7 @@ namespace ingot::aotc::gpu_spike {
 
 TargetRecord metal_record() {
   std::string error;
-  return parse_target("metal", &error)->gpu->levels.front().record;
+  return parse_target("metal", &error)->gpu->records.front();
 }
 
 std::unique_ptr<MetalHost> MetalHost::open(std::string &why) {

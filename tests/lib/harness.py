@@ -71,11 +71,20 @@ def line(suite, test, outcome):
     return f"{word} {suite}/{test}" + (f" # {reason}" if reason else "")
 
 
-class Tools:
-    """The built programs. Every call has a time limit: a hang is a failure, not a wait."""
+# Where the archives of a suite of that target run, unless --device says otherwise. A software device takes minutes for a
+# large network.
+DEVICES = {"vulkan": "vulkan:0?validation=1"}
+LIMIT_ON_DEVICE = 1800  # seconds
 
-    def __init__(self, build):
-        self.build = pathlib.Path(build).resolve()
+
+class Tools:
+    """The built programs. Every call has a time limit: a hang is a failure, not a wait.
+
+    `device`: where `run` runs archives, if its flags do not say; None: on the tool's own choice.
+    """
+
+    def __init__(self, build, device=None):
+        self.build, self.device = pathlib.Path(build).resolve(), device
         self.aotc = self.build / "aotc" / "aotc"
         self.ingot = self.build / "tools" / "ingot"
         for program in (self.aotc, self.ingot):
@@ -97,6 +106,8 @@ class Tools:
 
     def run(self, archive, inputs, output_names, folder, *flags, timeout=120):
         """Runs an archive on {name: array}; (outputs by name or None, exit status, error text)."""
+        if self.device and not any(str(f).startswith("--device") for f in flags):
+            flags, timeout = (*flags, f"--device={self.device}"), max(timeout, LIMIT_ON_DEVICE)
         command = [self.ingot, "run", archive, *flags]
         for index, (name, array) in enumerate(inputs.items()):
             path = folder / f"in{index}.npy"
@@ -199,10 +210,11 @@ def run_suite(name, prepare, versions_used, arrange=None, record_extra=None, scr
     parser.add_argument("--share", help="K/N or N: one N-th of the tests, checked against the record")
     parser.add_argument("--only", help="a pattern of test names")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--device", default=DEVICES.get(name.rpartition("-")[2]), help="URI of the device that runs the archives")
     parser.add_argument("--quiet", action="store_true", help="print failures and the closing line only")
     parser.add_argument("--keep", help="folder for the tests' files, kept")
     args = parser.parse_args()
-    tests, inputs_hash = prepare(Tools(args.build))
+    tests, inputs_hash = prepare(Tools(args.build, args.device))
     expected = expected_failures(name, *expected_as)
 
     record_path = RESULTS / f"{name}.json"

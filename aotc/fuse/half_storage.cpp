@@ -1,0 +1,263 @@
+// See half_storage.h.
+#include "aotc/fuse/half_storage.h"
+
+#include <cmath>
+#include <functional>
+#include <map>
+
+#include "aotc/base/error.h"
+#include "aotc/graph/constant.h"
+#include "aotc/schedule/collapse.h"
+#include "aotc/schedule/sinks.h"
+
+namespace ingot::aotc::fuse {
+namespace {
+
+using dispatch::Dispatch;
+using dispatch::Value;
+using dispatch::ValueKind;
+
+constexpr int64_t kSmall = 4096, kSmallConstant = 65536; // elements
+constexpr double kLargest = 65504, kLeastPeak = 0x1p-8; // of a constant's magnitudes
+
+bool suits_half(const graph::ConstantData &data) {
+  double peak = 0;
+  for (size_t i = 0; i < data.bytes.size() / byte_size(data.type); ++i) {
+    const double x = std::fabs(graph::read_float(data, i));
+    if (std::isfinite(x))
+      peak = std::max(peak, x);
+  }
+  return peak == 0 || (peak >= kLeastPeak && peak <= kLargest);
+}
+
+// Operands whose elements decide about positions: an index or an integer comes of them, or an output that is `wanted` for
+// one. What is summed does not: each element has a small share in it.
+std::vector<bool> positions(const Dispatch &d, const std::vector<bool> &wanted) {
+  std::vector<bool> decides(d.values.size(), false), found(d.operands.size(), false);
+  auto symbols = [&](const Expr &e) {
+    for (const Symbol &s : e.symbols())
+      if (s.kind() == SymbolKind::kValue)
+        decides[s.value()] = true;
+  };
+  for (const dispatch::Store &s : d.stores) {
+    symbols(s.offset);
+    if (wanted[s.operand])
+      decides[s.value] = true;
+  }
+  for (size_t i = d.values.size(); i-- > 0;) {
+    const Value &v = d.values[i];
+    if (v.kind == ValueKind::kLoad || v.kind == ValueKind::kIndex)
+      symbols(v.expr);
+    for (const dispatch::Guard &g : v.guards) {
+      symbols(g.value);
+      symbols(g.extent);
+    }
+    const bool converts = v.kind == ValueKind::kOp && is_integer(v.type) && is_float(d.values[v.args[0]].type) &&
+                          (v.code == kernel::Opcode::kConvert || v.code == kernel::Opcode::kConvertU ||
+                           v.code == kernel::Opcode::kBitcast);
+    if (converts)
+      decides[i] = true;
+    if (!decides[i])
+      continue;
+    const bool sums = v.kind == ValueKind::kReduce && (v.reduce == dispatch::ReduceKind::kAdd || v.reduce == dispatch::ReduceKind::kMul);
+    for (dispatch::ValueId a : v.args)
+      decides[a] = decides[a] || !sums;
+    if (v.kind == ValueKind::kLoad)
+      found[v.operand] = true;
+  }
+  return found;
+}
+
+// The dispatch with those of its f32 operands stored as f16.
+Dispatch converted(const Dispatch &d, const std::vector<bool> &half) {
+  Dispatch out = d;
+  for (size_t o = 0; o < half.size(); ++o)
+    if (half[o])
+      out.operands[o].type = ElementType::kF16;
+  out.values.clear();
+  std::vector<dispatch::ValueId> now(d.values.size());
+  std::map<Symbol, Expr> renamed;
+  auto add = [&](Value v) {
+    out.values.push_back(std::move(v));
+    return static_cast<dispatch::ValueId>(out.values.size() - 1);
+  };
+  auto convert = [&](dispatch::ValueId from, ElementType to) {
+    Value v;
+    v.kind = ValueKind::kOp;
+    v.code = kernel::Opcode::kConvert;
+    v.type = to;
+    v.args = {from};
+    return add(v);
+  };
+  // Gathered indices are named by their value's number.
+  auto expr = [&](Expr &e) {
+    for (const Symbol &s : e.symbols())
+      if (s.kind() == SymbolKind::kValue && !renamed.count(s))
+        renamed.emplace(s, Symbol::value("v" + std::to_string(now[s.value()]), now[s.value()], s.extent()->substitute(renamed)));
+    e = e.substitute(renamed);
+  };
+  for (size_t i = 0; i < d.values.size(); ++i) {
+    Value v = d.values[i];
+    for (dispatch::ValueId &a : v.args)
+      a = now[a];
+    if (v.kind == ValueKind::kLoad || v.kind == ValueKind::kIndex)
+      expr(v.expr);
+    for (dispatch::Guard &g : v.guards) {
+      expr(g.value);
+      expr(g.extent);
+    }
+    const bool narrow = v.kind == ValueKind::kLoad && half[v.operand];
+    if (v.otherwise != dispatch::kNoValue) {
+      Value otherwise = d.values[v.otherwise];
+      v.otherwise = now[v.otherwise];
+      if (narrow) {
+        otherwise.type = ElementType::kF16;
+        otherwise.fimm = graph::from_half(graph::to_half(otherwise.fimm));
+        v.otherwise = add(otherwise);
+      }
+    }
+    if (narrow)
+      v.type = ElementType::kF16;
+    now[i] = add(v);
+    if (narrow)
+      now[i] = convert(now[i], ElementType::kF32);
+  }
+  for (dispatch::Store &s : out.stores) {
+    s.value = half[s.operand] ? convert(now[s.value], ElementType::kF16) : now[s.value];
+    expr(s.offset);
+  }
+  for (dispatch::Check &c : out.checks)
+    c.condition = now[c.condition];
+  return out;
+}
+
+class HalfStorage {
+ public:
+  explicit HalfStorage(Program &program) : p_(program), group_(program.tensors.size()), keeps_(program.tensors.size()),
+                                           decides_(program.tensors.size()) {}
+
+  void run() {
+    for (size_t t = 0; t < group_.size(); ++t) {
+      group_[t] = static_cast<TensorId>(t);
+      keeps_[t] = !suits(p_.tensors[t]);
+    }
+    each(p_.steps, [&](const Step &step) { look_at(step); });
+    find_positions();
+    std::vector<bool> whole(keeps_.size(), false); // groups with a member that keeps its type
+    for (size_t t = 0; t < keeps_.size(); ++t)
+      if (keeps_[t])
+        whole[group(static_cast<TensorId>(t))] = true;
+    std::vector<bool> half(keeps_.size());
+    for (size_t t = 0; t < half.size(); ++t)
+      half[t] = !whole[group(static_cast<TensorId>(t))];
+    each(p_.steps, [&](const Step &step) {
+      if (step.kind != Step::Kind::kDispatch)
+        return;
+      std::vector<bool> operands;
+      bool any = false;
+      for (TensorId t : step.operands) {
+        operands.push_back(half[t]);
+        any = any || half[t];
+      }
+      if (!any)
+        return;
+      Dispatch &d = p_.dispatches[step.dispatch];
+      d = converted(d, operands);
+      std::string problem = dispatch::verify(d);
+      ensure(problem.empty(), "half storage: " + problem);
+    });
+    for (size_t t = 0; t < half.size(); ++t)
+      if (half[t])
+        narrow(p_.tensors[t]);
+  }
+
+ private:
+  static void each(const Steps &steps, const std::function<void(const Step &)> &visit) {
+    for (const Step &step : steps) {
+      visit(step);
+      each(step.then, visit);
+      each(step.otherwise, visit);
+    }
+  }
+
+  static bool suits(const Tensor &t) {
+    if (t.type.element != ElementType::kF32)
+      return false;
+    if (t.kind == Tensor::Kind::kConstant)
+      return schedule::typical(t.type.elements()) >= kSmallConstant && suits_half(*t.constant);
+    return t.kind == Tensor::Kind::kTransient && schedule::typical(t.type.elements()) >= kSmall;
+  }
+
+  void look_at(const Step &step) {
+    switch (step.kind) {
+    case Step::Kind::kDispatch: {
+      const Dispatch &d = p_.dispatches[step.dispatch];
+      if (d.loop || d.sequence)
+        for (TensorId t : step.operands)
+          keeps_[t] = true;
+      break;
+    }
+    case Step::Kind::kReadScalar:
+      keeps_[step.operands[0]] = true;
+      break;
+    case Step::Kind::kCopy:
+      join(step.operands[0], step.operands[1]);
+      break;
+    case Step::Kind::kLoop:
+      for (const LoopStep::Carried &c : step.loop->carried)
+        join(c.state, c.next);
+      for (const LoopStep::Scan &s : step.loop->scans)
+        join(s.slice, s.whole);
+      break;
+    case Step::Kind::kCheck:
+    case Step::Kind::kIf:
+      break;
+    }
+  }
+
+  void find_positions() {
+    for (bool found = true; found;) {
+      found = false;
+      each(p_.steps, [&](const Step &step) {
+        if (step.kind != Step::Kind::kDispatch || p_.dispatches[step.dispatch].loop || p_.dispatches[step.dispatch].sequence)
+          return;
+        std::vector<bool> wanted;
+        for (TensorId t : step.operands)
+          wanted.push_back(decides_[t]);
+        const std::vector<bool> decides = positions(p_.dispatches[step.dispatch], wanted);
+        for (size_t o = 0; o < decides.size(); ++o)
+          if (decides[o] && !decides_[step.operands[o]])
+            found = decides_[step.operands[o]] = keeps_[step.operands[o]] = true;
+      });
+    }
+  }
+
+  static void narrow(Tensor &t) {
+    t.type.element = ElementType::kF16;
+    if (t.kind != Tensor::Kind::kConstant)
+      return;
+    auto data = std::make_shared<graph::ConstantData>();
+    data->type = ElementType::kF16;
+    for (size_t i = 0; i < t.constant->bytes.size() / byte_size(t.constant->type); ++i)
+      graph::append_float(data->bytes, ElementType::kF16, graph::read_float(*t.constant, i));
+    t.constant = std::move(data);
+  }
+
+  // What copies connect has one type.
+  TensorId group(TensorId t) {
+    while (group_[t] != t)
+      t = group_[t] = group_[group_[t]];
+    return t;
+  }
+  void join(TensorId a, TensorId b) { group_[group(a)] = group(b); }
+
+  Program &p_;
+  std::vector<TensorId> group_;
+  std::vector<bool> keeps_, decides_;
+};
+
+} // namespace
+
+void store_as_half(Program &program) { HalfStorage(program).run(); }
+
+} // namespace ingot::aotc::fuse
