@@ -70,6 +70,7 @@ def summary(values):
 def library_bytes(tools):
     """libingot whole as a stripped shared library: every driver that this build has."""
     archive, shared = tools.build / "src/libingot.a", harness.CACHE / "bench/libingot.so"
+    shared.parent.mkdir(parents=True, exist_ok=True)
     subprocess.run(["c++", "-shared", "-o", shared, "-Wl,--whole-archive", archive, "-Wl,--no-whole-archive", "-lpthread",
                     "-ldl", "-s"], check=True)
     return shared.stat().st_size
