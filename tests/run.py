@@ -28,7 +28,7 @@ SCRIPTS = {
     "cli": ("tests/cli/cli.py", 1),
     "budgets": ("tests/budgets/budgets.py", 1),
     "models": ("tests/models/models.py", 1),
-    "networks": ("tests/models/networks_agree.py", 4),
+    "networks": ("tests/models/networks_agree.py", 8),
     "quantised": ("tests/onnx/quantised_agree.py", 1),
     "gpu-models": ("tests/gpu/models_agree.py", 2),
     "gpu-msl": ("tests/gpu/gpu_msl.py", 4),
@@ -38,10 +38,10 @@ SCRIPTS = {
     "gpu-networks-large": ("tests/gpu/models_agree.py --large", ONLY_FULL),
     "control": ("tests/control/control.py", 1),
     "numerics": ("tests/numerics/numerics.py", 1),
-    "onnx-suite-llvm-cpu": ("tests/onnx/suite.py", 4),
+    "onnx-suite-llvm-cpu": ("tests/onnx/suite.py", 8),
     "onnx-suite-vmvx": ("tests/onnx/suite.py --target=vmvx", 8),
-    "onnx-suite-vulkan": ("tests/onnx/suite.py --target=vulkan", 20),
-    "onnx-generated": ("tests/onnx/generated.py", 4),
+    "onnx-suite-vulkan": ("tests/onnx/suite.py --target=vulkan", 30),
+    "onnx-generated": ("tests/onnx/generated.py", 8),
 }
 LINE = re.compile(r"^(ok|not ok|skip) (\S+/\S.*?)(?: # (.*))?$")
 
