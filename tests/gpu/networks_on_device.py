@@ -5,7 +5,8 @@ that came along, and compares with ONNX Runtime (results) and torch on the same 
 
 Needs python3 with torch, torchvision and onnxruntime. Weights stay on that machine: nothing large travels. Torch runs in f32
 without TF32, eager and as one CUDA graph, inputs and results on the card; Ingot's time is from host memory to host memory,
-and `kernels` is the sum of its kernels' own times. Then single operators on large tensors: bytes a second beside what
+and `kernels` is the sum of its kernels' own times. Each network is compiled a second time with precision=f16, and prepared
+a second time with the pipelines that the first kept. Then single operators on large tensors: bytes a second beside what
 torch reaches copying 256 MB. One line a test, `ok|not ok gpu/NAME # remark`; exit status 1 where one fails.
 """
 import argparse
@@ -77,23 +78,35 @@ def network(name, spec, args, folder):
     feeds = {n: t.numpy() for n, t in zip(names, inputs)}
     wanted = onnxruntime.InferenceSession(str(onnx), providers=["CPUExecutionProvider"]).run(outputs, feeds)
     shapes = [f"--input-shape={n}=" + "x".join(map(str, feeds[n].shape)) for n in spec.get("free", {}) if n in feeds]
-    started = time.perf_counter()
-    call(args.aotc, onnx, "-o", archive, "--target=vulkan", "--progress=off", *shapes)
-    compiled = time.perf_counter() - started
     given = []
     for i, (n, value) in enumerate(feeds.items()):
         np.save(folder / f"in{i}.npy", value)
         given.append(f"--input={n}=@{folder / f'in{i}.npy'}")
-    for i, (n, value) in enumerate(zip(outputs, wanted)):
+    peaks = [float(np.abs(value).max()) for value in wanted]
+    for i, value in enumerate(wanted):
         np.save(folder / f"out{i}.npy", value)
-        call(args.ingot, "run", archive, f"--device={args.device}", *given, f"--expect={n}=@{folder / f'out{i}.npy'}", "--rtol=1e-3",
-             f"--atol={1e-4 * float(np.abs(value).max())}")
-    report = json.loads(call(args.ingot, "bench", archive, f"--device={args.device}", *given, "--seconds=1", "--json", "--kernels"))
-    eager, graph = torch_times(model, inputs)
-    slowest = sorted(report["sites"], key=lambda s: -s["time_us"])[:12]
-    return {"ingot_ms": report["median_ms"], "kernels_ms": kernel_us(report) / 1e3, "prepare_ms": report["prepare_ms"],
-            "torch_eager_ms": eager, "torch_graph_ms": graph, "compile_s": compiled, "allocations_per_run": report["allocations_per_run"],
-            "slowest": [[s["kernel"], round(s["time_us"], 1)] for s in slowest]}
+    result = {}
+    for prefix, target, relative, of_peak in (("", "vulkan", 1e-3, 1e-4), ("f16_", "vulkan,precision=f16", 0, 1e-2)):
+        started = time.perf_counter()
+        call(args.aotc, onnx, "-o", archive, f"--target={target}", "--progress=off", *shapes)
+        result[prefix + "compile_s"] = time.perf_counter() - started
+        for i, (n, peak) in enumerate(zip(outputs, peaks)):
+            call(args.ingot, "run", archive, f"--device={args.device}", *given, f"--expect={n}=@{folder / f'out{i}.npy'}", f"--rtol={relative}",
+                 f"--atol={of_peak * peak}")
+        report = json.loads(call(args.ingot, "bench", archive, f"--device={args.device}", *given, "--seconds=1", "--json", "--kernels"))
+        result[prefix + "ms"] = report["median_ms"]
+        result[prefix + "kernels_ms"] = kernel_us(report) / 1e3
+        result[prefix + "allocations_per_run"] = report["allocations_per_run"]
+        if not prefix:
+            result["prepare_ms"] = report["prepare_ms"]
+            result["slowest"] = [[s["kernel"], round(s["time_us"], 1)] for s in sorted(report["sites"], key=lambda s: -s["time_us"])[:12]]
+            kept = folder / f"pipelines-{name}"
+            kept.mkdir()
+            for _ in range(2):
+                again = json.loads(call(args.ingot, "bench", archive, f"--device={args.device}?cache={kept}", *given, "--runs=3", "--json"))
+            result["prepare_again_ms"] = again["prepare_ms"]
+    result["torch_eager_ms"], result["torch_graph_ms"] = torch_times(model, inputs)
+    return result
 
 
 def operators():
@@ -177,7 +190,7 @@ def main():
             try:
                 r = report["models"][name] = network(name, spec, args, pathlib.Path(scratch))
                 graph = f"{r['torch_graph_ms']:.3g}" if r["torch_graph_ms"] else "none"
-                print(f"ok gpu/{name} # {r['ingot_ms']:.3g} ms ({r['kernels_ms']:.3g} in kernels), torch {r['torch_eager_ms']:.3g} ms, as a graph {graph}; "
+                print(f"ok gpu/{name} # {r['ms']:.3g} ms ({r['kernels_ms']:.3g} in kernels), f16 {r['f16_ms']:.3g}, prepare {r['prepare_ms']:.3g}, again {r['prepare_again_ms']:.3g}; torch {r['torch_eager_ms']:.3g} ms, as a graph {graph}; "
                       f"{r['slowest'][:6]}", flush=True)
             except Exception as e:
                 failed += 1
