@@ -26,7 +26,8 @@ build() { # build FOLDER OPTION...
   else meson setup "$folder" "$@"; fi
   ninja -C "$folder" -j "${JOBS:-$(nproc)}" --quiet || ninja -C "$folder" -j 1
 }
-build build -Dbuildtype=debugoptimized -Ddrivers=local-sync,local-task,vulkan -Dtests=true -Dexamples=true -Daotc=enabled
+# Without debug information, which would take a third of the build's time.
+build build -Dbuildtype=debugoptimized -Ddebug=false -Ddrivers=local-sync,local-task,vulkan -Dtests=true -Dexamples=true -Daotc=enabled
 builds=(--build=build)
 if [ $sanitize = yes ]; then
   # The same tests under address and undefined-behaviour checks; LLVM itself is not instrumented.
