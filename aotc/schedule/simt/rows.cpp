@@ -45,6 +45,8 @@ int64_t points(const Dispatch &d, const std::vector<uint32_t> &axes) {
 
 // Whether neighbouring elements along the innermost reduced axis lie side by side in most loads.
 bool contiguous(const Dispatch &d, const Value &reduce) {
+  if (reduce.axes.empty()) // all of one element
+    return false;
   int score = 0;
   for (const Value &v : d.values) {
     if (v.kind != ValueKind::kLoad)
