@@ -72,6 +72,10 @@ std::optional<TargetRequest> parse_target(const std::string &text, std::string *
   request.text = text;
   std::string rest = text;
   const std::optional<std::string> own = take_precision(rest);
+  if (size_t comma = rest.find(','); comma != std::string::npos) {
+    *error = "target '" + text + "': unknown option '" + rest.substr(comma + 1) + "'; precision=f32 and precision=f16 are known, once";
+    return std::nullopt;
+  }
   size_t colon = rest.find(':');
   std::string name = rest.substr(0, colon);
   if (colon != std::string::npos)

@@ -101,6 +101,7 @@ class Cases:
         for flags, *words in ((["--target=vulkan", "--precision=bf16"], "precision bf16", "not available yet"),
                               (["--target=webgpu", "--precision=f16"], "precision f16", "not available yet for webgpu"),
                               (["--target=vulkan,precision=f8"], "precision f8 is unknown"),
+                              (["--target=vulkan,precison=f16"], "unknown option 'precison=f16'"),
                               (["--target=llvm-cpu:host,precision=f16"], "precision is for GPU targets")):
             bad = expect(self.tools.call(call + flags), 2, *words)
             if bad.status != "ok":

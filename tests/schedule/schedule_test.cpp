@@ -149,6 +149,7 @@ TEST_CASE("products of bytes take the form of dot products") {
 TEST_CASE("rows that threads keep in registers, and longer ones") {
   for (int64_t columns : {512, 1024, 1536, 4096, 5000})
     check(softmax(2, columns), static_cast<uint64_t>(columns), std::to_string(columns) + " columns");
+  check(matmul(1, 2, 3, 1024, true, false, 0, false), 1, "two factors"); // each loaded for itself
 }
 
 TEST_CASE("attention") {

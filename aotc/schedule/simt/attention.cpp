@@ -106,7 +106,7 @@ class SimtAttention {
     return b_.for_loop(b_.index(0), key_count_, b_.index(kKeys), init, [&](ValueId first, const Values &carried) {
       Lowering::Scope scope(l_);
       Values next = carried;
-      exponentials(first, scores(first), next);
+      exponentials(scores(first), next);
       weigh(first, next);
       return next;
     });
@@ -177,7 +177,7 @@ class SimtAttention {
 
   // A row that has seen only -inf so far keeps 0 as what is subtracted, so that its exponentials are 0. If no key ever
   // counts the sum is 0, and the row NaN by its division, as in the formula, or 0 where the formula bounds the sum.
-  void exponentials(ValueId, const Values &scores, Values &carried) {
+  void exponentials(const Values &scores, Values &carried) {
     for (int64_t r = 0; r < rows_each_; ++r) {
       ValueId most = scores[static_cast<size_t>(r * kKeysEach)];
       for (int64_t j = 1; j < kKeysEach; ++j)
