@@ -46,8 +46,10 @@ enum class SlotKind : uint8_t {
   alias = 5,     // a = slot (a smaller index), offset expression
   state = 6,     // lives as long as the context, zero at first: a = state number, shared by the functions of a variant;
                  // size is constant and the same everywhere
+  prepared = 7,  // lives as long as the session, written by the prepare section alone: a = its number, shared by the
+                 // functions of a variant; size is constant and the same everywhere
 };
-constexpr uint8_t kSlotKindCount = 7;
+constexpr uint8_t kSlotKindCount = 8;
 
 // Slots that hold a value [n, c, spatial...] as [n, c/16, spatial..., 16] are named after the value with this behind it.
 constexpr char kBlockedSuffix[] = " [channels/16]";

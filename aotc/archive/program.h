@@ -9,6 +9,7 @@
 
 #include <array>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -142,6 +143,7 @@ struct Variant {
   std::vector<Executable> executables;
   std::vector<Kernel> kernels;
   std::vector<Function> functions;
+  std::optional<Function> prepare; // what a session runs once: writes `prepared` slots, which the functions read
 };
 
 struct Provenance {

@@ -147,7 +147,9 @@ Offset<schema::Variant> variant(FlatBufferBuilder &b, const Variant &v, const La
   auto executables_v = b.CreateVector(executables);
   auto kernels_v = b.CreateVector(kernels);
   auto functions_v = b.CreateVector(functions);
-  return schema::CreateVariant(b, target, arch, v.io_alignment, executables_v, kernels_v, functions_v);
+  Offset<schema::Function> prepare;
+  if (v.prepare) prepare = function(b, *v.prepare, layout);
+  return schema::CreateVariant(b, target, arch, v.io_alignment, executables_v, kernels_v, functions_v, prepare);
 }
 
 std::vector<uint8_t> metadata(const ArchiveModel &model, const Layout &layout) {

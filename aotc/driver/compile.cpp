@@ -119,13 +119,15 @@ fuse::Program lower(const graph::Function &function, const LoweringOptions &opti
     return layout::split_concats(layout::split_constants(function, options.max_constant_bytes), options.fuse.max_operands - 1);
   };
   fuse::Program program = fuse::fuse(prepared(), options.fuse);
-  plan::fold_constants(program);
+  plan::fold_constants(program, options.prepare);
   if (options.pack)
     plan::prepack(program);
   if (options.sequences)
     fuse::fuse_loops(program, options.sequence);
   if (options.half)
     fuse::store_as_half(program);
+  if (options.prepare)
+    plan::prepare_constants(program);
   return program;
 }
 

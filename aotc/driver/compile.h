@@ -100,6 +100,7 @@ struct LoweringOptions {
                                   // bytes (aotc/quantise)
   fuse::Options fuse = {.attention = true};
   bool pack = true;               // weights are laid out in panels
+  bool prepare = false;           // the session computes from constants and re-lays weights out (plan::prepare_constants)
   bool sequences = true;          // loops of little work become one dispatch
   fuse::SequenceOptions sequence = {};
   bool half = false;              // memory in f16 (aotc/fuse/half_storage.h)
@@ -113,10 +114,11 @@ struct LoweringOptions {
     options.blocks = options.fuse.attention = options.sequences = false;
     return options;
   }
-  // Weights keep their natural layout. 128 MiB is what every device can bind.
+  // Weights keep their natural layout in the archive. 128 MiB is what every device can bind.
   static LoweringOptions gpu(size_t max_buffers, bool half) {
     LoweringOptions options;
     options.blocks = options.pack = false;
+    options.prepare = true;
     options.fuse.max_operands = max_buffers;
     options.sequence = {.local_bytes = 8 << 10, .max_operands = max_buffers}; // the rest of a workgroup's memory is the steps'
     options.half = half;

@@ -24,6 +24,7 @@ UniqueDispatches unique_dispatches(const std::vector<fuse::Program> &programs) {
       }
     };
     mark(program.steps);
+    mark(program.prepare);
     std::vector<uint32_t> kernel_of(program.dispatches.size(), 0);
     for (size_t d = 0; d < program.dispatches.size(); ++d) {
       if (!used[d])
@@ -65,8 +66,11 @@ void parallel_for(size_t n, unsigned jobs, const std::function<void(size_t)> &wo
     std::rethrow_exception(failure);
 }
 
-void plan_functions(const std::vector<fuse::Program> &programs, const CpuKernels &kernels, uint32_t alignment,
+void plan_functions(const std::vector<fuse::Program> &given, const CpuKernels &kernels, uint32_t alignment,
                     plan::WeightPool &weights, archive::Variant &variant) {
+  std::vector<fuse::Program> programs = given; // what is prepared gets its numbers
+  const fuse::Program prepare = plan::join_prepare(programs);
+  std::vector<plan::DispatchInfo> all;
   for (size_t p = 0; p < programs.size(); ++p) {
     std::vector<plan::DispatchInfo> infos(programs[p].dispatches.size());
     for (size_t d = 0; d < infos.size(); ++d) {
@@ -85,7 +89,10 @@ void plan_functions(const std::vector<fuse::Program> &programs, const CpuKernels
       infos[d].cost = schedule::cost(own);
     }
     variant.functions.push_back(plan::plan_function(programs[p], infos, 0, alignment, weights));
+    all.insert(all.end(), infos.begin(), infos.end());
   }
+  if (!prepare.steps.empty())
+    variant.prepare = plan::plan_function(prepare, all, 0, alignment, weights);
 }
 
 archive::Kernel archive_kernel(const KernelVersions &k) {

@@ -22,7 +22,7 @@ void parallel_for(size_t n, unsigned jobs, const std::function<void(size_t)> &wo
 // Name, bindings and params of a kernel.
 archive::Kernel archive_kernel(const KernelVersions &kernel);
 
-// Adds the functions of a variant, whose kernels are in the order of `kernels`.
+// Adds the functions of a variant and its prepare section; its kernels are in the order of `kernels`.
 void plan_functions(const std::vector<fuse::Program> &programs, const CpuKernels &kernels, uint32_t alignment,
                     plan::WeightPool &weights, archive::Variant &variant);
 

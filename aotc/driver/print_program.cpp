@@ -47,7 +47,7 @@ class Printer {
 
   void print_slot(size_t i) {
     const archive::Slot &s = f_.slots[i];
-    static constexpr const char *kKinds[] = {"constant", "splat", "input", "output", "transient", "alias", "state"};
+    static constexpr const char *kKinds[] = {"constant", "splat", "input", "output", "transient", "alias", "state", "prepared"};
     out_ << "  slot " << i << " " << kKinds[static_cast<size_t>(s.kind)];
     switch (s.kind) {
     case program::SlotKind::constant: out_ << " segment " << s.of << " at " << s.segment_offset; break;
@@ -119,6 +119,8 @@ class Printer {
 
 std::string print_variant(const archive::Variant &variant) {
   std::string text;
+  if (variant.prepare)
+    text += Printer(variant, *variant.prepare).run();
   for (const Function &f : variant.functions)
     text += Printer(variant, f).run();
   return text;

@@ -33,8 +33,9 @@ namespace ingot::aotc::fuse {
 using TensorId = uint32_t;
 
 struct Tensor {
-  enum class Kind : uint8_t { kInput, kOutput, kConstant, kTransient } kind = Kind::kTransient;
-  uint32_t index = 0;                                  // kInput, kOutput: position in the signature
+  enum class Kind : uint8_t { kInput, kOutput, kConstant, kTransient, kPrepared } kind = Kind::kTransient;
+  uint32_t index = 0;                                  // kInput, kOutput: position in the signature; kPrepared: number in
+                                                       // the variant (plan::join_prepare)
   graph::TensorType type;
   std::string name;
   std::shared_ptr<const graph::ConstantData> constant; // kConstant
@@ -79,6 +80,7 @@ struct Program {
   std::vector<Tensor> tensors;
   std::vector<dispatch::Dispatch> dispatches;          // one per kDispatch step; deduplicated later
   Steps steps;
+  Steps prepare;                                       // dispatches of constants; they write kPrepared tensors
 };
 
 struct Options {

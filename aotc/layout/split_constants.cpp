@@ -100,8 +100,10 @@ class Splitter {
   static std::shared_ptr<const graph::ConstantData> rows(const graph::TensorType &type, size_t axis,
                                                          const graph::ConstantData &data, int64_t from, int64_t count) {
     int64_t inner = byte_size(data.type), outer = 1; // bytes within an index, blocks of all indices
-    for (size_t i = 0; i < type.dims.size(); ++i)
-      (i < axis ? outer : inner) *= i == axis ? 1 : type.dims[i].constant().value();
+    for (size_t i = 0; i < axis; ++i)
+      outer *= type.dims[i].constant().value();
+    for (size_t i = axis + 1; i < type.dims.size(); ++i)
+      inner *= type.dims[i].constant().value();
     const int64_t extent = type.dims[axis].constant().value();
     auto out = std::make_shared<graph::ConstantData>();
     out->type = data.type;

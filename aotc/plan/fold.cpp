@@ -18,6 +18,8 @@ using fuse::Steps;
 using fuse::Tensor;
 using fuse::TensorId;
 
+constexpr int64_t kLittle = 64 << 10; // bytes that folding may add
+
 // The bytes of a constant tensor; splats are expanded.
 std::vector<uint8_t> expand(const Tensor &tensor) {
   auto count = tensor.type.elements().constant();
@@ -92,11 +94,27 @@ void make_constant(Tensor &tensor, std::vector<uint8_t> bytes) {
   tensor.constant = std::move(data);
 }
 
-void fold_steps(Program &program, Steps &steps) {
+// Whether the results take more of an archive than what they are made of.
+bool grows(const Program &program, const Step &step) {
+  const dispatch::Dispatch &d = program.dispatches[step.dispatch];
+  int64_t before = 0, after = 0;
+  for (size_t i = 0; i < d.operands.size(); ++i) {
+    const Tensor &t = program.tensors[step.operands[i]];
+    const int64_t elements = t.splat ? 1 : *t.type.elements().constant();
+    const int64_t bytes = elements * static_cast<int64_t>(byte_size(t.type.element));
+    if (d.operands[i].output)
+      after += bytes;
+    else
+      before += bytes;
+  }
+  return after > before + kLittle && !d.loop;
+}
+
+void fold_steps(Program &program, Steps &steps, bool prepare) {
   Steps kept;
   for (Step &step : steps) {
-    fold_steps(program, step.then);
-    fold_steps(program, step.otherwise);
+    fold_steps(program, step.then, prepare);
+    fold_steps(program, step.otherwise, prepare);
     if (step.kind != Step::Kind::kDispatch) {
       kept.push_back(std::move(step));
       continue;
@@ -114,7 +132,7 @@ void fold_steps(Program &program, Steps &steps) {
       }
       foldable = foldable && t.type.elements().is_constant();
     }
-    if (!foldable || !any_input) {
+    if (!foldable || !any_input || (prepare && grows(program, step))) {
       kept.push_back(std::move(step));
       continue;
     }
@@ -172,8 +190,8 @@ void prepack_steps(Program &program, Steps &steps) {
 
 } // namespace
 
-void fold_constants(Program &program) {
-  fold_steps(program, program.steps);
+void fold_constants(Program &program, bool prepare) {
+  fold_steps(program, program.steps, prepare);
   mark_constants(program, program.steps);
 }
 

@@ -381,6 +381,10 @@ class Planner {
         slot.kind = archive::SlotKind::output;
         slot.of = x.index;
         break;
+      case Tensor::Kind::kPrepared:
+        slot.kind = archive::SlotKind::prepared;
+        slot.of = x.index;
+        break;
       case Tensor::Kind::kConstant:
         if (x.splat) {
           slot.kind = archive::SlotKind::splat;

@@ -49,9 +49,17 @@ archive::Function plan_function(const fuse::Program &program, const std::vector<
 
 // Evaluates dispatches whose inputs are all constants (with the reference interpreter) and turns their results into
 // constants; steps and tensors that become useless go.
-void fold_constants(fuse::Program &program);
+// With `prepare`, those whose result is larger than what it is made of stay for prepare_constants.
+void fold_constants(fuse::Program &program, bool prepare = false);
 
 // Re-lays constants out for CPU code (schedule::prepack_simd) and evaluates the new layouts.
 void prepack(fuse::Program &program);
+
+// For GPUs: dispatches of constants alone, and the layouts that products read weights in (schedule::prepack_simt), become
+// steps of the program's prepare section.
+void prepare_constants(fuse::Program &program);
+
+// The prepare sections of a variant's programs as one program; numbers the prepared tensors of all, equal ones alike.
+fuse::Program join_prepare(std::vector<fuse::Program> &programs);
 
 } // namespace ingot::aotc::plan

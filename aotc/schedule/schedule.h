@@ -40,6 +40,8 @@ struct Repack {
   dispatch::Dispatch pack;
 };
 std::vector<Repack> prepack_simd(dispatch::Dispatch &dispatch);
+// The same for GPU code, of operands marked as constant.
+std::vector<Repack> prepack_simt(dispatch::Dispatch &dispatch);
 
 // Cost of one run: floating-point operations (a multiply-add counts 2) and bytes of distinct memory touched.
 struct Cost {

@@ -262,6 +262,7 @@ typedef struct ingot_function_info_t {
   uint32_t host_decision_count; /* read_scalar, if and loop: points where the host waits or decides */
   bool fixed;                   /* fixed dims, no host decisions: one submission a run */
 } ingot_function_info_t;
+/* Function number function_count is what a session runs once (docs/archive-format.md), where the variant has that. */
 INGOT_API ingot_code_t ingot_archive_function(const ingot_archive_t *archive, uint32_t variant, uint32_t function,
                                               ingot_function_info_t *out);
 /* Index of the function of that name, or INGOT_NONE. */
@@ -289,7 +290,7 @@ INGOT_API ingot_code_t ingot_archive_symbol(const ingot_archive_t *archive, uint
                                             uint32_t symbol, ingot_symbol_info_t *out);
 
 typedef struct ingot_slot_info_t {
-  const char *name, *kind; /* kind: "constant", "splat", "input", "output", "transient", "alias", "state" */
+  const char *name, *kind; /* kind: "constant", "splat", "input", "output", "transient", "alias", "state", "prepared" */
   uint32_t of;             /* segment, input, output, arena or slot */
   uint32_t offset, size;   /* expressions (offset INGOT_NONE where the kind has none) */
   uint64_t segment_offset, splat_pattern;

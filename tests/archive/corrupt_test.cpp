@@ -16,7 +16,7 @@ namespace {
 
 std::vector<std::vector<uint8_t>> samples() {
   return {hand_made::add_scale(20), hand_made::free_add(), hand_made::nonzero(), hand_made::control_flow(),
-          hand_made::gather(), hand_made::counter(), hand_made::empties(3)};
+          hand_made::gather(), hand_made::counter(), hand_made::empties(3), hand_made::prepared(6)};
 }
 
 ingot_code_t open_code(const std::vector<uint8_t> &bytes, std::string *message) {

@@ -113,6 +113,34 @@ uint32_t splat_slot(Function &f, uint64_t pattern, uint8_t pattern_bytes, uint32
 }
 uint32_t state_slot(Function &f, uint32_t state, uint32_t size) { return add_slot(f, SlotKind::state, state, kNone, size); }
 
+uint32_t prepared_slot(Function &f, uint32_t number, uint32_t size) { return add_slot(f, SlotKind::prepared, number, kNone, size); }
+
+std::vector<uint8_t> prepared(int64_t n, const std::function<void(Function &prepare, Function &main)> &change, bool with_section) {
+  Builder b;
+  const uint32_t add = b.kernel("add_f32", {kAccessRead, kAccessRead, kAccessWrite}, 1);
+  std::vector<float> w;
+  for (int64_t i = 0; i < n; ++i) w.push_back(float(i) * 0.25f);
+  const uint32_t segment = b.weights(w);
+  Function prepare;
+  prepare.name = "prepare";
+  {
+    ExprBuilder e(prepare);
+    const uint32_t zero = e.constant(0), bytes = e.constant(n * 4);
+    const uint32_t from = constant_slot(prepare, segment, 0, bytes), to = prepared_slot(prepare, 3, bytes);
+    CommandBuilder(prepare.commands).copy(to, zero, from, zero, bytes);
+  }
+  Function &f = b.function();
+  ExprBuilder e(f);
+  const uint32_t zero = e.constant(0), one = e.constant(1), count = e.constant(n), bytes = e.constant(n * 4);
+  f.inputs = {{"x", INGOT_ELEMENT_TYPE_F32, {count}, {}, kNone}};
+  f.outputs = {{"y", INGOT_ELEMENT_TYPE_F32, {count}, {}, kNone}};
+  const uint32_t x = input_slot(f, 0, bytes), y = output_slot(f, 0, bytes), ready = prepared_slot(f, 3, bytes);
+  CommandBuilder(f.commands).dispatch(add, kNone, one, one, one, {{x, zero, bytes}, {ready, zero, bytes}, {y, zero, bytes}}, {count});
+  if (change) change(prepare, f);
+  if (with_section) b.variant().prepare = prepare;
+  return b.bytes();
+}
+
 std::vector<uint8_t> add_scale(int64_t n, uint32_t io_alignment) {
   Builder b;
   b.variant().io_alignment = io_alignment;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -42,6 +43,10 @@ uint32_t transient_slot(Function &f, uint32_t arena, uint32_t offset, uint32_t s
 uint32_t alias_slot(Function &f, uint32_t of, uint32_t offset, uint32_t size);
 uint32_t splat_slot(Function &f, uint64_t pattern, uint8_t pattern_bytes, uint32_t size);
 uint32_t state_slot(Function &f, uint32_t state, uint32_t size);
+uint32_t prepared_slot(Function &f, uint32_t number, uint32_t size);
+
+// y = x + w over `n` f32, n fixed, where w is copied by the prepare section. `change` sees both texts before they are written.
+std::vector<uint8_t> prepared(int64_t n, const std::function<void(Function &prepare, Function &main)> &change = nullptr, bool with_section = true);
 
 // y = (x + w) * 2 over `n` f32, n fixed: a constant, a transient, an in-place kernel, a copy to the output.
 std::vector<uint8_t> add_scale(int64_t n, uint32_t io_alignment = 1);

@@ -120,7 +120,7 @@ TEST_CASE("symbols, expressions, signatures") {
 TEST_CASE("slots") {
   using F = hand_made::Function;
   const auto constant = [](F &f, int64_t v) { return hand_made::ExprBuilder(f).constant(v); };
-  CHECK(refusal_f([](F &f) { f.slots[0].kind = hand_made::SlotKind(7); }) == "slot 0: unknown kind 7");
+  CHECK(refusal_f([](F &f) { f.slots[0].kind = hand_made::SlotKind(8); }) == "slot 0: unknown kind 8");
   CHECK(refusal_f([](F &f) { f.slots[0].size = kNone; }) == "slot 0: its size is no expression");
   CHECK(refusal_f([](F &f) { f.slots[0].of = 1; }) == "slot 0: no input 1");
   CHECK(refusal_f([](F &f) { f.slots[1].of = 1; }) == "slot 1: no output 1");
@@ -147,6 +147,36 @@ TEST_CASE("slots") {
   CHECK(refusal_f([](F &f) { f.sites[0].flops = 999; }) == "site 0: a cost is no expression");
 }
 
+TEST_CASE("prepare sections") {
+  // The program of `prepared` with one thing changed, in the prepare section or in the function.
+  const auto refusal = [](const std::function<void(hand_made::Function &prepare, hand_made::Function &main)> &change) {
+    const auto bytes = hand_made::prepared(8, change);
+    auto archive = ingot::Archive::open(bytes.data(), bytes.size());
+    if (archive.ok()) return std::string("accepted");
+    const std::string message = archive.message(), head = "): ";
+    return message.substr(message.find(head) + head.size());
+  };
+  using F = hand_made::Function;
+  CHECK(refusal([](F &, F &) {}) == "accepted");
+  const std::string alone = "what prepares has no symbols, inputs, outputs and subroutines";
+  CHECK(refusal([](F &p, F &) { p.symbols.push_back({"N", 0, 1, hand_made::SymbolKind::host}); }) == alone);
+  CHECK(refusal([](F &p, F &f) { p.inputs = f.inputs; }) == alone);
+  CHECK(refusal([](F &p, F &f) { p.outputs = f.outputs; }) == alone);
+  CHECK(refusal([](F &p, F &) { p.subroutines.push_back({}); }) == alone);
+  CHECK(refusal([](F &p, F &) { hand_made::state_slot(p, 0, p.slots[0].size); }) == "slot 2: what prepares has no state");
+  CHECK(contains(refusal([](F &p, F &) {
+          p.messages.push_back("never");
+          p.commands.insert(p.commands.end(), {uint32_t(ingot::program::Opcode::check) | 3u << 8, 0, 0});
+        }), "a decision while preparing"));
+  CHECK(contains(refusal([](F &p, F &f) { std::swap(p.slots[0], p.slots[1]); (void)f; }), "writes to a constant"));
+  CHECK(contains(refusal([](F &, F &f) { f.commands[8] = 0, f.commands[14] = 2; }), "writes to a constant, a splat, an input or what is prepared"));
+  CHECK(contains(refusal([](F &, F &f) { f.slots[2].size = f.inputs[0].dims[0] + 99; }), "its size is no expression"));
+  CHECK(refusal([](F &, F &f) { f.slots[2].of = 77; }) == "accepted"); // nothing wrote it: zeros
+  const auto without = hand_made::prepared(8, nullptr, false);
+  auto archive = ingot::Archive::open(without.data(), without.size());
+  CHECK(contains(archive.message(), "slot 2: nothing prepares it"));
+}
+
 TEST_CASE("command words") {
   const auto word = [](size_t at, uint32_t value) {
     return refusal_f([=](hand_made::Function &f) { f.commands.at(at) = value; });
@@ -161,13 +191,13 @@ TEST_CASE("command words") {
   CHECK(word(6, 2) == "command at word 0: bindings or parameters differ in number from the kernel's");
   CHECK(word(7, 65) == "command at word 0: bindings or parameters differ in number from the kernel's");
   CHECK(word(8, 7) == "command at word 0: no such slot");
-  CHECK(word(8, 2) == "command at word 0: it writes to a constant, a splat or an input");
-  CHECK(word(8, 0) == "command at word 0: it writes to a constant, a splat or an input");
-  CHECK(word(8, 5) == "command at word 0: it writes to a constant, a splat or an input");
+  CHECK(word(8, 2) == "command at word 0: it writes to a constant, a splat, an input or what is prepared");
+  CHECK(word(8, 0) == "command at word 0: it writes to a constant, a splat, an input or what is prepared");
+  CHECK(word(8, 5) == "command at word 0: it writes to a constant, a splat, an input or what is prepared");
   CHECK(word(9, 999) == "command at word 0: no such expression");
   CHECK(word(9, 1) == "command at word 0: it reaches past the end of its slot"); // expression 1 is 1
   CHECK(word(11, 999) == "command at word 0: a parameter is no expression");
-  CHECK(word(14, 2) == "command at word 13: it writes to a constant, a splat or an input");
+  CHECK(word(14, 2) == "command at word 13: it writes to a constant, a splat, an input or what is prepared");
   CHECK(word(16, 99) == "command at word 13: no such slot");
   CHECK(word(23, 3) == "command at word 19: a fill pattern takes 1, 2, 4 or 8 bytes");
   CHECK(word(29, INGOT_ELEMENT_TYPE_F32) == "command at word 26: a scalar must be a bool or an integer");

@@ -709,8 +709,9 @@ CASE("fixed dims: one submission, nothing recorded, nothing allocated", Case::ke
   EQUAL(counts.recordings.load() + counts.commands.load() + counts.allocations.load() + counts.transfers.load(), 0);
 }
 
-CASE("out of memory at every allocation", Case::kernels) {
-  const Bytes bytes = bindings(s.target);
+namespace {
+
+void out_of_memory(const Subject &s, const Bytes &bytes) {
   long total = 0;
   for (long at = -1; at < total || at == -1; at += at < 40 ? 1 : 7) { // all of the first ones, then some
     support::CountingAllocator counter;
@@ -737,6 +738,67 @@ CASE("out of memory at every allocation", Case::kernels) {
     if (at == -1) total = counter.calls;
   }
   EXPECT(total > 10);
+}
+
+} // namespace
+
+CASE("out of memory at every allocation", Case::kernels) {
+  out_of_memory(s, bindings(s.target));
+  out_of_memory(s, prepared(s.target));
+}
+
+CASE("what is prepared once is there for every context, and its sources are not", Case::kernels) {
+  static thread_local std::vector<std::pair<ingot_driver_memory_t *, uint64_t>> live; // memory of the device
+  static thread_local int released; // allocations of the sources' size
+  support::Loaded l(prepared(s.target), s.uri.c_str());
+  GOOD(l.device);
+  ingot_device_t *device = l.device->get();
+  const ingot_driver_t *driver = device->driver;
+  ingot_driver_t table = *driver;
+  if (driver->allocate) {
+    counted = driver;
+    live.clear();
+    released = 0;
+    table.allocate = [](ingot_driver_device_t *d, ingot_driver_memory_kind_t k, uint64_t size, ingot_driver_memory_t **out, ingot_error_t *e) {
+      const ingot_code_t code = counted->allocate(d, k, size, out, e);
+      if (code == INGOT_OK) live.push_back({*out, size});
+      return code;
+    };
+    table.release = [](ingot_driver_device_t *d, ingot_driver_memory_t *memory) {
+      const auto found = std::find_if(live.begin(), live.end(), [&](const auto &m) { return m.first == memory; });
+      released += found->second == 512;
+      live.erase(found);
+      counted->release(d, memory);
+    };
+    device->driver = &table;
+  }
+  auto session = l.device->prepare(*l.archive);
+  GOOD(session);
+  if (driver->allocate) {
+    ingot_archive_t *archive = l.archive->get();
+    ingot_function_info_t info;
+    EQUAL(ingot_archive_function(archive, ingot_session_variant(session->get()), 1, &info), INGOT_OK);
+    EQUAL(info.dispatch_count, 3);
+    EQUAL(released, 1); // the constant and the splat lie in one allocation
+  }
+  for (int i = 0; i < 2; ++i) {
+    auto context = session->context();
+    GOOD(context);
+    for (int round = 0; round < 2; ++round) {
+      Ints x = ramp(64, 7 * round + i), y(64);
+      GOOD(run(*context, x, y));
+      for (int k = 0; k < 64; ++k) EQUAL(y[size_t(k)], prepared_expected(k, x[size_t(k)]));
+    }
+  }
+  session = l.device->prepare(*l.archive); // the other one is gone first or later, as it comes
+  GOOD(session);
+  Ints x = ramp(64), y(64);
+  auto context = session->context();
+  GOOD(context);
+  GOOD(run(*context, x, y));
+  EQUAL(y[63], prepared_expected(63, x[63]));
+  context = ingot::Result<ingot::Context>(ingot::Status());
+  device->driver = driver;
 }
 
 CASE("the driver is out of memory at every allocation", Case::kernels | Case::own_memory) {

@@ -259,7 +259,7 @@ const std::vector<std::string> &targets() {
 
 std::vector<uint8_t> make_archive(const std::string &target,
                                   const std::function<void(archive::ArchiveModel &, archive::Function &)> &fill,
-                                  const archive::Segment *last) {
+                                  const archive::Segment *last, const archive::Function *prepare) {
   archive::ArchiveModel model;
   model.provenance = {"conformance", "", "none", {}};
   archive::Function f;
@@ -278,6 +278,7 @@ std::vector<uint8_t> make_archive(const std::string &target,
     v.io_alignment = 64; // as the kernels' buffers say
     v.executables[0].segment = uint32_t(model.segments.size() - 1);
     v.functions.push_back(f);
+    if (prepare) v.prepare = *prepare;
     model.variants.push_back(v);
   }
   if (last) model.segments.push_back(*last);

@@ -35,10 +35,11 @@ constexpr uint32_t kErrorCode = 1; // of an index, in schemas/cpu_abi.h
 int32_t spun(int32_t x, int64_t n);
 
 // An archive with a variant for each target, `target`'s first, so that a device that runs several takes that one. `fill`
-// makes the function "main", and adds segments; `last` is added after the code of all targets.
+// makes the function "main", and adds segments; `last` is added after the code of all targets. `prepare`, which `fill` may
+// write to, is every variant's prepare section.
 std::vector<uint8_t> make_archive(const std::string &target,
                                   const std::function<void(archive::ArchiveModel &model, archive::Function &f)> &fill,
-                                  const archive::Segment *last = nullptr);
+                                  const archive::Segment *last = nullptr, const archive::Function *prepare = nullptr);
 // The targets whose code could be made in this build.
 const std::vector<std::string> &targets();
 

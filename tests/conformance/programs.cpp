@@ -104,6 +104,40 @@ Bytes bindings(const std::string &target) {
   });
 }
 
+int32_t prepared_expected(int i, int32_t x) { return x + (10 * i + 7) * 3 - 5 + 1; }
+
+// Two steps, the first of which only the second reads; the constant and the splat are the prepare section's alone.
+Bytes prepared(const std::string &target) {
+  Function prepare;
+  prepare.name = "prepare";
+  return make_archive(target, [&](ArchiveModel &model, Function &f) {
+    std::vector<int32_t> values;
+    for (uint32_t i = 0; i < kElements; ++i) values.push_back(int32_t(10 * i));
+    const uint32_t segment = add_weights(model, values);
+    Text p(prepare);
+    const uint32_t length = p.e.constant(kElements), size = p.e.constant(kBytes);
+    const uint32_t c = add_slot(prepare, SlotKind::constant, segment, kNone, size);
+    const uint32_t seven = add_slot(prepare, SlotKind::splat, 0, kNone, size);
+    prepare.slots[seven].pattern = 7;
+    prepare.slots[seven].pattern_bytes = 4;
+    prepare.arenas = {size};
+    const uint32_t sum = add_slot(prepare, SlotKind::transient, 0, p.zero, size);
+    const uint32_t scaled = add_slot(prepare, SlotKind::prepared, 5, kNone, size), out = add_slot(prepare, SlotKind::prepared, 2, kNone, size);
+    p.w.dispatch(kAdd, p.site(kAdd, "sum"), length, p.one, p.one, {{c, p.zero, size}, {seven, p.zero, size}, {sum, p.zero, size}}, {});
+    p.w.barrier();
+    p.w.dispatch(kScale, kNone, length, p.one, p.one, {{sum, p.zero, size}, {scaled, p.zero, size}}, {p.e.constant(3), p.e.constant(-5)});
+    p.w.barrier();
+    p.w.copy(out, p.zero, scaled, p.zero, size);
+    p.w.barrier();
+    p.w.dispatch(kBump, kNone, length, p.one, p.one, {{out, p.zero, size}}, {p.one});
+    Text t(f);
+    const uint32_t n = t.e.constant(kElements), bytes = t.e.constant(kBytes);
+    const uint32_t x = t.input("x", {n}, bytes), y = t.output("y", {n}, bytes);
+    const uint32_t ready = add_slot(f, SlotKind::prepared, 2, kNone, bytes);
+    t.w.dispatch(kAdd, t.site(kAdd, "add"), n, t.one, t.one, {{x, t.zero, bytes}, {ready, t.zero, bytes}, {y, t.zero, bytes}}, {});
+  }, nullptr, &prepare);
+}
+
 Bytes free_dims(const std::string &target) {
   return make_archive(target, [](ArchiveModel &, Function &f) {
     f.symbols = {{"N", 0, 100000, SymbolKind::input}};

@@ -18,6 +18,8 @@ Bytes line(const std::string &target);     // y[64] = (x[64] + w) * 3 - 5, w[i] 
 Bytes large(const std::string &target, uint32_t constants, uint64_t bytes, uint64_t tail);
 Bytes bindings(const std::string &target); // y[64] of every kind of slot in one dispatch; raises a state by 1 before
 int32_t bindings_expected(int i, int32_t x, int run);
+Bytes prepared(const std::string &target); // y[64] = x[64] + what was prepared once: (10 i + 7) * 3 - 5 + 1
+int32_t prepared_expected(int i, int32_t x);
 Bytes free_dims(const std::string &target); // y[N] = x[N] * 2 + 1, N 0 .. 100000
 Bytes many_params(const std::string &target, const std::vector<int64_t> &params); // y[1]
 Bytes wide_param(const std::string &target, int64_t value);                       // y[1] = value >> 32

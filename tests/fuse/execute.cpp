@@ -26,6 +26,7 @@ class Executor {
         for (size_t at = 0; at < memory_[t].size(); at += tensor.constant->bytes.size())
           std::copy(tensor.constant->bytes.begin(), tensor.constant->bytes.end(), memory_[t].begin() + static_cast<std::ptrdiff_t>(at));
     }
+    steps(p_.prepare);
     steps(p_.steps);
     std::vector<std::vector<uint8_t>> outputs;
     for (fuse::TensorId t : p_.output_tensors)

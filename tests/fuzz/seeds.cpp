@@ -122,6 +122,7 @@ std::vector<Seed> hand_made_seeds() {
           {"nonzero", nonzero()},
           {"control_flow", control_flow()},
           {"gather", gather()},
+          {"prepared", prepared(6)},
           {"versions", versions(1, 2)},
           {"counter", counter()},
           {"reciprocal", reciprocal()}};

@@ -263,7 +263,7 @@ VariantBytes bytes_of(const Archive &archive, uint32_t v, const ingot_variant_in
         out.code.add(version.code_segment, 0, segment.size);
     }
   }
-  for (uint32_t f = 0; f < variant.function_count; ++f) {
+  for (uint32_t f = 0; f <= variant.function_count; ++f) { // the last: what a session runs once
     ingot_function_info_t function;
     if (ingot_archive_function(archive.get(), v, f, &function) != INGOT_OK) continue;
     const std::vector<int64_t> none(function.symbol_count); // a constant's size names no symbol
@@ -326,6 +326,9 @@ ordered_json read_archive(const std::string &path, const Archive &archive, bool 
     item["functions"] = ordered_json::array();
     for (uint32_t f = 0; f < variant.function_count; ++f)
       item["functions"].push_back(FunctionReader(archive, v, f).read(commands));
+    ingot_function_info_t prepare;
+    if (ingot_archive_function(archive.get(), v, variant.function_count, &prepare) == INGOT_OK)
+      item["prepare"] = FunctionReader(archive, v, variant.function_count).read(commands);
     item["kernels"] = read_kernels(archive, v, variant.kernel_count, code);
     out["variants"].push_back(std::move(item));
   }
@@ -337,8 +340,8 @@ std::string text_of(const ordered_json &value) {
   return value.is_string() ? value.get<std::string>() : value.is_null() ? "depends on data" : value.dump();
 }
 
-void print_function(const ordered_json &f) {
-  std::printf("  function %s\n", f["name"].get<std::string>().c_str());
+void print_function(const ordered_json &f, const char *what = "function") {
+  std::printf("  %s %s\n", what, f["name"].get<std::string>().c_str());
   for (const char *kind : {"inputs", "outputs"})
     for (const ordered_json &t : f[kind]) {
       std::string dims, names;
@@ -394,6 +397,7 @@ void print(const ordered_json &r) {
     std::printf("  bytes   %s of code, %s of constants, of which %s are shared with variants before\n",
                 text_of(v["code_bytes"]).c_str(), text_of(v["constant_bytes"]).c_str(),
                 text_of(v["constant_bytes_of_earlier_variants"]).c_str());
+    if (v.contains("prepare")) print_function(v["prepare"], "once, when a session is made:");
     for (const ordered_json &f : v["functions"]) print_function(f);
     for (const ordered_json &k : v["kernels"]) {
       std::printf("  kernel %s: %zu bindings, %s params\n", text_of(k["name"]).c_str(), k["bindings"].size(),

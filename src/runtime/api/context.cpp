@@ -74,14 +74,15 @@ Code fill_context(ingot_context_t &c, Error *error) {
   INGOT_TRY(driver.stream_create(s.device->device, s.executable, &c.stream, error));
   INGOT_TRY(create_block(*s.device, c.allocator, INGOT_MEMORY_DEVICE, s.state_bytes, "state", &c.state, error));
   INGOT_TRY(fill_block(*s.device, c.state, 0, s.state_bytes, 0, 1, error));
-  INGOT_TRY(c.functions.create(c.allocator, s.plans.size(), "functions", error));
+  INGOT_TRY(c.functions.create(c.allocator, INGOT_DEVICE_MEMORY && s.preparing ? s.plans.size() : count(s.schema->functions()), "functions", error));
   size_t tensors = 0;
   for (const FunctionPlan *plan : s.plans) {
     const size_t n = size_t(count(plan->function->inputs())) + count(plan->function->outputs());
     tensors = n > tensors ? n : tensors;
   }
   if (has_own_memory(*s.device)) INGOT_TRY(c.held.create(c.allocator, tensors, "buffers", error));
-  for (uint32_t f = 0; f < s.plans.size(); ++f) {
+  const uint32_t functions = count(s.schema->functions());
+  for (uint32_t f = INGOT_DEVICE_MEMORY && s.preparing ? functions : 0; f < c.functions.size(); ++f) {
     INGOT_TRY(create_function_state(*s.plans[f], c.allocator, &c.functions[f], error));
     FunctionState &state = *c.functions[f];
     for (uint32_t i = 0; i < state.recordings.size(); ++i)

@@ -472,7 +472,8 @@ private:
       if (has_own_memory(device_)) *out = held(slot);
       else *out = {nullptr, const_cast<uint8_t *>(c_.session->archive->segments[s->of()].data), s->segment_offset(), 0};
       break;
-    case SlotKind::splat: *out = held(slot); break;
+    case SlotKind::splat:
+    case SlotKind::prepared: *out = held(slot); break;
     case SlotKind::state: *out = place_in(c_.state, c_.session->state_offsets[s->of()]); break;
     case SlotKind::input:
       *out = s_.places[s->of()];

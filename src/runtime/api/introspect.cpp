@@ -22,8 +22,8 @@ const char *code_format(uint32_t format) {
   return format < 9 ? names[format] : "?";
 }
 const char *slot_kind(uint32_t kind) {
-  static constexpr char names[][10] = {"constant", "splat", "input", "output", "transient", "alias", "state"};
-  return kind < 7 ? names[kind] : "?";
+  static constexpr char names[][10] = {"constant", "splat", "input", "output", "transient", "alias", "state", "prepared"};
+  return kind < 8 ? names[kind] : "?";
 }
 
 const schema::Variant *find_variant(const ingot_archive_t *archive, uint32_t v) {
@@ -31,7 +31,9 @@ const schema::Variant *find_variant(const ingot_archive_t *archive, uint32_t v) 
 }
 const schema::Function *find_function(const ingot_archive_t *archive, uint32_t v, uint32_t f) {
   const schema::Variant *variant = find_variant(archive, v);
-  return variant && f < count(variant->functions()) ? variant->functions()->Get(f) : nullptr;
+  if (!variant) return nullptr;
+  const uint32_t functions = count(variant->functions());
+  return f < functions ? variant->functions()->Get(f) : f == functions ? variant->prepare() : nullptr;
 }
 
 // Dispatches and host decisions in a text, nested ones included.

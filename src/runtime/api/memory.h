@@ -3,11 +3,6 @@
 
 #include "src/runtime/api/objects.h"
 
-// Whether any driver of this build has memory of its own; without one, its code folds away.
-#if !defined(INGOT_DEVICE_MEMORY)
-#define INGOT_DEVICE_MEMORY 0
-#endif
-
 namespace ingot {
 
 inline bool has_own_memory(const ingot_device_t &device) { return INGOT_DEVICE_MEMORY && !device.driver->host_memory; }

@@ -25,22 +25,26 @@ namespace {
 
 constexpr uint32_t kMaxStates = 4096; // the verifier's limit
 
-// Constants that the session holds itself, each once: splats, and where the device has memory of its own what the archive
-// holds. They share blocks of up to this size.
+// Constants that the session holds itself, each once: splats, what is prepared, and where the device has memory of its own
+// what the archive holds. They share blocks of up to this size.
 constexpr uint64_t kConstantBlock = 256 << 20; // or less, where one allocation holds less
+constexpr uint64_t kPrepared = UINT64_MAX - 1;
 
 struct Constant {
-  uint64_t segment, offset, size; // of a constant slot; a splat's segment is UINT64_MAX, its offset the pattern
+  uint64_t segment, offset, size; // of a constant slot; a splat's segment is UINT64_MAX, its offset the pattern; a
+                                  // prepared slot's segment is one less, its offset the number
   uint32_t pattern_bytes;
+  bool source;                    // only the prepare section uses it
   FunctionPlan::Held *held;
   bool operator<(const Constant &o) const {
+    if (source != o.source) return o.source;
     if (segment != o.segment) return segment < o.segment;
     if (offset != o.offset) return offset < o.offset;
     if (size != o.size) return size > o.size; // the longest first: it serves the others
     return pattern_bytes < o.pattern_bytes;
   }
   bool covers(const Constant &o) const {
-    return segment == o.segment && offset == o.offset && pattern_bytes == o.pattern_bytes && size >= o.size;
+    return source == o.source && segment == o.segment && offset == o.offset && pattern_bytes == o.pattern_bytes && size >= o.size;
   }
 };
 
@@ -49,7 +53,8 @@ Code collect_constants(ingot_session_t &s, Array<Constant> *out, Error *error) {
   size_t n = 0;
   const auto wanted = [&](const schema::Slot *slot) {
     const program::SlotKind kind = program::SlotKind(slot->kind());
-    return kind == program::SlotKind::splat || (all && kind == program::SlotKind::constant);
+    return kind == program::SlotKind::splat || (INGOT_DEVICE_MEMORY && kind == program::SlotKind::prepared) ||
+           (all && kind == program::SlotKind::constant);
   };
   for (FunctionPlan *plan : s.plans) {
     INGOT_TRY(plan->held.create(s.allocator, count(plan->function->slots()), "constants", error));
@@ -61,9 +66,18 @@ Code collect_constants(ingot_session_t &s, Array<Constant> *out, Error *error) {
     for (uint32_t i = 0; i < plan->held.size(); ++i) {
       const schema::Slot *slot = plan->function->slots()->Get(i);
       if (!wanted(slot)) continue;
-      const bool splat = slot->kind() == uint8_t(program::SlotKind::splat);
-      (*out)[n++] = {splat ? UINT64_MAX : slot->of(), splat ? slot->pattern() : slot->segment_offset(),
-                     slot_constant_size(plan->function, slot), splat ? slot->pattern_bytes() : 0u, &plan->held[i]};
+      Constant &c = (*out)[n++];
+      c = {slot->of(), slot->segment_offset(), slot_constant_size(plan->function, slot), 0,
+           INGOT_DEVICE_MEMORY && plan->function == s.schema->prepare(), &plan->held[i]};
+      if (slot->kind() == uint8_t(program::SlotKind::splat)) {
+        c.segment = UINT64_MAX;
+        c.offset = slot->pattern();
+        c.pattern_bytes = slot->pattern_bytes();
+      } else if (INGOT_DEVICE_MEMORY && slot->kind() == uint8_t(program::SlotKind::prepared)) {
+        c.segment = kPrepared;
+        c.offset = slot->of();
+        c.source = false;
+      }
     }
   std::sort(out->begin(), out->end());
   return INGOT_OK;
@@ -71,6 +85,7 @@ Code collect_constants(ingot_session_t &s, Array<Constant> *out, Error *error) {
 
 Code fill_constant(ingot_session_t &s, const Constant &c, Error *error) {
   const Block &block = s.constants[c.held->block];
+  if (INGOT_DEVICE_MEMORY && c.segment == kPrepared) return fill_block(*s.device, block, c.held->offset, c.size, 0, 1, error);
   if (c.pattern_bytes) return fill_block(*s.device, block, c.held->offset, c.size, c.offset, c.pattern_bytes, error);
   return write_block(*s.device, block, c.held->offset, s.archive->segments[c.segment].data + c.offset, c.size, error);
 }
@@ -88,6 +103,7 @@ Code hold_constants(ingot_session_t &s, Error *error) {
   const auto same = [&](size_t i) { return i > 0 && constants[i - 1].covers(constants[i]); };
   uint32_t blocks = 0;
   uint64_t end = 0;
+  bool sources = false;
   for (size_t i = 0; i < constants.size(); ++i) {
     Constant &c = constants[i];
     if (same(i)) {
@@ -96,10 +112,12 @@ Code hold_constants(ingot_session_t &s, Error *error) {
       continue;
     }
     const uint64_t size = align_up(c.size, alignment);
-    if (blocks == 0 || size > block_size || end > block_size - size) {
+    if (c.source != sources) s.sources = blocks;
+    if (blocks == 0 || c.source != sources || size > block_size || end > block_size - size) {
       ++blocks;
       end = 0;
     }
+    sources = c.source;
     *c.held = {blocks - 1, end};
     end += size;
   }
@@ -154,17 +172,33 @@ Code pick_variant(ingot_session_t &s, Error *error) {
 Code prepare(ingot_session_t &s, Error *error) {
   INGOT_TRY(pick_variant(s, error));
   s.schema = s.archive->variant(s.variant);
+  if (!INGOT_DEVICE_MEMORY && s.schema->prepare())
+    return fail(error, INGOT_INCOMPATIBLE, "the archive prepares constants; this build runs that on GPU drivers alone");
   DriverCode code;
   INGOT_TRY(code.build(*s.archive, s.variant, s.allocator, error));
   INGOT_TRY(s.device->driver->load(s.device->device, &code.get(), &s.executable, error));
-  INGOT_TRY(s.plans.create(s.allocator, count(s.schema->functions()), "plans", error));
+  const uint32_t functions = count(s.schema->functions());
+  INGOT_TRY(s.plans.create(s.allocator, functions + (INGOT_DEVICE_MEMORY && s.schema->prepare()), "plans", error));
   for (uint32_t f = 0; f < s.plans.size(); ++f) {
     s.plans[f] = create_object<FunctionPlan>(s.allocator, "a plan", error);
     if (!s.plans[f]) return INGOT_OUT_OF_MEMORY;
-    INGOT_TRY(s.plans[f]->build(s.schema->functions()->Get(f), s.allocator, error));
+    INGOT_TRY(s.plans[f]->build(!INGOT_DEVICE_MEMORY || f < functions ? s.schema->functions()->Get(f) : s.schema->prepare(), s.allocator, error));
   }
   INGOT_TRY(hold_constants(s, error));
   return lay_out_states(s, error);
+}
+
+// Runs the prepare section, and lets go of what only it reads.
+Code run_prepare(ingot_session_t &s, Error *error) {
+  ingot_context_t *context = nullptr;
+  s.preparing = true;
+  Code code = create_context(&s, true, &context, error);
+  s.preparing = false;
+  if (code != INGOT_OK) return code;
+  code = execute(*context, uint32_t(s.plans.size()) - 1, nullptr, 0, nullptr, 0, nullptr, error);
+  destroy_object(s.allocator, context);
+  for (uint32_t i = s.sources; i < s.constants.size(); ++i) release_block(*s.device, s.allocator, &s.constants[i]);
+  return code;
 }
 
 } // namespace
@@ -185,6 +219,7 @@ ingot_code_t ingot_session_prepare(ingot_device_t *device, ingot_archive_t *arch
   s->device = device;
   s->archive = archive;
   Code code = prepare(*s, error);
+  if (INGOT_DEVICE_MEMORY && code == INGOT_OK && s->schema->prepare()) code = run_prepare(*s, error);
   ingot_context_t *context = nullptr; // made now, so that the first run has nothing left to prepare
   if (code == INGOT_OK) code = create_context(s, true, &context, error);
   s->resting.store(context, std::memory_order_release);
@@ -209,7 +244,7 @@ uint32_t ingot_session_kernel_version(const ingot_session_t *session, uint32_t k
 ingot_code_t ingot_session_infer(const ingot_session_t *session, uint32_t function, const ingot_tensor_t *inputs,
                                  size_t input_count, ingot_tensor_t *outputs, size_t output_count, ingot_error_t *error) {
   if (!session) return null_argument(error, "session");
-  if (function >= session->plans.size()) return fail(error, INGOT_OUT_OF_RANGE, "the archive has no function %u", function);
+  if (function >= count(session->schema->functions())) return fail(error, INGOT_OUT_OF_RANGE, "the archive has no function %u", function);
   const schema::Function *f = session->plans[function]->function;
   if (output_count != count(f->outputs()) || (!outputs && output_count))
     return fail(error, INGOT_INVALID_ARGUMENT, "%.60s has %u outputs, %zu given", text(f->name()), count(f->outputs()), output_count);

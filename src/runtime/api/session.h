@@ -18,8 +18,11 @@ struct ingot_session_t {
   uint32_t variant = 0;
   const ingot::schema::Variant *schema = nullptr;
   ingot_driver_executable_t *executable = nullptr;
-  ingot::Array<ingot::FunctionPlan *> plans;
-  ingot::Array<ingot::Block> constants; // splat slots; where the device has memory of its own, constant slots too
+  ingot::Array<ingot::FunctionPlan *> plans; // of the functions, then of the prepare section where there is one
+  ingot::Array<ingot::Block> constants; // splat and prepared slots; where the device has memory of its own, constant
+                                        // slots too. Those from `sources` on are for preparing alone, and then released
+  uint32_t sources = UINT32_MAX;
+  bool preparing = false; // contexts made now run the prepare section
   ingot::Array<uint64_t> state_offsets; // per state number
   uint64_t state_bytes = 0;
   // Contexts of the session's own: one at rest for run, one for submit.

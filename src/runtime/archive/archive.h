@@ -5,6 +5,11 @@
 #include "src/runtime/base.h"
 #include "src/runtime/platform/platform.h"
 
+// Whether any driver of this build has memory of its own; without one, its code folds away.
+#if !defined(INGOT_DEVICE_MEMORY)
+#define INGOT_DEVICE_MEMORY 0
+#endif
+
 namespace ingot {
 
 struct SegmentData {

@@ -20,12 +20,16 @@ constexpr uint8_t kOnInput = 1, kOnHost = 2;
 
 class FunctionVerifier {
 public:
+  // The function whose number is that of functions is the prepare section.
   FunctionVerifier(const ingot_archive_t &archive, uint32_t variant, uint32_t function, Error *error)
-      : archive_(archive), v_(archive.variant(variant)), f_(archive.function(variant, function)), error_(error),
-        variant_(variant), function_(function) {}
+      : archive_(archive), v_(archive.variant(variant)), prepare_(INGOT_DEVICE_MEMORY && function == count(v_->functions())),
+        f_(prepare_ ? v_->prepare() : archive.function(variant, function)), error_(error), variant_(variant),
+        function_(function) {}
 
   Code run() {
     if (!*text(f_->name())) return bad("it has no name");
+    if (prepare_ && (count(f_->symbols()) | count(f_->inputs()) | count(f_->outputs()) | count(f_->subroutines())))
+      return bad("what prepares has no symbols, inputs, outputs and subroutines");
     INGOT_TRY(symbols());
     INGOT_TRY(exprs());
     INGOT_TRY(tensors());
@@ -194,9 +198,15 @@ private:
     case SlotKind::state:
       if (s->of() >= 4096) return bad("slot %u: state %u, above 4095", i, s->of());
       if (!constant_size(s->size(), kMaxStateBytes, &bytes)) return bad("slot %u: the size of a state must be constant", i);
+      if (prepare_) return bad("slot %u: what prepares has no state", i);
+      break;
+    case SlotKind::prepared:
+      if (!v_->prepare()) return bad("slot %u: nothing prepares it", i);
+      if (!constant_size(s->size(), kMaxStateBytes, &bytes)) return bad("slot %u: its size must be constant", i);
       break;
     }
-    writable_[i] = kind == SlotKind::output || kind == SlotKind::transient || kind == SlotKind::state;
+    writable_[i] = kind == SlotKind::output || kind == SlotKind::transient || kind == SlotKind::state ||
+                   (kind == SlotKind::prepared && prepare_);
     return INGOT_OK;
   }
 
@@ -237,7 +247,7 @@ private:
   Code access_from(Place at, uint32_t slot, uint32_t offset, uint32_t length, bool write) {
     if (slot >= count(f_->slots())) return bad_command(at, "no such slot");
     if (!is_expr(offset)) return bad_command(at, "no such expression");
-    if (write && !writable_[slot]) return bad_command(at, "it writes to a constant, a splat or an input");
+    if (write && !writable_[slot]) return bad_command(at, "it writes to a constant, a splat, an input or what is prepared");
     int64_t begin, bytes = 1, size;
     if (constant(offset, &begin) && begin < 0) return bad_command(at, "a negative offset");
     if (length != kNone && constant(length, &bytes) && bytes < 0) return bad_command(at, "a negative length");
@@ -282,6 +292,7 @@ private:
       const uint32_t *w = words + at;
       const uint32_t length = w[0] >> 8;
       if (length == 0 || length > end - at) return bad_command(place, "its length does not fit the text");
+      if (prepare_ && (w[0] & 0xff) > uint32_t(Opcode::barrier)) return bad_command(place, "a decision while preparing");
       const auto exactly = [&](uint32_t n) { return length == n ? Code(INGOT_OK) : bad_command(place, "wrong length"); };
       switch (Opcode(w[0] & 0xff)) {
       case Opcode::dispatch: INGOT_TRY(dispatch(place, w, length)); break;
@@ -352,6 +363,7 @@ private:
 
   const ingot_archive_t &archive_;
   const schema::Variant *v_;
+  const bool prepare_;
   const schema::Function *f_;
   Error *error_;
   uint32_t variant_, function_;
@@ -418,6 +430,7 @@ Code verify_meaning(const ingot_archive_t &archive, Error *error) {
     if (count(variant->functions()) != count(first->functions()))
       return fail(error, INGOT_CORRUPT, "archive: variant %u has %u functions, variant 0 has %u", v,
                   count(variant->functions()), count(first->functions()));
+    if (INGOT_DEVICE_MEMORY && variant->prepare()) INGOT_TRY(FunctionVerifier(archive, v, count(variant->functions()), error).run());
     for (uint32_t f = 0; f < count(variant->functions()); ++f) {
       INGOT_TRY(FunctionVerifier(archive, v, f, error).run());
       const schema::Function *a = first->functions()->Get(f), *b = variant->functions()->Get(f);
