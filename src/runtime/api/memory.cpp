@@ -65,15 +65,23 @@ Code read_block(const ingot_device_t &device, const Block &block, uint64_t offse
 
 Code fill_block(const ingot_device_t &device, const Block &block, uint64_t offset, uint64_t size, uint64_t pattern,
                 uint32_t pattern_bytes, Error *error) {
-  uint8_t chunk[4096]; // a multiple of every pattern
-  const bool direct = block.host != nullptr;
-  uint8_t *const target = direct ? block.host + offset : chunk;
-  const uint64_t filled = direct || size < sizeof chunk ? size : sizeof chunk;
-  for (uint64_t i = 0; i < filled; ++i) target[i] = uint8_t(pattern >> (8 * (i % pattern_bytes)));
-  if (direct) return INGOT_OK;
-  for (uint64_t at = 0; at < size; at += sizeof chunk)
-    INGOT_TRY(write_block(device, block, offset + at, chunk, size - at < sizeof chunk ? size - at : sizeof chunk, error));
-  return INGOT_OK;
+  const auto fill = [&](uint8_t *target, uint64_t bytes) {
+    for (uint64_t i = 0; i < bytes; ++i) target[i] = uint8_t(pattern >> (8 * (i % pattern_bytes)));
+  };
+  if (size == 0) return INGOT_OK;
+  if (!INGOT_DEVICE_MEMORY || block.host) {
+    fill(block.host + offset, size);
+    return INGOT_OK;
+  }
+  const uint64_t whole = 1 << 20, chunk = size < whole ? size : whole; // a multiple of every pattern
+  uint8_t *const bytes = static_cast<uint8_t *>(allocate_bytes(device.allocator, size_t(chunk), 1, kAlignment));
+  if (!bytes) return fail(error, INGOT_OUT_OF_MEMORY, "out of memory: %llu bytes to fill from", (unsigned long long)chunk);
+  fill(bytes, chunk);
+  Code code = INGOT_OK;
+  for (uint64_t at = 0; code == INGOT_OK && at < size; at += chunk)
+    code = write_block(device, block, offset + at, bytes, size - at < chunk ? size - at : chunk, error);
+  release_bytes(device.allocator, bytes, size_t(chunk), kAlignment);
+  return code;
 }
 
 } // namespace ingot
