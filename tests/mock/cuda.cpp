@@ -6,6 +6,7 @@
 // mock_cuda_fail_at(n): the n-th call from now on that can run out of memory does so. mock_cuda_calls(name): how often that
 // function was called. mock_cuda_slow(1): streams do not begin until mock_cuda_slow(0).
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <condition_variable>
 #include <cstdarg>
@@ -88,7 +89,7 @@ struct Context {
   int device = 0;
   uint32_t references = 0;
   std::recursive_mutex mutex;
-  int lost = 0; // or the code that everything gives
+  std::atomic<int> lost{0}; // or the code that everything gives
   uint32_t launches = 0;
   std::map<Address, std::pair<size_t, bool>> memory; // begin: bytes, of the host
   std::map<Address, size_t> registered;
@@ -179,7 +180,7 @@ void worker(Stream *s) {
       std::unique_lock waits(slow_mutex);
       slow_changed.wait(waits, [] { return !slow; });
     }
-    const int result = work.run();
+    const int result = x.lost ? 0 : work.run();
     lock.lock();
     s->running = false;
     if (result && !x.lost) x.lost = result;
