@@ -177,6 +177,8 @@ std::optional<GpuVariant> compile_gpu_variant(const CompileOptions &options, con
     kernel.local_size = versions.versions[0].kernel.local_size;
     if (emit::has_error_ops(versions.versions[0].kernel))
       kernel.flags |= INGOT_KERNEL_FLAG_ERRORS;
+    if (gpu.format == archive::CodeFormat::ptx && emit::ptx_options(gpu.architecture)->dependent_launch)
+      kernel.flags |= INGOT_KERNEL_FLAG_DEPENDENT;
     kernel.versions.push_back(std::move(v));
     out.variant.kernels.push_back(std::move(kernel));
     kernels.kernels.push_back(std::move(versions));

@@ -277,6 +277,7 @@ class Parser {
       else if (p == "rpi") in.round = kUp;
       else if (p == "NaN") in.nan = true;
       else if (name == "setp" && compares.count(p)) in.compare = compares.at(p);
+      else if (name == "griddepcontrol") continue;
       else if (p == "rn" || p == "rni" || p == "nc" || p == "sync" || p == "uni" || p == "relaxed" || p == "sys" || p == "gpu" || p == "volatile" ||
                p == "idx" || p == "add" || p == "min" || p == "max") continue;
       else known = false;

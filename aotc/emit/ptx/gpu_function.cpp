@@ -38,6 +38,7 @@ llvm::Function *GpuFunction::emit_entry() {
   bind_params();
   if (errors)
     error_ = function_->getArg(static_cast<unsigned>(types.size()) - 1);
+  begin();
   emit_region(kernel_.body);
   b_.CreateRetVoid();
   return function_;

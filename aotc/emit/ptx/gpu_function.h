@@ -29,6 +29,7 @@ class GpuFunction : public FunctionEmitter {
   virtual void barrier() = 0;                 // orders workgroup and buffer memory within the workgroup
   virtual V from_lane(V word, V lane) = 0;    // another lane's i32; every lane of the subgroup takes part
   virtual V lane_id() = 0;                    // i32, within the subgroup
+  virtual void begin() {}                     // before anything touches memory
   virtual uint32_t subgroup_lanes() const { return record_.subgroup_size; }
 
   void emit_op(const kernel::Op &op) override;

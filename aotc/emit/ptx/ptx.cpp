@@ -8,6 +8,7 @@
 #include "aotc/emit/llvm/pipeline.h"
 #include "aotc/emit/ptx/gpu_function.h"
 
+#include "llvm/IR/InlineAsm.h"
 #include "llvm/IR/IntrinsicsNVPTX.h"
 #include "llvm/IR/Verifier.h"
 #include "llvm/MC/TargetRegistry.h"
@@ -22,9 +23,18 @@ constexpr const char *kTriple = "nvptx64-nvidia-cuda";
 
 class PtxFunction final : public GpuFunction {
  public:
-  using GpuFunction::GpuFunction;
+  PtxFunction(const kernel::Kernel &kernel, const TargetRecord &record, const CodeTraits &traits, llvm::Module &module, bool dependent)
+      : GpuFunction(kernel, record, traits, module), dependent_(dependent) {}
 
  protected:
+  // The next kernel may be brought onto the chip as soon as all workgroups of this one are there; it waits in turn.
+  void begin() override {
+    if (!dependent_)
+      return;
+    auto *type = llvm::FunctionType::get(b_.getVoidTy(), false);
+    for (const char *text : {"griddepcontrol.launch_dependents;", "griddepcontrol.wait;"})
+      b_.CreateCall(llvm::InlineAsm::get(type, text, "~{memory}", /*hasSideEffects=*/true));
+  }
   void mark_entry() override {
     annotate("kernel", 1);
     annotate("reqntidx", kernel_.local_size[0]);
@@ -59,6 +69,7 @@ class PtxFunction final : public GpuFunction {
         ->addOperand(llvm::MDNode::get(context_, {llvm::ValueAsMetadata::get(function_), llvm::MDString::get(context_, key),
                                                   llvm::ConstantAsMetadata::get(b_.getInt32(value))}));
   }
+  bool dependent_;
 };
 
 std::unique_ptr<llvm::TargetMachine> create_machine(const PtxOptions &options) {
@@ -87,10 +98,11 @@ std::optional<PtxOptions> ptx_options(const std::string &architecture) {
   static constexpr struct {
     const char *name;
     unsigned isa; // the first that knows it
-  } kKnown[] = {{"sm_80", 70}, {"sm_90", 78}, {"sm_90a", 80}};
+    bool dependent_launch;
+  } kKnown[] = {{"sm_80", 70, false}, {"sm_90", 78, true}, {"sm_90a", 80, true}};
   for (const auto &known : kKnown)
     if (architecture == known.name)
-      return PtxOptions{known.name, known.isa, 2};
+      return PtxOptions{known.name, known.isa, 2, known.dependent_launch};
   return std::nullopt;
 }
 
@@ -103,7 +115,7 @@ std::string emit_ptx(const std::vector<const kernel::Kernel *> &kernels, const T
   module.setDataLayout(machine->createDataLayout());
   CodeTraits traits = CodeTraits::of(*machine);
   for (const kernel::Kernel *kernel : kernels)
-    PtxFunction(*kernel, record, traits, module).emit_entry();
+    PtxFunction(*kernel, record, traits, module, options.dependent_launch).emit_entry();
   std::string problem;
   llvm::raw_string_ostream stream(problem);
   ensure(!llvm::verifyModule(module, &stream), "ptx: broken LLVM module: " + problem);

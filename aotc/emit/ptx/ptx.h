@@ -16,6 +16,7 @@ struct PtxOptions {
   std::string architecture = "sm_80"; // also what older ptxas and driver JITs compile forward from
   unsigned isa = 70;                  // PTX ISA version times 10
   unsigned opt_level = 2;
+  bool dependent_launch = false;      // the kernel may be started early, and waits for the one before it (sm_90 and later)
 };
 
 // What goes with a name of the command line: sm_80, sm_90, sm_90a; nullopt for others.
