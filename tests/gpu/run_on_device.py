@@ -42,6 +42,7 @@ def main():
     parser.add_argument("--device", default="vulkan:0")
     parser.add_argument("--json")
     args = parser.parse_args()
+    args.folder = args.folder.resolve()
     tool = args.folder / "ingot"
     tool.chmod(0o755)
     status, text = call(tool, "dump-devices", args.device.split(":")[0])

@@ -17,6 +17,7 @@
 #include "aotc/kernel/text.h"
 #include "tests/gpu_spike/case_files.h"
 #include "tests/gpu_spike/metal_host.h"
+#include "tests/gpu_spike/ptx_host.h"
 #include "tests/gpu_spike/tools.h"
 #include "tests/gpu_spike/vulkan_host.h"
 #include "tests/schedule/run.h"
@@ -228,4 +229,19 @@ TEST_CASE("naive schedules as PTX") {
   }
   if (!kept)
     std::filesystem::remove_all(folder);
+}
+
+TEST_CASE("schedules as PTX, in an interpreter") {
+  TargetRecord record = TargetRecord::cuda_sm80();
+  for (const Work &work : all_work()) {
+    Launch launch = launch_for(work, record, Which::kBest);
+    for (const char *architecture : {"sm_80", "sm_90"}) {
+      std::vector<std::vector<uint32_t>> buffers = launch.buffers;
+      std::string text = emit::emit_ptx({&launch.kernel}, record, *emit::ptx_options(architecture));
+      INFO(work.name << "\n" << text);
+      CHECK(run_ptx(text, launch.kernel.name, buffers, param_words(launch.kernel, launch.params), launch.grid,
+                    launch.kernel.local_size) == "");
+      CHECK(judge(work, buffers) == "");
+    }
+  }
 }

@@ -237,6 +237,13 @@ class Parser {
   void instruction(std::string s) {
     Instruction in;
     in.line = line_;
+    static const std::string kScratch = "{ .reg .b16 tmp; "; // half of a word that is thrown away
+    if (starts(s, kScratch.c_str())) {
+      if (!symbols_.count("tmp"))
+        symbols_["tmp"] = {Operand::reg, kernel_.registers++};
+      s = s.substr(kScratch.size(), s.rfind('}') - kScratch.size());
+      s.resize(s.find_last_not_of(' ') + 1);
+    }
     if (s[0] == '@') {
       in.negated = s[1] == '!';
       size_t begin = in.negated ? 2 : 1, end = s.find_first_of(" \t");
@@ -264,6 +271,7 @@ class Parser {
       const std::string &p = parts[i];
       Type type;
       if (type_named(p, type)) types.push_back(type);
+      else if (p == "f16x2") types.push_back(Type::f16), in.lanes = 2;
       else if (p == "wide") wide = true;
       else if (p == "hi" && name != "setp") high = true;
       else if (p == "lo" && name != "setp") continue;
@@ -296,7 +304,13 @@ class Parser {
       }
     };
     auto has = [&](const char *p) { return word.find(p) != std::string::npos; };
+    if (in.lanes == 2 && in.from == Type::f16 && name == "cvt") known = false;
     if (!known) {
+    } else if (name == "setp" && in.lanes == 2) {
+      const size_t bar = arguments[0].find('|');
+      in.op = Op::setp;
+      in.d[0] = operand(arguments[0].substr(0, bar)), in.d[1] = operand(arguments[0].substr(bar + 1));
+      in.a = operand(arguments[1]), in.b = operand(arguments[2]);
     } else if (name == "mov") {
       if (arguments[0][0] == '{') {
         std::vector<Operand> to = list(arguments[0]);
@@ -340,6 +354,9 @@ class Parser {
     else if (name == "popc") take(Op::popc, 1);
     else if (name == "clz") take(Op::clz, 1);
     else if (name == "copysign") take(Op::copysign, 2);
+    else if (name == "bfe") take(Op::bfe, 3);
+    else if (name == "bfi") take(Op::bfi, 4);
+    else if (name == "prmt") take(Op::prmt, 3);
     else if (name == "cvt") take(Op::cvt, 1);
     else if (name == "cvta") take(Op::mov, 1);
     else if (name == "bar") in.op = Op::bar;
@@ -553,6 +570,15 @@ uint64_t int_op(const Instruction &in, uint64_t a, uint64_t b, uint64_t c) {
   case Op::shr:
     if (is_signed(t)) return cut(t, uint64_t(widened(t, a) >> (uint32_t(b) >= width ? width - 1 : uint32_t(b))));
     return uint32_t(b) >= width ? 0 : cut(t, a) >> uint32_t(b);
+  case Op::bfe: {
+    const uint32_t at = uint32_t(b) & 0xff, n = uint32_t(c) & 0xff;
+    if (n == 0) return 0;
+    const int64_t value = widened(t, a);
+    if (at >= width) return is_signed(t) && value < 0 ? cut(t, ~uint64_t(0)) : 0;
+    if (at + n >= width) return cut(t, uint64_t(is_signed(t) ? value >> at : int64_t(cut(t, a) >> at)));
+    const uint64_t field = cut(t, a) >> at & ((uint64_t(1) << n) - 1);
+    return is_signed(t) && field >> (n - 1) & 1 ? cut(t, field | ~((uint64_t(1) << n) - 1)) : field;
+  }
   case Op::popc: return uint64_t(__builtin_popcountll(cut(t, a)));
   case Op::clz: return cut(t, a) == 0 ? width : uint64_t(__builtin_clzll(cut(t, a))) - (64 - width);
   default: throw Wrong("no such operation on integers");
@@ -731,7 +757,28 @@ class Block {
       if (in.lanes == 4) value |= (get(in.c, t) & mask) << 2 * width | (get(in.e, t) & mask) << 3 * width;
       return set(in.d[0], t, value);
     }
-    case Op::setp: return set(in.d[0], t, compare(in, get(in.a, t), get(in.b, t)));
+    case Op::setp: {
+      const uint64_t left = get(in.a, t), right = get(in.b, t);
+      set(in.d[0], t, compare(in, left, right));
+      if (in.lanes == 2) set(in.d[1], t, compare(in, left >> 16, right >> 16));
+      return;
+    }
+    case Op::bfi: {
+      const uint32_t width = 8 * bytes_of(in.type), at = uint32_t(get(in.c, t)) & 0xff, n = uint32_t(get(in.e, t)) & 0xff;
+      const uint64_t mask = at >= width ? 0 : ((n >= width ? ~uint64_t(0) : (uint64_t(1) << n) - 1) << at);
+      return set(in.d[0], t, cut(in.type, (get(in.b, t) & ~mask) | (get(in.a, t) << (at & 63) & mask)));
+    }
+    case Op::prmt: {
+      const uint64_t bytes = (get(in.a, t) & 0xffffffff) | get(in.b, t) << 32, select = get(in.c, t);
+      uint64_t out = 0;
+      for (uint32_t i = 0; i < 4; i++) {
+        const uint32_t pick = select >> 4 * i & 0xf;
+        uint64_t byte = bytes >> 8 * (pick & 7) & 0xff;
+        if (pick & 8) byte = byte & 0x80 ? 0xff : 0;
+        out |= byte << 8 * i;
+      }
+      return set(in.d[0], t, out);
+    }
     case Op::selp: return set(in.d[0], t, (get(in.c, t) & 1) ? get(in.a, t) : get(in.b, t));
     case Op::cvt: return set(in.d[0], t, convert(in, get(in.a, t)));
     case Op::atom_add: case Op::atom_min: case Op::atom_max: {
@@ -750,6 +797,14 @@ class Block {
     const uint64_t a = get(in.a, t), b = in.b.kind ? get(in.b, t) : 0, c = in.c.kind ? get(in.c, t) : 0;
     if (in.type == Type::f32) return set(in.d[0], t, float_op(in, as<float>(a), as<float>(b), as<float>(c)));
     if (in.type == Type::f64) return set(in.d[0], t, float_op(in, as<double>(a), as<double>(b), as<double>(c)));
+    if (in.type == Type::f16) { // each of a pair; exact in f64 before the one rounding
+      uint64_t out = 0;
+      for (uint32_t i = 0; i < in.lanes; i++) {
+        const auto half = [&](uint64_t v) { return to_double(Type::f16, v >> 16 * i & 0xffff); };
+        out |= from_double(Type::f16, as<double>(float_op(in, half(a), half(b), half(c)))) << 16 * i;
+      }
+      return set(in.d[0], t, out);
+    }
     set(in.d[0], t, int_op(in, a, b, c));
   }
 

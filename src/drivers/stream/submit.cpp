@@ -55,6 +55,13 @@ int fill(const Api &api, const ingot_driver_recording_t::Command &c, Stream to) 
   return result;
 }
 
+// The event that ends dispatch number `dispatch`, command i: the one that begins the next, where that follows at once, as each
+// event costs about as much as a small kernel.
+uint32_t end_event(const ingot_driver_recording_t &r, uint32_t i, uint32_t dispatch) {
+  const bool next = i + 1 < r.command_count && r.commands[i + 1].kind == ingot_driver_recording_t::Command::dispatch;
+  return 2 * dispatch + (next ? 2 : 1);
+}
+
 // All commands, one after the other. `timed`: with events around dispatches.
 Code issue(ingot_driver_stream_t &s, ingot_driver_recording_t &r, Stream to, bool timed, Error *error) {
   const Api &api = s.device->api;
@@ -66,7 +73,8 @@ Code issue(ingot_driver_stream_t &s, ingot_driver_recording_t &r, Stream to, boo
     if (c.kind == c.dispatch) {
       if (timed) result = api.EventRecord(r.events[2 * dispatch], to);
       if (result == kSuccess) result = launch(s, r, c, to, after_kernel && !timed);
-      if (timed && result == kSuccess) result = api.EventRecord(r.events[2 * dispatch + 1], to);
+      const uint32_t end = end_event(r, i, dispatch);
+      if (timed && result == kSuccess && end % 2 == 1) result = api.EventRecord(r.events[end], to);
       ++dispatch;
     } else {
       result = c.kind == c.copy ? api.CopyAsync(c.target, c.source, size_t(c.length), to) : fill(api, c, to);
@@ -157,7 +165,7 @@ void report(ingot_driver_recording_t &r, const ingot_driver_submit_t &options, E
     if (c.kind != c.dispatch) continue;
     float begin = 0, length = 0; // milliseconds
     api.EventElapsedTime(&begin, origin, r.events[2 * dispatch]);
-    api.EventElapsedTime(&length, r.events[2 * dispatch], r.events[2 * dispatch + 1]);
+    api.EventElapsedTime(&length, r.events[2 * dispatch], r.events[end_event(r, i, dispatch)]);
     ++dispatch;
     const uint64_t start = uint64_t(double(begin) * 1e6);
     const ingot_driver_timing_t timing = {c.kernel, c.site, r.stream->executable->kernels[c.kernel].version,
