@@ -467,6 +467,7 @@ uint64_t convert(const Instruction &in, uint64_t v) {
     const uint64_t x = cut(from, v);
     return to == Type::f32 ? bits(float(x)) : to == Type::f64 ? bits(double(x)) : bits(_Float16(float(x)));
   }
+  if (to == Type::s8) return uint64_t(widened(to, uint64_t(widened(from, v)))); // registers are wider: the sign fills them
   return cut(to, uint64_t(widened(from, v)));
 }
 

@@ -5,6 +5,7 @@
 #include <mutex>
 
 #include "aotc/base/error.h"
+#include "aotc/emit/llvm/linker.h"
 #include "aotc/emit/llvm/pipeline.h"
 #include "aotc/emit/ptx/gpu_function.h"
 
@@ -108,6 +109,7 @@ std::optional<PtxOptions> ptx_options(const std::string &architecture) {
 
 std::string emit_ptx(const std::vector<const kernel::Kernel *> &kernels, const TargetRecord &record,
                      const PtxOptions &options) {
+  std::shared_lock lock(llvm_global_state());
   std::unique_ptr<llvm::TargetMachine> machine = create_machine(options);
   llvm::LLVMContext context;
   llvm::Module module("ingot", context);
