@@ -26,7 +26,7 @@ struct GpuTarget {
   archive::CodeFormat format = archive::CodeFormat::spirv;
   std::vector<TargetRecord> records; // tried in order; a kernel demands the features of those types alone that it uses
   bool half = false;                 // precision f16: memory in f16, arithmetic in f32 (aotc/fuse/half_storage.h)
-  std::string architecture;          // cuda: "sm_80"; elsewhere empty
+  std::string architecture;          // cuda: "sm_80"; rocm: "gfx942"; elsewhere empty
 };
 
 // A target as the user types it: TARGET[:DETAIL][,key=value...].

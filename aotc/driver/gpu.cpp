@@ -11,6 +11,7 @@
 #include "aotc/base/error.h"
 #include "aotc/driver/kernels.h"
 #include "aotc/emit/gpu_layout.h"
+#include "aotc/emit/ptx/hsaco.h"
 #include "aotc/emit/ptx/ptx.h"
 #include "aotc/emit/spirv/spirv.h"
 #include "aotc/emit/text/text.h"
@@ -43,6 +44,11 @@ void emit(const GpuTarget &target, const TargetRecord &record, Compiled &out) {
     std::string text = emit::emit_ptx({&k}, record, *emit::ptx_options(target.architecture));
     out.entry = k.name;
     out.code.assign(text.c_str(), text.c_str() + text.size() + 1); // with its final 0, which the driver's library asks for
+    return;
+  }
+  if (target.format == archive::CodeFormat::hsaco) {
+    out.entry = k.name;
+    out.code = emit::emit_hsaco(k, record, target.architecture);
     return;
   }
   std::string text = target.format == archive::CodeFormat::msl ? emit::emit_msl(k, record) : emit::emit_wgsl(k, record);
@@ -159,7 +165,7 @@ std::optional<GpuVariant> compile_gpu_variant(const CompileOptions &options, con
     if (texts) {
       out.kernels_text += "// " + symbols[i] + ": " + c.scheduled.description + "\n" + kernel::print(c.scheduled.kernel);
       out.code_text += "// " + symbols[i] + "\n";
-      out.code_text += gpu.format == archive::CodeFormat::spirv ? words_text(c.code) : std::string(c.code.begin(), c.code.end() - (gpu.format == archive::CodeFormat::ptx ? 1 : 0));
+      out.code_text += gpu.format == archive::CodeFormat::spirv || gpu.format == archive::CodeFormat::hsaco ? words_text(c.code) : std::string(c.code.begin(), c.code.end() - (gpu.format == archive::CodeFormat::ptx ? 1 : 0));
     }
     KernelVersions versions;
     versions.dispatch = unique.dispatches[i];

@@ -251,8 +251,27 @@ Target ptx() {
   return out;
 }
 
+// Code objects of the mock of libamdhip64 (tests/mock).
+Target mock_code_objects() {
+  Target out = ptx();
+  out.name = "rocm";
+  out.variant.arch = "gfx942";
+  out.variant.executables[0].format = archive::CodeFormat::hsaco;
+  const std::vector<uint8_t> texts = std::move(out.code.bytes);
+  out.code.bytes.clear();
+  for (archive::Kernel &k : out.variant.kernels) {
+    archive::CodeVersion &v = k.versions[0];
+    std::string bytes = "MOCK" + std::string(texts.begin() + int64_t(v.symbol_offset), texts.begin() + int64_t(v.symbol_offset + v.code_size));
+    bytes.resize((bytes.size() + 15) / 16 * 16);
+    v.symbol_offset = out.code.bytes.size();
+    v.code_size = bytes.size();
+    out.code.bytes.insert(out.code.bytes.end(), bytes.begin(), bytes.end());
+  }
+  return out;
+}
+
 const std::vector<Target> &all_targets() {
-  static const std::vector<Target> all = {native(), bytecode(), spirv(), ptx()};
+  static const std::vector<Target> all = {native(), bytecode(), spirv(), ptx(), mock_code_objects()};
   return all;
 }
 

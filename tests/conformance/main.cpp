@@ -46,6 +46,7 @@ const Subject kSubjects[] = {
     {"vulkan",            "vulkan:0?validation=1",  "vulkan-spirv", "",                 50000,    400,  false},
     {"cuda",              "cuda:0",                 "cuda",         "",                 4000000,  4,    false},
     {"mock cuda",         "cuda:0",                 "cuda",         "cuda:",            400000,   1,    false},
+    {"mock hip",          "hip:0",                  "rocm",         "hip:",             400000,   1,    false},
 };
 
 bool holds(const std::string &text, const std::string &word) { return text.find(word) != std::string::npos; }

@@ -2,6 +2,8 @@
 // library is not: what is called without a current context, on a handle that is not alive, or out of order ends the process
 // with a message, and so does what is left over when a device's primary context is released for the last time.
 //
+// As libamdhip64 (MOCK_HIP) its code objects are the word MOCK and PTX text: a driver does not look into them.
+//
 // Device 0 is well. Device N > 0 is lost at its N-th launch of a kernel or graph: that and everything after it gives 719.
 // mock_cuda_fail_at(n): the n-th call from now on that can run out of memory does so. mock_cuda_calls(name): how often that
 // function was called. mock_cuda_slow(1): streams do not begin until mock_cuda_slow(0).
@@ -24,6 +26,9 @@
 #include <vector>
 
 #include "tests/mock/ptx.h"
+#if defined(MOCK_HIP)
+#include "tests/mock/hip_names.h"
+#endif
 
 #define EXPORT extern "C" __attribute__((visibility("default")))
 
@@ -272,8 +277,13 @@ EXPORT int cuDeviceGetUuid(uint8_t *bytes, int device) {
   return kOk;
 }
 EXPORT int cuDeviceGetAttribute(int *value, int attribute, int) {
+#if defined(MOCK_HIP)
+  static const std::map<int, int> values = {{56, 1024}, {26, 1024}, {27, 1024}, {28, 1024}, {29, 2147483647}, {30, 65535}, {31, 65535},
+                                            {74, 65536}, {87, 64}, {63, 4}, {23, 9}, {61, 4}};
+#else
   static const std::map<int, int> values = {{1, 1024}, {2, 1024}, {3, 1024}, {4, 64}, {5, 2147483647}, {6, 65535}, {7, 65535},
                                             {8, 49152}, {10, 32}, {16, 4}, {75, 8}, {76, 0}};
+#endif
   auto found = values.find(attribute);
   if (found == values.end()) return kInvalid;
   *value = found->second;
@@ -638,3 +648,11 @@ EXPORT int cuLaunchKernelEx(const void *config, void *function, void **params, v
   count("cuLaunchKernelEx");
   return cuLaunchKernel(function, n[0], n[1], n[2], n[3], n[4], n[5], n[6], stream, params, extra);
 }
+
+#if defined(MOCK_HIP)
+EXPORT int hipGetDeviceProperties(void *properties, int) {
+  count("hipGetDeviceProperties");
+  std::strcpy(static_cast<char *>(properties) + 396, "gfx942:sramecc+:xnack-");
+  return kOk;
+}
+#endif

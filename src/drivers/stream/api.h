@@ -1,5 +1,6 @@
 // Declarations of our own for what libcuda and libamdhip64 have in common, and a table of their functions. No vendor's header
-// is included; tests/gpu/vendor_headers.cpp compares these declarations with them where they are installed.
+// is included; tests/mock/vendor_headers.cpp compares
+// these declarations with HIP's where they are installed.
 #pragma once
 
 #include <cstddef>
@@ -53,15 +54,20 @@ struct Api {
 #undef INGOT_STREAM_FN
 };
 
+struct Physical;
+
 // What distinguishes the two.
 struct Vendor {
-  const char *name, *library, *target;
+  const char *name, *libraries[4], *target; // libraries: the first that is there
   uint32_t image_format;
+  bool compiles; // images are text, which the library's linker makes code of; else code objects
   bool (*find)(void *library, Api *api, const char **missing); // fills the table; the first name that is not there
   // Numbers of attributes.
   int max_threads, max_block[3], max_grid[3], warp_size, shared_bytes, multiprocessors, major, minor;
-  // Whether code for that architecture runs on a device of this capability (major * 10 + minor).
-  bool (*runs)(const char *arch, int capability);
+  // Writes the architecture that code is made for; false where the device does not say.
+  bool (*architecture)(const Api &api, Physical *physical);
+  // Whether code for that architecture runs on the device.
+  bool (*runs)(const char *arch, const Physical &physical);
 };
 
 } // namespace ingot::stream

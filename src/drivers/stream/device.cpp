@@ -23,11 +23,13 @@ Code failed(ingot_driver_device_t &device, Error *error, int result, const char 
 
 Code find_library(const Vendor &vendor, Api *api, Error *error) {
   // It stays loaded: such libraries do not survive being unloaded.
-  void *const library = dlopen(vendor.library, RTLD_NOW | RTLD_LOCAL);
-  if (!library) return fail(error, INGOT_UNAVAILABLE, "%s: no %s on this machine: install the GPU's driver", vendor.name, vendor.library);
+  void *library = nullptr;
+  const char *name = nullptr;
+  for (uint32_t i = 0; i < 4 && vendor.libraries[i] && !library; ++i)
+    library = dlopen(name = vendor.libraries[i], RTLD_NOW | RTLD_LOCAL);
+  if (!library) return fail(error, INGOT_UNAVAILABLE, "%s: no %s on this machine: install the GPU's driver", vendor.name, vendor.libraries[0]);
   const char *missing = nullptr;
-  if (!vendor.find(library, api, &missing))
-    return fail(error, INGOT_UNAVAILABLE, "%s: %s has no %s: it is too old", vendor.name, vendor.library, missing);
+  if (!vendor.find(library, api, &missing)) return fail(error, INGOT_UNAVAILABLE, "%s: %s has no %s: it is too old", vendor.name, name, missing);
   const int result = api->Init(0);
   if (result != kSuccess) return fail(error, INGOT_UNAVAILABLE, "%s: no GPU that the driver can use (code %d)", vendor.name, result);
   return INGOT_OK;
@@ -57,6 +59,7 @@ Code look_at(const Vendor &vendor, const Api &api, int ordinal, Physical *out, E
   }
   if (wrong) return fail(error, INGOT_UNAVAILABLE, "%s: device %d does not say what it is (code %d)", vendor.name, ordinal, wrong);
   p.capability = major * 10 + minor;
+  if (!vendor.architecture(api, &p)) return fail(error, INGOT_UNAVAILABLE, "%s: device %d does not say what its architecture is", vendor.name, ordinal);
   p.memory_bytes = bytes;
   for (int i = 0; i < 16; ++i) snprintf(p.id + 2 * i, 3, "%02x", uuid[i]);
   return INGOT_OK;
@@ -154,8 +157,7 @@ Code describe(ingot_driver_device_t *d, ingot_driver_visit_t visit, void *user, 
     visit(user, key, text);
   };
   visit(user, "name", p.name);
-  snprintf(text, sizeof text, "%d.%d", p.capability / 10, p.capability % 10);
-  visit(user, "compute capability", text);
+  visit(user, "architecture", p.architecture);
   snprintf(text, sizeof text, "%d.%d", d->driver_version / 1000, d->driver_version % 1000 / 10);
   visit(user, "driver", text);
   number("subgroup size", uint64_t(p.warp_size));

@@ -1,4 +1,4 @@
-// Code of a variant: one module with all kernels. PTX goes through the library's linker, which compiles it for this very
+// Code of a variant: one module with all kernels, or one for each. PTX goes through the library's linker, which compiles it for this very
 // device and gives the binary; that is kept in the cache folder.
 #include <stdio.h>
 
@@ -32,17 +32,18 @@ Code check_limits(const Physical &p, const ingot_driver_kernel_t &k, Error *erro
   return INGOT_OK;
 }
 
-struct Text {
+struct Bytes {
   const char *data;
-  size_t size; // with the final 0
+  size_t size; // of text: with the final 0
 };
 
-Code text_of(const ingot_driver_device_t &d, const ingot_driver_code_t &code, const ingot_driver_kernel_t &k,
-             const ingot_driver_code_version_t &v, Text *out, Error *error) {
+Code bytes_of(const ingot_driver_device_t &d, const ingot_driver_code_t &code, const ingot_driver_kernel_t &k,
+             const ingot_driver_code_version_t &v, Bytes *out, Error *error) {
   const ingot_driver_image_t &image = code.images[v.image];
   if (image.format != d.vendor->image_format || v.code_size == 0 || !fits(v.symbol_offset, v.code_size, image.size))
     return fail(error, INGOT_CORRUPT, "kernel '%.80s': its code is not inside its image", k.name);
   *out = {static_cast<const char *>(image.data) + v.symbol_offset, size_t(v.code_size)};
+  if (!d.vendor->compiles) return INGOT_OK;
   if (out->data[out->size - 1] != 0 || strlen(out->data) + 1 != out->size)
     return fail(error, INGOT_CORRUPT, "kernel '%.80s': its code is no text with a final 0", k.name);
   return INGOT_OK;
@@ -53,7 +54,7 @@ struct Linker {
   ~Linker() {
     if (link) d.api.LinkDestroy(link);
   }
-  Code compile(const Array<Text> &texts, const ingot_driver_code_t &code, void **cubin, size_t *size, Error *error) {
+  Code compile(const Array<Bytes> &texts, const ingot_driver_code_t &code, void **cubin, size_t *size, Error *error) {
     int options[] = {kJitErrorLog, kJitErrorLogBytes};
     void *values[] = {log, reinterpret_cast<void *>(uintptr_t(kLogBytes))};
     INGOT_STREAM_TRY(d, d.api.LinkCreate(2, options, values, &link), "making a linker");
@@ -81,33 +82,44 @@ private:
   char log[kLogBytes] = {};
 };
 
-uint64_t key_of(const ingot_driver_device_t &d, const Array<Text> &texts) {
+uint64_t key_of(const ingot_driver_device_t &d, const Array<Bytes> &texts) {
   uint64_t key = uint64_t(uint32_t(d.driver_version)) << 32 | uint32_t(d.physical.capability);
-  for (const Text &t : texts) {
+  for (const Bytes &t : texts) {
     const uint64_t pair[] = {key, xxh3(t.data, t.size)};
     key = xxh3(pair, sizeof pair);
   }
   return key;
 }
 
-Code load_module(ingot_driver_executable_t &e, const ingot_driver_code_t &code, Error *error) {
+// One module of all texts: out of the cache folder, or compiled.
+Code compile_module(ingot_driver_executable_t &e, const ingot_driver_code_t &code, const Array<Bytes> &texts, Error *error) {
   ingot_driver_device_t &d = *e.device;
-  Array<Text> texts;
-  INGOT_TRY(texts.create(d.allocator, code.kernel_count, "kernels", error));
-  for (uint32_t i = 0; i < code.kernel_count; ++i)
-    INGOT_TRY(text_of(d, code, code.kernels[i], code.kernels[i].versions[e.kernels[i].version], &texts[i], error));
+  INGOT_TRY(e.modules.create(d.allocator, 1, "modules", error));
   const uint64_t key = key_of(d, texts);
   Array<uint8_t> cached;
   if (take_cached(d, key, &cached)) {
-    if (d.api.ModuleLoadData(&e.module, cached.data()) == kSuccess) return INGOT_OK;
-    e.module = nullptr; // a folder of someone else's: compiled anew
+    if (d.api.ModuleLoadData(&e.modules[0], cached.data()) == kSuccess) return INGOT_OK;
+    e.modules[0] = nullptr; // a folder of someone else's: compiled anew
   }
   Linker linker(d);
   void *cubin = nullptr;
   size_t size = 0;
   INGOT_TRY(linker.compile(texts, code, &cubin, &size, error));
-  INGOT_STREAM_TRY(d, d.api.ModuleLoadData(&e.module, cubin), "loading a module");
+  INGOT_STREAM_TRY(d, d.api.ModuleLoadData(&e.modules[0], cubin), "loading a module");
   store_cached(d, key, cubin, size);
+  return INGOT_OK;
+}
+
+Code load_modules(ingot_driver_executable_t &e, const ingot_driver_code_t &code, Error *error) {
+  ingot_driver_device_t &d = *e.device;
+  Array<Bytes> pieces;
+  INGOT_TRY(pieces.create(d.allocator, code.kernel_count, "kernels", error));
+  for (uint32_t i = 0; i < code.kernel_count; ++i)
+    INGOT_TRY(bytes_of(d, code, code.kernels[i], code.kernels[i].versions[e.kernels[i].version], &pieces[i], error));
+  if (d.vendor->compiles) return compile_module(e, code, pieces, error);
+  INGOT_TRY(e.modules.create(d.allocator, code.kernel_count, "modules", error));
+  for (uint32_t i = 0; i < code.kernel_count; ++i)
+    INGOT_STREAM_TRY(d, d.api.ModuleLoadData(&e.modules[i], pieces[i].data), "loading a module");
   return INGOT_OK;
 }
 
@@ -121,11 +133,11 @@ Code fill(ingot_driver_executable_t &e, const ingot_driver_code_t &code, Error *
     if (e.kernels[i].version == INGOT_NONE) return fail(error, INGOT_INCOMPATIBLE, "kernel '%.80s' has no version for this device", k.name);
   }
   if (code.kernel_count == 0) return INGOT_OK;
-  INGOT_TRY(load_module(e, code, error));
+  INGOT_TRY(load_modules(e, code, error));
   for (uint32_t i = 0; i < code.kernel_count; ++i) {
     const ingot_driver_kernel_t &k = code.kernels[i];
     ingot_driver_executable_t::Kernel &out = e.kernels[i];
-    INGOT_STREAM_TRY(d, d.api.ModuleGetFunction(&out.function, e.module, k.versions[out.version].entry), "finding a kernel");
+    INGOT_STREAM_TRY(d, d.api.ModuleGetFunction(&out.function, e.modules[d.vendor->compiles ? 0 : i], k.versions[out.version].entry), "finding a kernel");
     memcpy(out.local_size, k.local_size, sizeof out.local_size);
     out.bindings = k.binding_count;
     out.params = k.param_count;
@@ -141,9 +153,8 @@ Code supports(ingot_driver_device_t *device, const ingot_driver_code_t *code, Er
   const Vendor &vendor = *device->vendor;
   if (!strings_equal(code->target, vendor.target))
     return fail(error, INGOT_INCOMPATIBLE, "the variant is for %.60s, this device runs %s", code->target, vendor.target);
-  if (!vendor.runs(code->arch, device->physical.capability))
-    return fail(error, INGOT_INCOMPATIBLE, "the variant is for %.60s, this device has compute capability %d.%d", code->arch,
-                device->physical.capability / 10, device->physical.capability % 10);
+  if (!vendor.runs(code->arch, device->physical))
+    return fail(error, INGOT_INCOMPATIBLE, "the variant is for %.60s, this device is %s", code->arch, device->physical.architecture);
   for (uint32_t i = 0; i < code->kernel_count; ++i) {
     INGOT_TRY(check_limits(device->physical, code->kernels[i], error));
     if (pick_version(code->kernels[i]) == INGOT_NONE)
@@ -173,7 +184,7 @@ uint32_t kernel_version(const ingot_driver_executable_t *e, uint32_t kernel) { r
 } // namespace ingot::stream
 
 ingot_driver_executable_t::~ingot_driver_executable_t() {
-  if (!module) return;
   ingot::stream::Current current(*device);
-  device->api.ModuleUnload(module);
+  for (ingot::stream::Module m : modules)
+    if (m) device->api.ModuleUnload(m);
 }

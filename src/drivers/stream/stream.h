@@ -1,7 +1,7 @@
 // Objects of the drivers cuda and hip: one code over a table of functions (api.h), found by dlopen.
 //
 //   memory      an allocation on the device, or pinned memory of the host that the device sees
-//   executable  a module with all kernels: PTX is compiled for the device once, at load, or comes out of the cache folder
+//   executable  modules of kernels: PTX is compiled for the device once, at load, or comes out of the cache folder
 //   stream      a stream of the library's, an error word, and graphs of what was submitted more than once
 //   recording   a list of commands, issued to the stream one by one, or captured from it into a graph
 //
@@ -29,6 +29,7 @@ struct Physical {
   char id[33] = {}; // its UUID in hexadecimal
   char name[128] = {};
   int capability = 0; // major * 10 + minor
+  char architecture[32] = {}; // "sm_90", "gfx942"
   int max_threads = 0, max_block[3] = {}, max_grid[3] = {}, warp_size = 0, shared_bytes = 0, multiprocessors = 0;
   uint64_t memory_bytes = 0;
 };
@@ -80,7 +81,7 @@ struct ingot_driver_executable_t {
   };
   ~ingot_driver_executable_t();
   ingot_driver_device_t *device = nullptr;
-  ingot::stream::Module module = nullptr;
+  ingot::Array<ingot::stream::Module> modules; // one of all kernels, or one for each
   ingot::Array<Kernel> kernels;
 };
 
@@ -201,5 +202,50 @@ Code submit(ingot_driver_stream_t *stream, ingot_driver_recording_t *const *reco
 Code finish(ingot_driver_stream_t *stream, ingot_driver_submit_t *submit, Error *error);
 void wait_idle(ingot_driver_stream_t &stream); // for ever, unless the device is lost
 void forget(ingot_driver_stream_t &stream, uint64_t generation); // graphs that hold that recording
+
+// The table of the driver of that vendor.
+template <const Vendor &vendor> constexpr ingot_driver_t driver_table(const char *description, uint32_t priority) {
+  return {
+      sizeof(ingot_driver_t),
+      INGOT_DRIVER_ABI,
+      vendor.name,
+      description,
+      /*host_memory=*/false,
+      /*automatic=*/true,
+      priority,
+      [](const ingot_driver_host_t *, ingot_error_t *error) { return probe(vendor, error); },
+      [](const ingot_driver_host_t *, ingot_driver_visit_t visit, void *user, ingot_error_t *error) {
+        return enumerate(vendor, visit, user, error);
+      },
+      [](const ingot_driver_host_t *host, const char *id, uint32_t ordinal, const char *options, ingot_driver_device_t **out,
+         ingot_error_t *error) { return open_device(vendor, host, id, ordinal, options, out, error); },
+      close_device,
+      describe,
+      supports,
+      load,
+      unload,
+      kernel_version,
+      properties,
+      allocate,
+      release,
+      map,
+      unmap,
+      write,
+      read,
+      import_host,
+      stream_create,
+      stream_destroy,
+      recording_create,
+      recording_destroy,
+      recording_begin,
+      record_dispatch,
+      record_copy,
+      record_fill,
+      record_barrier,
+      recording_end,
+      submit,
+      finish,
+  };
+}
 
 } // namespace ingot::stream
