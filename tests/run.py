@@ -31,6 +31,7 @@ SCRIPTS = {
     "networks": ("tests/models/networks_agree.py", 8),
     "quantised": ("tests/onnx/quantised_agree.py", 1),
     "gpu-models": ("tests/gpu/models_agree.py", 2),
+    "gpu-models-cuda": ("tests/gpu/models_agree.py --mock", 2),
     "gpu-msl": ("tests/gpu/gpu_msl.py", 4),
     "gpu-wgsl": ("tests/gpu/gpu_wgsl.py", 8),
     "gpu-archive": ("tests/gpu/gpu_archive.py", 1),

@@ -11,6 +11,8 @@
 #include "aotc/base/error.h"
 #include "aotc/driver/kernels.h"
 #include "aotc/emit/gpu_layout.h"
+#include "aotc/emit/ptx/hsaco.h"
+#include "aotc/emit/ptx/ptx.h"
 #include "aotc/emit/spirv/spirv.h"
 #include "aotc/emit/text/text.h"
 #include "aotc/kernel/legalise.h"
@@ -36,6 +38,17 @@ void emit(const GpuTarget &target, const TargetRecord &record, Compiled &out) {
     for (size_t i = 0; i < words.size(); ++i)
       for (size_t b = 0; b < 4; ++b)
         out.code[4 * i + b] = static_cast<uint8_t>(words[i] >> (8 * b));
+    return;
+  }
+  if (target.format == archive::CodeFormat::ptx) {
+    std::string text = emit::emit_ptx({&k}, record, *emit::ptx_options(target.architecture));
+    out.entry = k.name;
+    out.code.assign(text.c_str(), text.c_str() + text.size() + 1); // with its final 0, which the driver's library asks for
+    return;
+  }
+  if (target.format == archive::CodeFormat::hsaco) {
+    out.entry = k.name;
+    out.code = emit::emit_hsaco(k, record, target.architecture);
     return;
   }
   std::string text = target.format == archive::CodeFormat::msl ? emit::emit_msl(k, record) : emit::emit_wgsl(k, record);
@@ -152,7 +165,7 @@ std::optional<GpuVariant> compile_gpu_variant(const CompileOptions &options, con
     if (texts) {
       out.kernels_text += "// " + symbols[i] + ": " + c.scheduled.description + "\n" + kernel::print(c.scheduled.kernel);
       out.code_text += "// " + symbols[i] + "\n";
-      out.code_text += gpu.format == archive::CodeFormat::spirv ? words_text(c.code) : std::string(c.code.begin(), c.code.end());
+      out.code_text += gpu.format == archive::CodeFormat::spirv || gpu.format == archive::CodeFormat::hsaco ? words_text(c.code) : std::string(c.code.begin(), c.code.end() - (gpu.format == archive::CodeFormat::ptx ? 1 : 0));
     }
     KernelVersions versions;
     versions.dispatch = unique.dispatches[i];
@@ -170,6 +183,8 @@ std::optional<GpuVariant> compile_gpu_variant(const CompileOptions &options, con
     kernel.local_size = versions.versions[0].kernel.local_size;
     if (emit::has_error_ops(versions.versions[0].kernel))
       kernel.flags |= INGOT_KERNEL_FLAG_ERRORS;
+    if (gpu.format == archive::CodeFormat::ptx && emit::ptx_options(gpu.architecture)->dependent_launch)
+      kernel.flags |= INGOT_KERNEL_FLAG_DEPENDENT;
     kernel.versions.push_back(std::move(v));
     out.variant.kernels.push_back(std::move(kernel));
     kernels.kernels.push_back(std::move(versions));
@@ -177,6 +192,7 @@ std::optional<GpuVariant> compile_gpu_variant(const CompileOptions &options, con
   if (!diagnostics.empty())
     return std::nullopt;
   out.variant.target = target.name;
+  out.variant.arch = gpu.architecture;
   if (!kernels.kernels.empty()) {
     model.segments.push_back(std::move(code));
     out.variant.executables.push_back({gpu.format, static_cast<uint32_t>(model.segments.size() - 1)});

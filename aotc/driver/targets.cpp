@@ -2,6 +2,8 @@
 #include <algorithm>
 
 #include "aotc/driver/compile.h"
+#include "aotc/emit/ptx/hsaco.h"
+#include "aotc/emit/ptx/ptx.h"
 
 namespace ingot::aotc {
 namespace {
@@ -10,8 +12,8 @@ constexpr struct {
   const char *name, *alias;
   bool available;
 } kTargets[] = {
-    {"cuda", "", false},         {"llvm-cpu", "cpu", true},        {"metal", "metal-spirv", true},
-    {"rocm", "hip", false},      {"vmvx", "bytecode", true},       {"vmvx-inline", "", false},
+    {"cuda", "", true},          {"llvm-cpu", "cpu", true},        {"metal", "metal-spirv", true},
+    {"rocm", "hip", true},       {"vmvx", "bytecode", true},       {"vmvx-inline", "", false},
     {"vulkan-spirv", "vulkan", true}, {"webgpu", "webgpu-spirv", true},
 };
 
@@ -40,6 +42,11 @@ GpuTarget gpu_target(const std::string &name, bool half) {
     target.records.push_back(record);
     record.f64 = record.i64 = record.storage_64 = true;
     target.records.push_back(record);
+    return target;
+  }
+  if (name == "cuda") {
+    target.format = archive::CodeFormat::ptx;
+    target.records.push_back(TargetRecord::cuda_sm80());
     return target;
   }
   target.format = name == "metal" ? archive::CodeFormat::msl : archive::CodeFormat::wgsl;
@@ -97,7 +104,7 @@ std::optional<TargetRequest> parse_target(const std::string &text, std::string *
     return std::nullopt;
   }
   const std::string &wanted = own ? *own : precision;
-  if (is_gpu && wanted != "f32" && (wanted != "f16" || request.name != "vulkan-spirv")) {
+  if (is_gpu && wanted != "f32" && (wanted != "f16" || (request.name != "vulkan-spirv" && request.name != "cuda" && request.name != "rocm"))) {
     static constexpr std::string_view kKnown[] = {"f16", "bf16", "relaxed"};
     const bool known = std::find(std::begin(kKnown), std::end(kKnown), wanted) != std::end(kKnown);
     *error = "target '" + text + "': precision " + wanted +
@@ -107,6 +114,24 @@ std::optional<TargetRequest> parse_target(const std::string &text, std::string *
   if (request.name != "llvm-cpu") {
     if (is_gpu)
       request.gpu = gpu_target(request.name, wanted == "f16");
+    if (request.name == "cuda") {
+      request.gpu->architecture = request.detail.empty() ? "sm_80" : request.detail;
+      if (emit::ptx_options(request.gpu->architecture))
+        return request;
+      *error = "target '" + text + "': cuda knows the details sm_80, which every later GPU runs too, sm_90 and sm_90a";
+      return std::nullopt;
+    }
+    if (request.name == "rocm") {
+      const std::optional<TargetRecord> record = emit::rocm_record(request.detail);
+      if (record) {
+        request.gpu->format = archive::CodeFormat::hsaco;
+        request.gpu->architecture = request.detail;
+        request.gpu->records = {*record};
+        return request;
+      }
+      *error = "target '" + text + "': rocm needs a chip, as in rocm:gfx942; it knows " + emit::kRocmChips;
+      return std::nullopt;
+    }
     if (request.detail.empty() || (request.name == "vulkan-spirv" && request.detail == "1.1"))
       return request;
     *error = "target '" + text + "': " + request.name +

@@ -8,6 +8,12 @@
 #define INGOT_DRIVER_LOCAL_TASK 0
 #endif
 
+#if !defined(INGOT_DRIVER_CUDA)
+#define INGOT_DRIVER_CUDA 0
+#endif
+#if !defined(INGOT_DRIVER_HIP)
+#define INGOT_DRIVER_HIP 0
+#endif
 #if !defined(INGOT_DRIVER_VULKAN)
 #define INGOT_DRIVER_VULKAN 0
 #endif

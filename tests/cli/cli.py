@@ -108,6 +108,25 @@ class Cases:
                 return bad
         return harness.fail("an archive was written") if (scratch / "out.ingot").exists() else bad
 
+    def test_details_of_cuda_and_rocm(self, scratch):
+        m = model([helper.make_node("Relu", ["a"], ["y"])], [("a", TensorProto.FLOAT, [2])], [("y", TensorProto.FLOAT, [2])])
+        call = [self.tools.aotc, self.save(scratch, m), "-o", scratch / "out.ingot", "--progress=off"]
+        for flags, status, *words in ((["--target=cuda:sm_70"], 2, "sm_80", "sm_90a"), (["--target=rocm"], 2, "rocm:gfx942", "gfx1201"),
+                                      (["--target=hip:gfx906"], 2, "gfx90a"), (["--target=cuda", "--precision=bf16"], 2, "not available yet for cuda"),
+                                      (["--target=cuda:sm_90,precision=f16", "--target=cuda", "--target=rocm:gfx90a"], 0)):
+            bad = expect(self.tools.call(call + flags), status, *words)
+            if bad.status != "ok":
+                return bad
+        bad = expect(self.tools.call([self.tools.ingot, "inspect", scratch / "out.ingot"]), 0, "cuda", "sm_90", "rocm", "gfx90a")
+        if bad.status != "ok":
+            return bad
+        bad = expect(self.tools.call(call + ["--target=cuda:sm_90", "--emit=ptx"]), 0)
+        text = (scratch / "out.ingot").read_text()
+        for word in (".target sm_90", ".visible .entry relu", "griddepcontrol.wait"):
+            if word not in text:
+                return harness.fail(f"no {word}: {text[:300]}")
+        return bad
+
     def test_precision_of_one_target_and_of_all(self, scratch):
         """f16 halves the weights; a target's own precision comes before --precision; CPUs keep f32."""
         weights = numpy_helper.from_array(np.random.default_rng(1).standard_normal((512, 512)).astype(np.float32), "w")

@@ -1,14 +1,16 @@
 """Whole models on Vulkan, as this machine has it, agree with ONNX Runtime; the validation layer is on, and any message fails.
 
-    .cache/venv/bin/python tests/gpu/models_agree.py [--networks | --large] [--build=DIR] [--only='cls*'] [--full | --share=N]
+    .cache/venv/bin/python tests/gpu/models_agree.py [--networks | --large | --mock] [--build=DIR] [--only='cls*'] [--full | --share=N]
 
 MODEL is f32; MODEL-f16 is compiled with precision=f16 (memory in f16, sums in f32), keeps the types of its inputs and
 outputs, and agrees within 1e-2 of each output's peak. Three suites: gpu-models are those that a software device runs in
 seconds; a run of them allocates nothing either. gpu-networks (--networks) are the other models of
-tests/models/catalogue.py, run once, and gpu-networks-large (--large) those that take minutes there.
+tests/models/catalogue.py, run once, and gpu-networks-large (--large) those that take minutes there. gpu-models-cuda (--mock)
+are small ones on the driver cuda over tests/mock: their PTX runs in an interpreter.
 """
 import argparse
 import json
+import os
 import pathlib
 import sys
 
@@ -22,6 +24,7 @@ import onnxruntime
 
 QUICK = ("cls", "face-front", "face-back", "magika", "rec", "bilstm_gru", "shufflenet_v2")
 LARGE = ("det", "resnet50", "vit_b_16", "swin_t", "convnext_tiny", "bert_base")
+MOCK = ("cls", "face-front")
 LIMIT = 900  # seconds of one call, on a busy machine
 
 
@@ -32,15 +35,15 @@ def agrees_as_half(actual, reference):
     return harness.agrees(actual, reference, relative=0, of_peak=1e-2)
 
 
-def compare(tools, model, half, bench, scratch):
+def compare(tools, where, model, half, bench, scratch):
+    target, device = where
     archive = scratch / "model.ingot"
-    target = "vulkan,precision=f16" if half else "vulkan"
-    status, _, err = tools.compile(model.path, archive, f"--target={target}", *model.flags, timeout=LIMIT)
+    status, _, err = tools.compile(model.path, archive, f"--target={target},precision={'f16' if half else 'f32'}", *model.flags, timeout=LIMIT)
     if status != 0:
         return harness.fail(f"aotc: exit status {status}: {err}")
     feeds = model.feeds(1)
     [expected] = networks_agree.reference(model, [feeds])
-    outputs, status, err = tools.run(archive, feeds, list(expected), scratch, "--device=vulkan:0?validation=1", timeout=LIMIT)
+    outputs, status, err = tools.run(archive, feeds, list(expected), scratch, f"--device={device}", timeout=LIMIT)
     if outputs is None:
         return harness.fail(f"ingot run: exit status {status}: {err}")
     worst = 0.0
@@ -51,7 +54,7 @@ def compare(tools, model, half, bench, scratch):
         worst = max(worst, float(np.abs(outputs[output] - value).max() / np.abs(value).max()))
     if not bench:
         return harness.ok(f"worst error / peak {worst:.1e}")
-    status, out, err = tools.call([tools.ingot, "bench", "--json", "--runs=2", archive, "--device=vulkan:0",
+    status, out, err = tools.call([tools.ingot, "bench", "--json", "--runs=2", archive, f"--device={device.split('?')[0]}",
                                    *(f"--input={n}=@{scratch}/in{i}.npy" for i, n in enumerate(feeds))], timeout=LIMIT)
     if status != 0:
         return harness.fail(f"ingot bench: exit status {status}: {err}")
@@ -60,14 +63,14 @@ def compare(tools, model, half, bench, scratch):
     return harness.ok(f"worst error / peak {worst:.1e}")
 
 
-def prepare(tools, models):
+def prepare(tools, where, models):
     cases = {name + suffix: (catalogue.MODELS[name], bool(suffix), name in QUICK) for name in models for suffix in ("", "-f16")}
-    status, out, err = tools.call([tools.ingot, "list-devices", "vulkan"])
-    if status != 0 or "vulkan://" not in out:
+    status, out, err = tools.call([tools.ingot, "list-devices", where[0]])
+    if status != 0 or f"{where[0]}://" not in out:
         reason = " ".join((err or out).split())
-        tests = {name: lambda scratch: harness.skip(f"no Vulkan device: {reason}") for name in cases}
+        tests = {name: lambda scratch: harness.skip(f"no device: {reason}") for name in cases}
     else:
-        tests = {name: lambda scratch, c=case: compare(tools, *c, scratch) for name, case in cases.items()}
+        tests = {name: lambda scratch, c=case: compare(tools, where, *c, scratch) for name, case in cases.items()}
     return tests, harness.hash_of(HERE / "models_agree.py", HERE.parent / "models/catalogue.py")
 
 
@@ -75,11 +78,20 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(add_help=False)
     parser.add_argument("--networks", action="store_true")
     parser.add_argument("--large", action="store_true")
+    parser.add_argument("--mock", action="store_true")
     chosen, rest = parser.parse_known_args()
     sys.argv[1:] = rest
-    name, models = "gpu-models", QUICK
+    name, models, where = "gpu-models", QUICK, ("vulkan", "vulkan:0?validation=1")
     if chosen.networks:
         name, models = "gpu-networks", [m for m in catalogue.MODELS if m not in QUICK + LARGE]
     elif chosen.large:
         name, models = "gpu-networks-large", LARGE
-    harness.run_suite(name, lambda tools: prepare(tools, models), lambda: {"onnxruntime": onnxruntime.__version__, "numpy": np.__version__})
+    elif chosen.mock:
+        name, models, where = "gpu-models-cuda", MOCK, ("cuda", "cuda:0")
+
+    def arrange(tools):
+        if chosen.mock:
+            os.environ["LD_LIBRARY_PATH"] = str(tools.build / "tests/mock")
+        return prepare(tools, where, models)
+
+    harness.run_suite(name, arrange, lambda: {"onnxruntime": onnxruntime.__version__, "numpy": np.__version__})

@@ -10,6 +10,7 @@
 #include <cstring>
 #include <filesystem>
 
+#include "aotc/emit/ptx/hsaco.h"
 #include "aotc/emit/ptx/ptx.h"
 #include "aotc/emit/spirv/spirv.h"
 #include "aotc/emit/text/text.h"
@@ -17,6 +18,8 @@
 #include "aotc/kernel/text.h"
 #include "tests/gpu_spike/case_files.h"
 #include "tests/gpu_spike/metal_host.h"
+#include "tests/gpu_spike/hsaco_check.h"
+#include "tests/gpu_spike/ptx_host.h"
 #include "tests/gpu_spike/tools.h"
 #include "tests/gpu_spike/vulkan_host.h"
 #include "tests/schedule/run.h"
@@ -228,4 +231,39 @@ TEST_CASE("naive schedules as PTX") {
   }
   if (!kept)
     std::filesystem::remove_all(folder);
+}
+
+TEST_CASE("schedules as PTX, in an interpreter") {
+  TargetRecord record = TargetRecord::cuda_sm80();
+  for (const Work &work : all_work()) {
+    Launch launch = launch_for(work, record, Which::kBest);
+    for (const char *architecture : {"sm_80", "sm_90"}) {
+      std::vector<std::vector<uint32_t>> buffers = launch.buffers;
+      std::string text = emit::emit_ptx({&launch.kernel}, record, *emit::ptx_options(architecture));
+      INFO(work.name << "\n" << text);
+      CHECK(run_ptx(text, launch.kernel.name, buffers, param_words(launch.kernel, launch.params), launch.grid,
+                    launch.kernel.local_size) == "");
+      CHECK(judge(work, buffers) == "");
+    }
+  }
+}
+
+TEST_CASE("schedules as code objects for AMD GPUs") {
+  if (std::string why = hsaco_tools_missing(); !why.empty())
+    return print_skip("schedules as code objects for AMD GPUs", why);
+  const std::vector<std::string> chips = {"gfx90a", "gfx942", "gfx1030", "gfx1100", "gfx1201"};
+  std::vector<Work> works = all_work();
+  for (size_t i = 0; i < works.size(); ++i) {
+    const std::string &chip = chips[i % chips.size()];
+    const TargetRecord record = *emit::rocm_record(chip);
+    const Launch launch = launch_for(works[i], record, Which::kBest);
+    INFO(works[i].name << " " << chip);
+    std::vector<uint8_t> object = emit::emit_hsaco(launch.kernel, record, chip);
+    CHECK(check_hsaco(launch.kernel, object) == "");
+    CHECK(object == emit::emit_hsaco(launch.kernel, record, chip)); // deterministic
+    kernel::Kernel other = launch.kernel;
+    other.local_size[0] += 1;
+    CHECK(check_hsaco(other, object) != "");
+  }
+  CHECK(!emit::rocm_record("gfx906"));
 }

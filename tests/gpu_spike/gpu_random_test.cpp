@@ -16,6 +16,7 @@
 #include "aotc/kernel/verifier.h"
 #include "tests/gpu_spike/case_files.h"
 #include "tests/gpu_spike/metal_host.h"
+#include "tests/gpu_spike/ptx_host.h"
 #include "tests/gpu_spike/tools.h"
 #include "tests/gpu_spike/vulkan_host.h"
 #include "tests/kernel/random_kernel.h"
@@ -180,10 +181,26 @@ TEST_CASE("random kernels as PTX") {
   }
   REQUIRE(write_case_files(folder, cases) == "");
   for (size_t i = 0; i < cases.size(); i += kept ? 1 : 4) {
-    Run run = run_command(tool + " -O1 -arch=sm_80 -o " + folder + "/out.cubin " + folder + "/" + std::to_string(i) + ".ptx");
+    Run run = run_command(tool + " -O1 -arch=" + (i % 2 ? "sm_90" : "sm_80") + " -o " + folder + "/out.cubin " + folder + "/" + std::to_string(i) + ".ptx");
     INFO(cases[i].name << ": " << run.output);
     CHECK(run.status == 0);
   }
   if (!kept)
     std::filesystem::remove_all(folder);
+}
+
+TEST_CASE("random kernels as PTX, in an interpreter") {
+  TargetRecord record = TargetRecord::cuda_sm80();
+  for (uint64_t seed = 401; seed <= 460; ++seed) {
+    random_kernels::Options options;
+    options.seed = seed;
+    options.kind = kernel::Class::kSimt;
+    options.lanes = {1, 1, 1, 2, 4};
+    Sample s = sample(options, record);
+    std::string text = emit::emit_ptx({&s.legal}, record);
+    INFO("seed " << seed << "\n" << kernel::print(s.legal) << text);
+    std::vector<std::vector<uint32_t>> buffers = device_buffers(s);
+    CHECK(run_ptx(text, s.legal.name, buffers, param_words(s.legal, s.c.params), s.c.grid, s.legal.local_size) == "");
+    CHECK(compare(s, buffers) == "");
+  }
 }

@@ -18,6 +18,7 @@
 #include "aotc/kernel/legalise.h"
 #include "aotc/kernel/verifier.h"
 #include "tests/gpu_spike/case_files.h"
+#include "tests/gpu_spike/ptx_host.h"
 #include "tests/gpu_spike/tools.h"
 #include "tests/gpu_spike/vulkan_host.h"
 
@@ -168,6 +169,10 @@ TEST_CASE("ptx assembles") {
   for (const Case &c : cases) {
     kernel::Kernel kernel = legal(c, record);
     texts.push_back(device_case(c, emit::emit_ptx({&kernel}, record), kernel.name, ".ptx"));
+    std::vector<std::vector<uint32_t>> buffers = guarded_buffers(c);
+    INFO(c.name);
+    CHECK(run_ptx(texts.back().text, kernel.name, buffers, param_words(kernel, c.params), c.grid, kernel.local_size) == "");
+    CHECK(check(c, buffers[c.output]) == "");
   }
   REQUIRE(write_case_files(folder, texts) == "");
   for (size_t i = 0; i < cases.size(); ++i) {

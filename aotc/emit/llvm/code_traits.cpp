@@ -29,6 +29,8 @@ CodeTraits CodeTraits::of(const llvm::TargetMachine &machine) {
     t.division_bits = has(triple.isThumb() ? "+hwdiv" : "+hwdiv-arm") ? 32 : 0;
   } else if (triple.isNVPTX()) { // sm_80 and later; f64 has no NaN-propagating min and max
     t.f16_convert = t.f64_to_f16 = t.rounding = t.fma = true;
+  } else if (triple.isAMDGCN()) {
+    t.f16_convert = t.f64_to_f16 = t.rounding = t.fma = true;
   } else {
     t.division_bits = t.pointer_bits; // what lacks it fails to link, with the name of the function
   }

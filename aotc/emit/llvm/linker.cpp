@@ -138,48 +138,30 @@ std::shared_mutex &llvm_global_state() {
   return mutex;
 }
 
-LinkedImage link_image(const std::vector<std::vector<uint8_t>> &objects) {
-  LinkedImage image;
-  ensure(!objects.empty(), "link_image without objects");
+namespace {
+
+// Runs lld with these flags; the linked file, or an error, goes to *image.
+void link_file(const std::vector<std::string> &flags, const std::vector<std::vector<uint8_t>> &objects, LinkedImage *image) {
   std::unique_lock lock(llvm_global_state());
   static bool usable = true; // lld says so after each run
   if (!usable) {
-    image.error = "the linker failed earlier in this process and cannot run again";
-    return image;
+    image->error = "the linker failed earlier in this process and cannot run again";
+    return;
   }
   TemporaryFolder folder;
   if (folder.path().empty()) {
-    image.error = "cannot create a temporary folder in " + fs::temp_directory_path().string() +
-                  "; set TMPDIR to a writable folder";
-    return image;
+    image->error = "cannot create a temporary folder in " + fs::temp_directory_path().string() +
+                   "; set TMPDIR to a writable folder";
+    return;
   }
   std::string output = (folder.path() / "image").string();
-  std::vector<std::string> args = {"ld.lld",
-                                   "-shared",
-                                   "-nostdlib",
-                                   "-Bsymbolic",
-                                   "--no-undefined",
-                                   "--build-id=none",
-                                   "--hash-style=sysv",
-                                   "--no-rosegment",
-                                   "--threads=1",
-                                   "--no-eh-frame-hdr",
-                                   "-O1",
-                                   "-znoexecstack",
-                                   "-znorelro",
-                                   "-zrodynamic",
-                                   "-zmax-page-size=4096",
-                                   "-znoseparate-code",
-                                   "--orphan-handling=place",
-                                   "--error-limit=0",
-                                   "-ztext",
-                                   "-o",
-                                   output};
+  std::vector<std::string> args = flags;
+  args.insert(args.end(), {"--threads=1", "--error-limit=0", "-o", output});
   for (size_t k = 0; k < objects.size(); k++) {
     fs::path path = folder.path() / (std::to_string(k) + ".o");
     if (!write_file(path, objects[k])) {
-      image.error = "cannot write " + path.string() + "; is the disk full?";
-      return image;
+      image->error = "cannot write " + path.string() + "; is the disk full?";
+      return;
     }
     args.push_back(path.string());
   }
@@ -191,18 +173,33 @@ LinkedImage link_image(const std::vector<std::vector<uint8_t>> &objects) {
   lld::Result result = lld::lldMain(argv, stream, stream, {{lld::Gnu, &lld::elf::link}});
   stream.flush();
   usable = result.canRunAgain;
-  if (result.retCode != 0) {
-    image.error = without(messages, folder.path().string() + "/");
+  if (result.retCode != 0)
+    image->error = without(messages, folder.path().string() + "/");
+  else if (!read_file(output, image->elf) || image->elf.size() < 16)
+    image->error = "cannot read the linked image back from " + folder.path().string();
+}
+
+} // namespace
+
+LinkedImage link_image(const std::vector<std::vector<uint8_t>> &objects) {
+  LinkedImage image;
+  ensure(!objects.empty(), "link_image without objects");
+  link_file({"ld.lld", "-shared", "-nostdlib", "-Bsymbolic", "--no-undefined", "--build-id=none", "--hash-style=sysv",
+             "--no-rosegment", "--no-eh-frame-hdr", "-O1", "-znoexecstack", "-znorelro", "-zrodynamic", "-zmax-page-size=4096",
+             "-znoseparate-code", "--orphan-handling=place", "-ztext"},
+            objects, &image);
+  if (!image.error.empty())
     return image;
-  }
-  if (!read_file(output, image.elf) || image.elf.size() < 16) {
-    image.error = "cannot read the linked image back from " + folder.path().string();
-    return image;
-  }
   if (image.elf[4] == llvm::ELF::ELFCLASS64)
     finish_image<llvm::object::ELF64LE>(image);
   else
     finish_image<llvm::object::ELF32LE>(image);
+  return image;
+}
+
+LinkedImage link_code_object(const std::vector<uint8_t> &object) {
+  LinkedImage image;
+  link_file({"ld.lld", "-shared", "--no-undefined", "--build-id=none", "-O1"}, {object}, &image);
   return image;
 }
 

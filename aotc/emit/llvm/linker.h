@@ -24,6 +24,9 @@ struct LinkedImage {
 // `objects` in the order in which their code is laid out; the bytes depend on nothing else.
 LinkedImage link_image(const std::vector<std::vector<uint8_t>> &objects);
 
+// One object as a shared object for a loader that relocates it itself: code objects of AMD GPUs. No symbols are listed.
+LinkedImage link_code_object(const std::vector<uint8_t> &object);
+
 // Held shared by whoever runs LLVM passes, exclusively by a link (lld resets LLVM's global options).
 std::shared_mutex &llvm_global_state();
 

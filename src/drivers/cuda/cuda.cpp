@@ -1,0 +1,64 @@
+// The driver cuda: libcuda's names and numbers for src/drivers/stream.
+#include <dlfcn.h>
+#include <stdio.h>
+
+#include "src/drivers/cuda/cuda.h"
+
+namespace ingot::cuda {
+namespace {
+
+using namespace ingot::stream;
+
+bool find(void *library, Api *api, const char **missing) {
+#define INGOT_STREAM_NAME(member, symbol, demanded)                                                                    \
+  api->member = reinterpret_cast<decltype(api->member)>(dlsym(library, symbol));                                       \
+  if (demanded && !api->member) {                                                                                      \
+    *missing = symbol;                                                                                                 \
+    return false;                                                                                                      \
+  }
+#include "src/drivers/cuda/names.inc"
+#undef INGOT_STREAM_NAME
+  return true;
+}
+
+bool architecture(const Api &, Physical *p) {
+  snprintf(p->architecture, sizeof p->architecture, "sm_%d", p->capability);
+  return true;
+}
+
+// "sm_80": this capability and later ones; "sm_90a": this one alone.
+bool runs(const char *arch, const Physical &p) {
+  if (strncmp(arch, "sm_", 3) != 0) return false;
+  int number = 0;
+  const char *at = arch + 3;
+  for (; *at >= '0' && *at <= '9' && number < 1000; ++at) number = 10 * number + (*at - '0');
+  if (number == 0) return false;
+  return strings_equal(at, "a") ? p.capability == number : *at == 0 && p.capability >= number;
+}
+
+} // namespace
+
+constexpr Vendor kVendor = {
+    "cuda",
+    {"libcuda.so.1"},
+    "cuda",
+    INGOT_CODE_PTX,
+    /*compiles=*/true,
+    find,
+    /*max_threads=*/1,
+    /*max_block=*/{2, 3, 4},
+    /*max_grid=*/{5, 6, 7},
+    /*warp_size=*/10,
+    /*shared_bytes=*/8,
+    /*multiprocessors=*/16,
+    /*major=*/75,
+    /*minor=*/76,
+    architecture,
+    runs,
+};
+
+} // namespace ingot::cuda
+
+extern "C" {
+const ingot_driver_t ingot_driver_cuda = ingot::stream::driver_table<ingot::cuda::kVendor>("PTX kernels on NVIDIA GPUs", 40);
+}

@@ -1,0 +1,45 @@
+// See ptx_host.h.
+#include "tests/gpu_spike/ptx_host.h"
+
+#include <cstring>
+
+#include "tests/mock/ptx.h"
+
+namespace ingot::aotc::gpu_spike {
+
+std::string run_ptx(const std::string &text, const std::string &entry, std::vector<std::vector<uint32_t>> &buffers,
+                    const std::vector<std::pair<int, uint64_t>> &params, const std::array<uint32_t, 3> &grid,
+                    const std::array<uint32_t, 3> &local) {
+  std::map<std::string, mock::Kernel> kernels;
+  if (std::string problem = mock::parse(text, kernels); !problem.empty())
+    return problem;
+  auto kernel = kernels.find(entry);
+  if (kernel == kernels.end())
+    return "no entry " + entry;
+  mock::Launch launch;
+  launch.grid = grid;
+  launch.block = local;
+  auto add = [&](uint64_t bits, size_t bytes) {
+    std::vector<uint8_t> value(bytes);
+    std::memcpy(value.data(), &bits, bytes);
+    launch.params.push_back(std::move(value));
+  };
+  for (std::vector<uint32_t> &buffer : buffers)
+    add(reinterpret_cast<uintptr_t>(buffer.data()), 8);
+  for (const auto &[bytes, bits] : params)
+    add(bits, static_cast<size_t>(bytes));
+  if (launch.params.size() != kernel->second.param_sizes.size())
+    return entry + " has " + std::to_string(kernel->second.param_sizes.size()) + " parameters";
+  launch.memory = [&](uint64_t at, uint64_t *begin, uint64_t *end) {
+    for (const std::vector<uint32_t> &buffer : buffers) {
+      *begin = reinterpret_cast<uintptr_t>(buffer.data());
+      *end = *begin + 4 * buffer.size();
+      if (at >= *begin && at < *end)
+        return true;
+    }
+    return false;
+  };
+  return mock::run(kernel->second, launch);
+}
+
+} // namespace ingot::aotc::gpu_spike

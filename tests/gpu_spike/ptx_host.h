@@ -1,0 +1,17 @@
+// PTX on this CPU, in the interpreter of tests/mock.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace ingot::aotc::gpu_spike {
+
+// Runs the entry on the buffers, in binding order; params as param_words() gives them. "" or what went wrong.
+std::string run_ptx(const std::string &text, const std::string &entry, std::vector<std::vector<uint32_t>> &buffers,
+                    const std::vector<std::pair<int, uint64_t>> &params, const std::array<uint32_t, 3> &grid,
+                    const std::array<uint32_t, 3> &local);
+
+} // namespace ingot::aotc::gpu_spike

@@ -1,0 +1,47 @@
+// The mock of libamdhip64 is that of libcuda under other names: see meson.build.
+#pragma once
+
+#define cuInit hipInit
+#define cuDriverGetVersion hipDriverGetVersion
+#define cuGetErrorName hipDrvGetErrorName
+#define cuDeviceGetCount hipGetDeviceCount
+#define cuDeviceGet hipDeviceGet
+#define cuDeviceGetName hipDeviceGetName
+#define cuDeviceGetUuid hipDeviceGetUuid
+#define cuDeviceGetAttribute hipDeviceGetAttribute
+#define cuDeviceTotalMem_v2 hipDeviceTotalMem
+#define cuDevicePrimaryCtxRetain hipDevicePrimaryCtxRetain
+#define cuDevicePrimaryCtxRelease_v2 hipDevicePrimaryCtxRelease
+#define cuCtxPushCurrent_v2 hipCtxPushCurrent
+#define cuCtxPopCurrent_v2 hipCtxPopCurrent
+#define cuModuleLoadData hipModuleLoadData
+#define cuModuleUnload hipModuleUnload
+#define cuModuleGetFunction hipModuleGetFunction
+#define cuMemAlloc_v2 hipMalloc
+#define cuMemFree_v2 hipFree
+#define cuMemHostAlloc hipHostMalloc
+#define cuMemFreeHost hipHostFree
+#define cuMemHostRegister_v2 hipHostRegister
+#define cuMemHostUnregister hipHostUnregister
+#define cuMemHostGetDevicePointer_v2 hipHostGetDevicePointer
+#define cuMemcpyAsync hipMemcpyDtoDAsync
+#define cuMemsetD8Async hipMemsetD8Async
+#define cuMemsetD16Async hipMemsetD16Async
+#define cuMemsetD32Async hipMemsetD32Async
+#define cuStreamCreate hipStreamCreateWithFlags
+#define cuStreamDestroy_v2 hipStreamDestroy
+#define cuStreamQuery hipStreamQuery
+#define cuStreamSynchronize hipStreamSynchronize
+#define cuStreamBeginCapture_v2 hipStreamBeginCapture
+#define cuStreamEndCapture hipStreamEndCapture
+#define cuGraphInstantiateWithFlags hipGraphInstantiateWithFlags
+#define cuGraphLaunch hipGraphLaunch
+#define cuGraphDestroy hipGraphDestroy
+#define cuGraphExecDestroy hipGraphExecDestroy
+#define cuEventCreate hipEventCreateWithFlags
+#define cuEventDestroy_v2 hipEventDestroy
+#define cuEventRecord hipEventRecord
+#define cuEventQuery hipEventQuery
+#define cuEventSynchronize hipEventSynchronize
+#define cuEventElapsedTime hipEventElapsedTime
+#define cuLaunchKernel hipModuleLaunchKernel

@@ -1,0 +1,21 @@
+// Our declarations of HIP (src/drivers/stream, src/drivers/hip) are those of its header.
+#define __HIP_PLATFORM_AMD__ 1
+#include <hip/hip_runtime_api.h>
+
+#include <cstddef>
+
+#include "src/drivers/stream/api.h"
+
+using namespace ingot::stream;
+
+static_assert(hipSuccess == kSuccess && hipErrorOutOfMemory == kOutOfMemory && hipErrorNotReady == kNotReady && hipErrorNoDevice == kNoDevice);
+static_assert(is_loss(hipErrorIllegalAddress) && is_loss(hipErrorLaunchFailure) && is_loss(hipErrorLaunchTimeOut) && !is_loss(hipErrorInvalidValue));
+static_assert(hipHostMallocPortable == kHostPortable && hipHostMallocMapped == kHostMapped);
+static_assert(hipHostRegisterPortable == kHostPortable && hipHostRegisterMapped == kHostMapped);
+static_assert(hipStreamNonBlocking == kStreamNonBlocking && hipEventDisableTiming == kEventNoTiming && hipStreamCaptureModeRelaxed == kCaptureRelaxed);
+static_assert(sizeof(hipDeviceptr_t) == sizeof(Address) && sizeof(hipDevice_t) == sizeof(int) && sizeof(hipError_t) == sizeof(int));
+static_assert(offsetof(hipDeviceProp_t, gcnArchName) == 396 && sizeof(hipDeviceProp_t) <= 4096);
+static_assert(hipDeviceAttributeMaxThreadsPerBlock == 56 && hipDeviceAttributeWarpSize == 87 && hipDeviceAttributeMaxSharedMemoryPerBlock == 74);
+static_assert(hipDeviceAttributeMaxBlockDimX == 26 && hipDeviceAttributeMaxBlockDimZ == 28);
+static_assert(hipDeviceAttributeMaxGridDimX == 29 && hipDeviceAttributeMaxGridDimZ == 31);
+static_assert(hipDeviceAttributeMultiprocessorCount == 63 && hipDeviceAttributeComputeCapabilityMajor == 23 && hipDeviceAttributeComputeCapabilityMinor == 61);
