@@ -92,6 +92,10 @@ if __name__ == "__main__":
     def arrange(tools):
         if chosen.mock:
             os.environ["LD_LIBRARY_PATH"] = str(tools.build / "tests/mock")
-        return prepare(tools, where, models)
+        tests, hash_of_all = prepare(tools, where, models)
+        if chosen.mock:
+            early = "cuda:sm_90", "cuda:0?dependent=1"
+            tests["face-front-dependent"] = lambda scratch: compare(tools, early, catalogue.MODELS["face-front"], False, False, scratch)
+        return tests, hash_of_all
 
     harness.run_suite(name, arrange, lambda: {"onnxruntime": onnxruntime.__version__, "numpy": np.__version__})

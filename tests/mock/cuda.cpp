@@ -282,7 +282,7 @@ EXPORT int cuDeviceGetAttribute(int *value, int attribute, int) {
                                             {74, 65536}, {87, 64}, {63, 4}, {23, 9}, {61, 4}};
 #else
   static const std::map<int, int> values = {{1, 1024}, {2, 1024}, {3, 1024}, {4, 64}, {5, 2147483647}, {6, 65535}, {7, 65535},
-                                            {8, 49152}, {10, 32}, {16, 4}, {75, 8}, {76, 0}};
+                                            {8, 49152}, {10, 32}, {16, 4}, {75, 9}, {76, 0}};
 #endif
   auto found = values.find(attribute);
   if (found == values.end()) return kInvalid;

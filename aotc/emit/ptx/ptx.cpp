@@ -28,12 +28,12 @@ class PtxFunction final : public GpuFunction {
       : GpuFunction(kernel, record, traits, module), dependent_(dependent) {}
 
  protected:
-  // The next kernel may be brought onto the chip as soon as all workgroups of this one are there; it waits in turn.
+  // The next kernel may be brought onto the chip as soon as all workgroups of this one are at work; it waits in turn.
   void begin() override {
     if (!dependent_)
       return;
     auto *type = llvm::FunctionType::get(b_.getVoidTy(), false);
-    for (const char *text : {"griddepcontrol.launch_dependents;", "griddepcontrol.wait;"})
+    for (const char *text : {"griddepcontrol.wait;", "griddepcontrol.launch_dependents;"})
       b_.CreateCall(llvm::InlineAsm::get(type, text, "~{memory}", /*hasSideEffects=*/true));
   }
   void mark_entry() override {

@@ -142,7 +142,7 @@ Code fill(ingot_driver_executable_t &e, const ingot_driver_code_t &code, Error *
     out.bindings = k.binding_count;
     out.params = k.param_count;
     out.errors = (k.flags & INGOT_KERNEL_FLAG_ERRORS) != 0;
-    out.dependent = (k.flags & INGOT_KERNEL_FLAG_DEPENDENT) != 0;
+    out.dependent = d.dependent && (k.flags & INGOT_KERNEL_FLAG_DEPENDENT) != 0;
   }
   return INGOT_OK;
 }
