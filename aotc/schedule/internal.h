@@ -33,6 +33,8 @@ std::optional<Scheduled> schedule_window(const dispatch::Dispatch &d, const Targ
 
 // Threads with workgroup memory: sums of products by tiles; rows by a workgroup each.
 std::optional<Scheduled> schedule_simt_contract(const dispatch::Dispatch &d, const TargetRecord &record);
+// Depthwise convolutions and pooling: windows whose inputs a thread keeps.
+std::optional<Scheduled> schedule_simt_window(const dispatch::Dispatch &d, const TargetRecord &record);
 std::optional<Scheduled> schedule_simt_attention(const dispatch::Dispatch &d, const TargetRecord &record);
 std::optional<Scheduled> schedule_simt_transpose(const dispatch::Dispatch &d, const TargetRecord &record);
 std::optional<Scheduled> schedule_simt_rows(const dispatch::Dispatch &d, const TargetRecord &record);

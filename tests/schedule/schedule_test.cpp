@@ -6,6 +6,7 @@
 
 #include "aotc/kernel/text.h"
 #include "aotc/schedule/attention.h"
+#include "aotc/schedule/simt/window.h"
 #include "tests/schedule/random_dispatch.h"
 #include "tests/schedule/run.h"
 
@@ -443,6 +444,63 @@ TEST_CASE("depthwise") {
     s.prologue = static_cast<int>(random() % 3);
     check(conv(s), i, "random " + std::to_string(i));
   }
+}
+
+namespace {
+
+// With every number of outputs a thread, whatever the sizes would choose.
+void check_windows(const Case &c, uint64_t seed, const std::string &what) {
+  INFO(what << "\n" << dispatch::print(c.dispatch));
+  REQUIRE(dispatch::verify(c.dispatch) == "");
+  Buffers reference = make_buffers(c, seed);
+  const Buffers inputs = reference;
+  REQUIRE(interpret(c, schedule::schedule_naive(c.dispatch, TargetRecord::x86_64_v2()), reference) == "");
+  for (int64_t rows : {1, 2, 3, 4, 8}) {
+    auto s = schedule::schedule_simt_window(c.dispatch, TargetRecord::vulkan_baseline(), rows);
+    REQUIRE(s);
+    INFO(s->description << "\n" << kernel::print(s->kernel).substr(0, 6000));
+    Buffers out = inputs;
+    CHECK(testing::interpret(c, *s, out) == "");
+    CHECK(testing::compare(c, out, reference) == "");
+  }
+}
+
+} // namespace
+
+TEST_CASE("windows on threads") {
+  std::mt19937_64 random(29);
+  auto pick = [&](std::vector<int64_t> from) { return from[random() % from.size()]; };
+  Symbol width = Symbol::dim("w", 8, 1 << 20);
+  for (uint64_t i = 0; i < 24; ++i) {
+    ConvShape s;
+    s.n = pick({1, 2});
+    s.groups = pick({3, 5});
+    s.in = 1;
+    s.out = pick({1, 1, 2});
+    s.kernel = {pick({2, 3, 5}), pick({1, 3})};
+    s.dilation = {pick({1, 1, 2, 3}), pick({1, 2})};
+    s.stride = {pick({1, 2}), pick({1, 2, 3})};
+    s.pad = {pick({0, 1, 2}), pick({0, 1})};
+    s.size = {pick({7, 9, 13, 16}) + s.dilation[0] * (s.kernel[0] - 1), pick({8, 11, 17})};
+    s.bias = random() & 1;
+    s.activation = static_cast<int>(random() % 5);
+    s.prologue = static_cast<int>(random() % 3);
+    if (random() % 3 == 0)
+      s.width = width;
+    if (s.stride[0] < s.dilation[0] * (s.kernel[0] - 1) + 1)
+      check_windows(conv(s), i, "random " + std::to_string(i));
+  }
+  check_windows(pool(3, {9, 30}, {3, 3}, {2, 2}, {1, 1}, true), 1, "max 3x3/2");
+  check_windows(pool(2, {13, 10}, {5, 3}, {3, 1}, {2, 1}, false), 2, "average 5x3/3");
+  ConvShape large;
+  large.groups = 16, large.in = large.out = 1, large.size = {128, 512};
+  auto chosen = [](const Case &c) { return schedule::schedule(c.dispatch, TargetRecord::vulkan_baseline()).description; };
+  CHECK(chosen(conv(large)) == "simt_window{rows=8}");
+  large.size = {28, 28};
+  CHECK(chosen(conv(large)) == "simt_window{rows=1}");
+  large.size = {36, 4096}; // rows of 8 would leave a tenth of the last block empty, but the threads are enough
+  CHECK(chosen(conv(large)) == "simt_window{rows=8}");
+  CHECK(chosen(pool(16, {130, 1024}, {2, 2}, {2, 2}, {0, 0}, true)).find("simt_window") == std::string::npos); // no overlap
 }
 
 TEST_CASE("random dispatches") {
