@@ -9,6 +9,7 @@
 #include "aotc/emit/gpu_layout.h"
 #include "aotc/emit/llvm/function_emitter.h"
 #include "aotc/emit/llvm/pipeline.h"
+#include "aotc/emit/ptx/fragments.h"
 
 #include "llvm/IR/IntrinsicsNVPTX.h"
 #include "llvm/IR/Verifier.h"
@@ -229,6 +230,23 @@ class PtxFunction final : public FunctionEmitter {
       if (op.operands.size() == 2)
         return FunctionEmitter::emit_op(op);
       return store_lanes(op, op.operands[1], own_lane(2), own_lane(0));
+    case Opcode::kFragmentLoad: {
+      const Mem &mem = memories_[op.memory];
+      V pitch = b_.CreateMul(b_.CreateTrunc(get(op.operands[1]), b_.getInt32Ty()), b_.getInt32(mem.element_bytes));
+      return set(op, ptx_fragment_load(b_, pointer(mem, get(op.operands[0])), pitch, static_cast<kernel::FragmentRole>(op.imm)));
+    }
+    case Opcode::kFragmentMma:
+      return set(op, ptx_fragment_mma(b_, static_cast<Scalar>(op.imm), get(op.operands[0]), get(op.operands[1]), op.imm2, get(op.operands[2])));
+    case Opcode::kFragmentRow:
+    case Opcode::kFragmentColumn:
+      return set(op, ptx_fragment_places(b_, op.code == Opcode::kFragmentRow, type_of(kernel_.types[op.results[0]])));
+    case Opcode::kCopyAsync: {
+      const Mem &from = memories_[static_cast<size_t>(op.imm2)];
+      return ptx_copy_async(b_, pointer(memories_[op.memory], get(op.operands[0])), pointer(from, get(op.operands[1])), get(op.operands[2]),
+                            static_cast<uint32_t>(op.imm) * from.element_bytes);
+    }
+    case Opcode::kCopyCommit: return ptx_copy_commit(b_);
+    case Opcode::kCopyWait: return ptx_copy_wait(b_, op.imm);
     case Opcode::kPrefetch: return; // a hint
     default: return FunctionEmitter::emit_op(op);
     }
