@@ -27,11 +27,11 @@ build() { # build FOLDER OPTION...
   ninja -C "$folder" -j "${JOBS:-$(nproc)}" --quiet || ninja -C "$folder" -j 1
 }
 # Without debug information, which would take a third of the build's time.
-build build -Dbuildtype=debugoptimized -Ddebug=false -Ddrivers=local-sync,local-task,vulkan -Dtests=true -Dexamples=true -Daotc=enabled
+build build -Dbuildtype=debugoptimized -Ddebug=false -Ddrivers=local-sync,local-task,vulkan,cuda -Dtests=true -Dexamples=true -Daotc=enabled
 builds=(--build=build)
 if [ $sanitize = yes ]; then
   # The same tests under address and undefined-behaviour checks; LLVM itself is not instrumented.
-  build build-asan -Dbuildtype=debugoptimized -Doptimization=0 -Db_sanitize=address,undefined -Db_lundef=false -Ddrivers=local-sync,local-task,vulkan \
+  build build-asan -Dbuildtype=debugoptimized -Doptimization=0 -Db_sanitize=address,undefined -Db_lundef=false -Ddrivers=local-sync,local-task,vulkan,cuda \
     -Dtests=true -Dexamples=false -Daotc=enabled
   builds+=(--build=build-asan)
 fi

@@ -175,9 +175,9 @@ int run(int argc, char **argv) {
   app.add_option("--precision", precision, "arithmetic of GPU targets: f32, f16 (in memory; sums stay f32), bf16, relaxed; a target's own: "
                                                 "--target=vulkan,precision=f16")
       ->check(CLI::IsMember({"f32", "f16", "bf16", "relaxed"}));
-  app.add_option("--emit", emit, "what to write: archive, graph, dispatches, kernels, program, llvm, asm, spirv, msl, wgsl, reference "
+  app.add_option("--emit", emit, "what to write: archive, graph, dispatches, kernels, program, llvm, asm, spirv, msl, wgsl, ptx, reference "
                                  "(what the reference interpreter computes from --inputs, as a folder)")
-      ->check(CLI::IsMember({"archive", "graph", "dispatches", "kernels", "program", "llvm", "asm", "spirv", "msl", "wgsl", "reference"}));
+      ->check(CLI::IsMember({"archive", "graph", "dispatches", "kernels", "program", "llvm", "asm", "spirv", "msl", "wgsl", "ptx", "reference"}));
   app.add_option("--probe", probe, "FILE.json: what every node computes becomes an output too, and the file lists the nodes");
   app.add_option("--inputs", inputs, "for --emit=reference: a folder with tensors.json and tensors.bin");
   app.add_option("--dump-dir", dump_dir, "folder for every stage and every kernel in every form");
@@ -219,7 +219,7 @@ int run(int argc, char **argv) {
   options.dump_dir = dump_dir;
   static constexpr std::pair<const char *, Emit> kEmits[] = {
       {"archive", Emit::kArchive}, {"graph", Emit::kGraph}, {"dispatches", Emit::kDispatches}, {"kernels", Emit::kKernels},
-      {"program", Emit::kProgram}, {"llvm", Emit::kLlvm}, {"asm", Emit::kAsm}, {"spirv", Emit::kSpirv}, {"msl", Emit::kMsl},
+      {"program", Emit::kProgram}, {"llvm", Emit::kLlvm}, {"asm", Emit::kAsm}, {"spirv", Emit::kSpirv}, {"msl", Emit::kMsl}, {"ptx", Emit::kPtx},
       {"wgsl", Emit::kWgsl}, {"reference", Emit::kReference}};
   for (auto [name, value] : kEmits)
     if (emit == name)

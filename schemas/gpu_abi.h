@@ -3,16 +3,23 @@
 //
 // - Buffer i of a kernel is binding i, whole elements from the binding's first byte.
 // - A parameter is one 32-bit word, in order: an integer, its value in two's complement. The words are push constants on
-//   Vulkan; a uniform buffer in WGSL (group 0) and a constant buffer in MSL, the binding after the last buffer.
+//   Vulkan; a uniform buffer in WGSL (group 0) and a constant buffer in MSL, the binding after the last buffer. In PTX and
+//   HSACO bindings are the kernel's first parameters, 64-bit addresses; params follow, the error word's address is last.
 // - Kernels with INGOT_KERNEL_FLAG_ERRORS have one more binding, last: a 32-bit word, 0 or an error that a kernel stored,
 //   code in the low 8 bits, site + 1 above.
 // - Every format: the modules of a variant stand one after the other in its image; a code version's symbol_offset and code_size
-//   are the bytes of its module (SPIR-V words; WGSL or MSL text without a final 0), its entry the name of the entry point.
+//   are the bytes of its module (SPIR-V words; WGSL or MSL text without a final 0; PTX text with it), its entry the name of the
+//   entry point. The variant's arch says what PTX is for, "sm_80": devices of that compute capability and later ones.
 #ifndef INGOT_SCHEMAS_GPU_ABI_H_
 #define INGOT_SCHEMAS_GPU_ABI_H_
 
 // Kernel.flags.
-enum { INGOT_KERNEL_FLAG_ERRORS = 1u << 0 };
+enum {
+  INGOT_KERNEL_FLAG_ERRORS = 1u << 0,
+  // It waits for the kernel before it by an instruction of its own before it touches memory, so that a driver may start it early
+  // (CUDA's programmatic dependent launch).
+  INGOT_KERNEL_FLAG_DEPENDENT = 1u << 1
+};
 
 // Features of Vulkan devices beyond the baseline, as bits of a code version's mask. Bits are never renumbered.
 enum {

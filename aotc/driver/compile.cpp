@@ -338,9 +338,11 @@ std::optional<CompileResult> compile(const CompileOptions &options, Diagnostics 
       wanted = archive::CodeFormat::msl;
     else if (options.emit == Emit::kWgsl)
       wanted = archive::CodeFormat::wgsl;
+    else if (options.emit == Emit::kPtx)
+      wanted = archive::CodeFormat::ptx;
     if (wanted && (!target.gpu || target.gpu->format != *wanted))
       diagnostics.add({target.text, "", "", 0, "", "this target's code has another form",
-                       "--emit=spirv goes with --target=vulkan, msl with metal, wgsl with webgpu"});
+                       "--emit=spirv goes with --target=vulkan, msl with metal, wgsl with webgpu, ptx with cuda"});
   }
   if (!diagnostics.empty())
     return std::nullopt;
@@ -437,7 +439,8 @@ std::optional<CompileResult> compile(const CompileOptions &options, Diagnostics 
     return text_result(llvm_text);
   if (options.emit == Emit::kAsm)
     return text_result(asm_text);
-  if (options.emit == Emit::kSpirv || options.emit == Emit::kMsl || options.emit == Emit::kWgsl)
+  if (options.emit == Emit::kSpirv || options.emit == Emit::kMsl || options.emit == Emit::kWgsl ||
+      options.emit == Emit::kPtx)
     return text_result(gpu_text);
   std::string program_text;
   if (options.emit == Emit::kProgram || dump.wanted())

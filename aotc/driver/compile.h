@@ -26,6 +26,7 @@ struct GpuTarget {
   archive::CodeFormat format = archive::CodeFormat::spirv;
   std::vector<TargetRecord> records; // tried in order; a kernel demands the features of those types alone that it uses
   bool half = false;                 // precision f16: memory in f16, arithmetic in f32 (aotc/fuse/half_storage.h)
+  std::string architecture;          // cuda: "sm_80"; elsewhere empty
 };
 
 // A target as the user types it: TARGET[:DETAIL][,key=value...].
@@ -48,7 +49,7 @@ std::vector<TargetState> list_targets();
 // that name none themselves.
 std::optional<TargetRequest> parse_target(const std::string &text, std::string *error, const std::string &precision = "f32");
 
-enum class Emit : uint8_t { kArchive, kGraph, kDispatches, kKernels, kProgram, kLlvm, kAsm, kSpirv, kMsl, kWgsl, kReference };
+enum class Emit : uint8_t { kArchive, kGraph, kDispatches, kKernels, kProgram, kLlvm, kAsm, kSpirv, kMsl, kWgsl, kPtx, kReference };
 
 struct ModelInput {
   std::string path;

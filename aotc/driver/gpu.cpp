@@ -11,6 +11,7 @@
 #include "aotc/base/error.h"
 #include "aotc/driver/kernels.h"
 #include "aotc/emit/gpu_layout.h"
+#include "aotc/emit/ptx/ptx.h"
 #include "aotc/emit/spirv/spirv.h"
 #include "aotc/emit/text/text.h"
 #include "aotc/kernel/legalise.h"
@@ -36,6 +37,12 @@ void emit(const GpuTarget &target, const TargetRecord &record, Compiled &out) {
     for (size_t i = 0; i < words.size(); ++i)
       for (size_t b = 0; b < 4; ++b)
         out.code[4 * i + b] = static_cast<uint8_t>(words[i] >> (8 * b));
+    return;
+  }
+  if (target.format == archive::CodeFormat::ptx) {
+    std::string text = emit::emit_ptx({&k}, record, *emit::ptx_options(target.architecture));
+    out.entry = k.name;
+    out.code.assign(text.c_str(), text.c_str() + text.size() + 1); // with its final 0, which the driver's library asks for
     return;
   }
   std::string text = target.format == archive::CodeFormat::msl ? emit::emit_msl(k, record) : emit::emit_wgsl(k, record);
@@ -152,7 +159,7 @@ std::optional<GpuVariant> compile_gpu_variant(const CompileOptions &options, con
     if (texts) {
       out.kernels_text += "// " + symbols[i] + ": " + c.scheduled.description + "\n" + kernel::print(c.scheduled.kernel);
       out.code_text += "// " + symbols[i] + "\n";
-      out.code_text += gpu.format == archive::CodeFormat::spirv ? words_text(c.code) : std::string(c.code.begin(), c.code.end());
+      out.code_text += gpu.format == archive::CodeFormat::spirv ? words_text(c.code) : std::string(c.code.begin(), c.code.end() - (gpu.format == archive::CodeFormat::ptx ? 1 : 0));
     }
     KernelVersions versions;
     versions.dispatch = unique.dispatches[i];
@@ -177,6 +184,7 @@ std::optional<GpuVariant> compile_gpu_variant(const CompileOptions &options, con
   if (!diagnostics.empty())
     return std::nullopt;
   out.variant.target = target.name;
+  out.variant.arch = gpu.architecture;
   if (!kernels.kernels.empty()) {
     model.segments.push_back(std::move(code));
     out.variant.executables.push_back({gpu.format, static_cast<uint32_t>(model.segments.size() - 1)});

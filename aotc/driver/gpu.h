@@ -1,4 +1,4 @@
-// GPU variants: programs -> simt kernels -> SPIR-V, MSL or WGSL modules, one after the other in one code segment.
+// GPU variants: programs -> simt kernels -> SPIR-V, MSL, WGSL or PTX modules, one after the other in one code segment.
 #pragma once
 
 #include <map>
@@ -13,7 +13,7 @@ namespace ingot::aotc {
 struct GpuVariant {
   archive::Variant variant;
   std::string kernels_text; // kernel IR
-  std::string code_text;    // MSL, WGSL; SPIR-V as words in hexadecimal
+  std::string code_text;    // MSL, WGSL, PTX; SPIR-V as words in hexadecimal
 };
 
 using Operators = std::map<std::string, std::string>; // of nodes: "ai.onnx.Conv"

@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "aotc/driver/compile.h"
+#include "aotc/emit/ptx/ptx.h"
 
 namespace ingot::aotc {
 namespace {
@@ -10,7 +11,7 @@ constexpr struct {
   const char *name, *alias;
   bool available;
 } kTargets[] = {
-    {"cuda", "", false},         {"llvm-cpu", "cpu", true},        {"metal", "metal-spirv", true},
+    {"cuda", "", true},          {"llvm-cpu", "cpu", true},        {"metal", "metal-spirv", true},
     {"rocm", "hip", false},      {"vmvx", "bytecode", true},       {"vmvx-inline", "", false},
     {"vulkan-spirv", "vulkan", true}, {"webgpu", "webgpu-spirv", true},
 };
@@ -42,8 +43,16 @@ GpuTarget gpu_target(const std::string &name, bool half) {
     target.records.push_back(record);
     return target;
   }
+  if (name == "cuda") {
+    target.format = archive::CodeFormat::ptx;
+    target.records.push_back(TargetRecord::cuda_sm80());
+    return target;
+  }
   target.format = name == "metal" ? archive::CodeFormat::msl : archive::CodeFormat::wgsl;
-  target.records.push_back(name == "metal" ? metal_record() : TargetRecord::webgpu_baseline());
+  TargetRecord record = name == "metal" ? metal_record() : TargetRecord::webgpu_baseline();
+  record.f16 = half;
+  record.storage_16 |= half; // of WebGPU an optional feature, of Metal a part of the language
+  target.records.push_back(record);
   return target;
 }
 
@@ -97,7 +106,7 @@ std::optional<TargetRequest> parse_target(const std::string &text, std::string *
     return std::nullopt;
   }
   const std::string &wanted = own ? *own : precision;
-  if (is_gpu && wanted != "f32" && (wanted != "f16" || request.name != "vulkan-spirv")) {
+  if (is_gpu && wanted != "f32" && wanted != "f16") {
     static constexpr std::string_view kKnown[] = {"f16", "bf16", "relaxed"};
     const bool known = std::find(std::begin(kKnown), std::end(kKnown), wanted) != std::end(kKnown);
     *error = "target '" + text + "': precision " + wanted +
@@ -107,6 +116,13 @@ std::optional<TargetRequest> parse_target(const std::string &text, std::string *
   if (request.name != "llvm-cpu") {
     if (is_gpu)
       request.gpu = gpu_target(request.name, wanted == "f16");
+    if (request.name == "cuda") {
+      request.gpu->architecture = request.detail.empty() ? "sm_80" : request.detail;
+      if (emit::ptx_options(request.gpu->architecture))
+        return request;
+      *error = "target '" + text + "': cuda knows the details sm_80, which every later GPU runs too, sm_90 and sm_90a";
+      return std::nullopt;
+    }
     if (request.detail.empty() || (request.name == "vulkan-spirv" && request.detail == "1.1"))
       return request;
     *error = "target '" + text + "': " + request.name +

@@ -3,7 +3,7 @@
 //
 // Bindings: buffer i of the kernel is binding i. Params are one struct, in order, each at its natural alignment
 // (index as 4 bytes): push constants in SPIR-V, a uniform buffer (the binding after the last buffer) in WGSL, a
-// constant buffer in MSL. In PTX each param is a kernel parameter after the buffers' pointers. A kernel that has error
+// constant buffer in MSL. In PTX and HSACO each param is a kernel parameter after the buffers' pointers. A kernel that has error
 // ops gets one more read_write buffer of u32, last of all: word 0 is 0 or holds `error_word(code, site)`.
 #pragma once
 

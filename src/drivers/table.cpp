@@ -8,6 +8,9 @@
 #define INGOT_DRIVER_LOCAL_TASK 0
 #endif
 
+#if !defined(INGOT_DRIVER_CUDA)
+#define INGOT_DRIVER_CUDA 0
+#endif
 #if !defined(INGOT_DRIVER_VULKAN)
 #define INGOT_DRIVER_VULKAN 0
 #endif

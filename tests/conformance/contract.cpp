@@ -39,7 +39,9 @@ struct Rig {
     const size_t query = uri.find('?');
     const std::string options = query == std::string::npos ? "" : uri.substr(query + 1);
     const ingot_driver_host_t host = ingot::driver_host(ingot::resolve_allocator(nullptr));
-    CALL(driver.open(&host, nullptr, 0, options.c_str(), &device, &error));
+    const size_t colon = uri.find(':');
+    const auto ordinal = colon == std::string::npos ? 0u : uint32_t(std::strtoul(uri.c_str() + colon + 1, nullptr, 10));
+    CALL(driver.open(&host, nullptr, ordinal, options.c_str(), &device, &error));
     properties.struct_size = sizeof properties;
     if (!driver.host_memory) driver.properties(device, &properties);
     load(s);

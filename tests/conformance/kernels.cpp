@@ -8,6 +8,7 @@
 #include "aotc/emit/bytecode/emitter.h"
 #include "aotc/emit/gpu_layout.h"
 #include "aotc/emit/llvm/cpu_emitter.h"
+#include "aotc/emit/ptx/ptx.h"
 #include "aotc/emit/spirv/spirv.h"
 #include "aotc/kernel/builder.h"
 #include "aotc/kernel/legalise.h"
@@ -217,24 +218,41 @@ Target bytecode() {
   return out;
 }
 
-Target spirv() {
-  Target out{"vulkan-spirv", {}, {}};
-  const TargetRecord record = TargetRecord::vulkan_baseline();
+template <class Emit> void append_all(Target &out, const TargetRecord &record, archive::CodeFormat format, const Emit &emit) {
   for (const kernel::Kernel &kernel : kernels_for(record)) {
-    std::vector<uint8_t> code;
-    for (const uint32_t word : emit::emit_spirv(kernel, record))
-      for (uint32_t b = 0; b < 4; ++b) code.push_back(uint8_t(word >> (8 * b)));
     archive::Kernel k = describe(kernel);
     k.local_size = kernel.local_size;
     if (emit::has_error_ops(kernel)) k.flags |= INGOT_KERNEL_FLAG_ERRORS;
-    append(out, k, {}, code);
+    append(out, k, {}, emit(kernel));
   }
-  out.variant.executables.push_back({archive::CodeFormat::spirv, 0});
+  out.variant.executables.push_back({format, 0});
+}
+
+Target spirv() {
+  Target out{"vulkan-spirv", {}, {}};
+  const TargetRecord record = TargetRecord::vulkan_baseline();
+  append_all(out, record, archive::CodeFormat::spirv, [&](const kernel::Kernel &kernel) {
+    std::vector<uint8_t> code;
+    for (const uint32_t word : emit::emit_spirv(kernel, record))
+      for (uint32_t b = 0; b < 4; ++b) code.push_back(uint8_t(word >> (8 * b)));
+    return code;
+  });
+  return out;
+}
+
+Target ptx() {
+  Target out{"cuda", {}, {}};
+  out.variant.arch = "sm_80";
+  const TargetRecord record = TargetRecord::cuda_sm80();
+  append_all(out, record, archive::CodeFormat::ptx, [&](const kernel::Kernel &kernel) {
+    const std::string text = emit::emit_ptx({&kernel}, record);
+    return std::vector<uint8_t>(text.c_str(), text.c_str() + text.size() + 1);
+  });
   return out;
 }
 
 const std::vector<Target> &all_targets() {
-  static const std::vector<Target> all = {native(), bytecode(), spirv()};
+  static const std::vector<Target> all = {native(), bytecode(), spirv(), ptx()};
   return all;
 }
 

@@ -1,5 +1,5 @@
 // One set of kernels for every target: written once in kernel IR, one element a workgroup of one thread, and compiled in
-// this process to native code, bytecode and SPIR-V. All buffers hold i32.
+// this process to native code, bytecode, SPIR-V and PTX. All buffers hold i32.
 #pragma once
 
 #include <functional>

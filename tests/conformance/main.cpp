@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <string>
 
@@ -43,11 +44,17 @@ const Subject kSubjects[] = {
     {"local-task vmvx",   "local-task://0?threads=4", "vmvx",       "",                 300000,   1,    true},
     {"example",           "example",                "llvm-cpu",     "example:0?lose=",  20000000, 1,    true},
     {"vulkan",            "vulkan:0?validation=1",  "vulkan-spirv", "",                 50000,    400,  false},
+    {"cuda",              "cuda:0",                 "cuda",         "",                 4000000,  4,    false},
+    {"mock cuda",         "cuda:0",                 "cuda",         "cuda:",            400000,   1,    false},
 };
+
+bool holds(const std::string &text, const std::string &word) { return text.find(word) != std::string::npos; }
 
 // Why the row cannot run here; empty where it can.
 std::string missing(const Subject &s) {
   if (!driver_of(s.uri)) return "this build has no such driver";
+  const bool mocked = std::getenv("INGOT_MOCK_LIBRARY") != nullptr; // set by who puts tests/mock in the way of the real library
+  if (mocked != holds(s.name, "mock")) return mocked ? "a mock takes its library's place" : "no mock takes its library's place";
   ingot::Instance instance;
   auto device = instance.open(s.uri.c_str());
   return device.ok() ? "" : device.message();
@@ -95,8 +102,6 @@ std::string outcome(const Case &c, const Subject &s, unsigned seconds) {
   for (char &ch : wrong) ch = ch == '\n' ? ' ' : ch;
   return wrong;
 }
-
-bool holds(const std::string &text, const std::string &word) { return text.find(word) != std::string::npos; }
 
 int run_all(const std::string &driver, const std::string &only) {
   int failures = 0;

@@ -1,7 +1,7 @@
 """On a machine with a GPU and torch: exports the networks of tests/models there, from their seeds, compiles them with the aotc
 that came along, and compares with ONNX Runtime (results) and torch on the same card (times).
 
-    python3 tests/gpu/networks_on_device.py --aotc=FILE --ingot=FILE [--only='vit*,bert*'] [--device=vulkan:0] [--json=FILE]
+    python3 tests/gpu/networks_on_device.py --aotc=FILE --ingot=FILE [--only='vit*,bert*'] [--target=vulkan] [--device=vulkan:0] [--json=FILE]
 
 Needs python3 with torch, torchvision and onnxruntime. Weights stay on that machine: nothing large travels. Torch runs in f32
 without TF32, eager and as one CUDA graph, inputs and results on the card; Ingot's time is from host memory to host memory,
@@ -86,7 +86,7 @@ def network(name, spec, args, folder):
     for i, value in enumerate(wanted):
         np.save(folder / f"out{i}.npy", value)
     result = {}
-    for prefix, target, relative, of_peak in (("", "vulkan", 1e-3, 1e-4), ("f16_", "vulkan,precision=f16", 0, 1e-2)):
+    for prefix, target, relative, of_peak in (("", args.target, 1e-3, 1e-4), ("f16_", f"{args.target},precision=f16", 0, 1e-2)):
         started = time.perf_counter()
         call(args.aotc, onnx, "-o", archive, f"--target={target}", "--progress=off", *shapes)
         result[prefix + "compile_s"] = time.perf_counter() - started
@@ -159,7 +159,7 @@ def bandwidth(args, folder, report):
         try:
             onnx, archive = folder / "op.onnx", folder / "op.ingot"
             onnx.write_bytes(model.SerializeToString())
-            call(args.aotc, onnx, "-o", archive, "--target=vulkan", "--progress=off")
+            call(args.aotc, onnx, "-o", archive, f"--target={args.target}", "--progress=off")
             run = json.loads(call(args.ingot, "bench", archive, f"--device={args.device}", "--runs=10", "--json", "--kernels"))
             speed = moved / kernel_us(run) / 1e3
             report["operators"][name] = {"gbps": speed, "of_copy": speed / copy, "kernels_us": kernel_us(run)}
@@ -176,9 +176,11 @@ def main():
     parser.add_argument("--ingot", required=True)
     parser.add_argument("--only", default="*")
     parser.add_argument("--operators", default="*")
-    parser.add_argument("--device", default="vulkan:0")
+    parser.add_argument("--target", default="vulkan")
+    parser.add_argument("--device", help="default: the first of the target's driver")
     parser.add_argument("--json")
     args = parser.parse_args()
+    args.device = args.device or args.target.split(":")[0] + ":0"
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     report = {"card": torch.cuda.get_device_name(), "torch": torch.__version__, "onnxruntime": onnxruntime.__version__, "models": {}, "operators": {}}
     failed = 0

@@ -1,8 +1,9 @@
 """Packs what run_on_device.py needs for a machine with a GPU: the runtime tool, archives, inputs, and what ONNX Runtime gives.
 
     .cache/venv/bin/python tests/gpu/pack.py FOLDER [--build=DIR] [--only='mobilenet*'] [--most=60] [--targets=llvm-cpu,vulkan]
+        [--conformance]
 
-Models whose archive would not fit into `--most` MB in all are left out, by name. Expected outputs come from ONNX Runtime
+`--conformance` adds the conformance program, which run_on_device.py then runs first. Models whose archive would not fit into `--most` MB in all are left out, by name. Expected outputs come from ONNX Runtime
 on this machine.
 """
 import argparse
@@ -46,13 +47,16 @@ def main():
     parser.add_argument("--only", default="*")
     parser.add_argument("--most", type=float, default=60)
     parser.add_argument("--targets", default="llvm-cpu,vulkan")
+    parser.add_argument("--conformance", action="store_true")
     args = parser.parse_args()
     targets = [f"--target={t}" for t in args.targets.split(",")]
     tools = harness.Tools(args.build)
     shutil.rmtree(args.folder, ignore_errors=True)
     args.folder.mkdir(parents=True)
     subprocess.run(["strip", "-o", args.folder / "ingot", tools.ingot], check=True)
-    left = args.most - (args.folder / "ingot").stat().st_size / 1e6
+    if args.conformance:
+        subprocess.run(["strip", "-o", args.folder / "conformance", pathlib.Path(args.build) / "tests/conformance/conformance"], check=True)
+    left = args.most - sum(f.stat().st_size for f in args.folder.iterdir()) / 1e6
     for model in sorted(catalogue.MODELS.values(), key=lambda m: m.path.stat().st_size):
         if not any(fnmatch.fnmatch(model.name, pattern) for pattern in args.only.split(",")):
             continue

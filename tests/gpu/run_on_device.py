@@ -1,6 +1,6 @@
-"""Runs the archives that pack.py made on this machine's GPU. Needs python3 and a Vulkan loader and driver, nothing else.
+"""Runs the archives that pack.py made on this machine's GPU. Needs python3 and the GPU's driver, nothing else.
 
-    python3 tests/gpu/run_on_device.py FOLDER [--device=vulkan:0] [--json=FILE]
+    python3 tests/gpu/run_on_device.py FOLDER [--device=vulkan:0|cuda:0] [--json=FILE]
 
 A model agrees where every output is within 1e-3 of the expected value or 1e-4 of the largest (docs/benchmarks.md). Prints
 one line a test, `ok|not ok gpu/MODEL # remark`, with the median time of a run; exit status 1 where one fails.
@@ -44,9 +44,15 @@ def main():
     args = parser.parse_args()
     tool = args.folder / "ingot"
     tool.chmod(0o755)
-    status, text = call(tool, "dump-devices", "vulkan")
+    status, text = call(tool, "dump-devices", args.device.split(":")[0])
     print(text.rstrip())
     report, failed = {"devices": text, "models": {}}, 0
+    conformance = args.folder / "conformance"
+    if conformance.exists():
+        conformance.chmod(0o755)
+        status, text = call(conformance, f"--driver={args.device.split(':')[0]}", timeout=900)
+        print(text.rstrip(), flush=True)
+        failed += status != 0
     for folder in sorted((args.folder / "models").iterdir()):
         result, wrong = check(tool, folder, args.device)
         if result is None:

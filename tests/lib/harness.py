@@ -73,7 +73,7 @@ def line(suite, test, outcome):
 
 # Where the archives of a suite of that target run, unless --device says otherwise. A software device takes minutes for a
 # large network.
-DEVICES = {"vulkan": "vulkan:0?validation=1"}
+DEVICES = {"vulkan": "vulkan:0?validation=1", "cuda": "cuda:0"}
 LIMIT_ON_DEVICE = 1800  # seconds
 
 

@@ -1,12 +1,9 @@
-// PTX emitter: simt kernels through LLVM's NVPTX backend, sharing the CPU emitter's lowering of every value op
-// (aotc/emit/llvm/function_emitter.h).
-//
-// A kernel becomes `.entry NAME(buffers' pointers..., params..., [error pointer])`: global pointers that never alias,
-// index and i32 params as .u32, i64 as .u64, f32 as .f32; the error pointer is there where the kernel has error ops and
-// addresses a 64-bit word (site << 32 | code, 0 = none). Workgroup arrays are static shared memory; .reqntid is the
-// kernel's local size. Floats contract only where an op says so.
+// PTX emitter: simt kernels through LLVM's NVPTX backend. What an entry looks like is in gpu_function.h: index and i32 params
+// are .u32, i64 .u64, f32 .f32. Workgroup arrays are static shared memory; .reqntid is the kernel's local size. Floats
+// contract only where an op says so.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -20,6 +17,9 @@ struct PtxOptions {
   unsigned isa = 70;                  // PTX ISA version times 10
   unsigned opt_level = 2;
 };
+
+// What goes with a name of the command line: sm_80, sm_90, sm_90a; nullopt for others.
+std::optional<PtxOptions> ptx_options(const std::string &architecture);
 
 // One PTX module with an entry per kernel, named as the kernels. Throws InternalError for what has no form in PTX.
 std::string emit_ptx(const std::vector<const kernel::Kernel *> &kernels, const TargetRecord &record,

@@ -1,0 +1,51 @@
+// GpuFunction: a simt kernel as an LLVM function for a GPU. It shares the CPU emitter's lowering of every value op and adds
+// what threads bring: an entry with one argument a buffer and param, ids, workgroup arrays, barriers, subgroups; and accesses
+// under a mask are branches, since global, shared and private pointers live in different spaces.
+//
+// A backend (aotc/emit/ptx, aotc/emit/hsaco) says how its hardware spells these: see the virtual functions.
+//
+// Entry: (pointers of the buffers..., params..., [error word]). Pointers are global and never alias. A param is a 32-bit word:
+// index, i32 or f32; an i64 has 64 bits. The error word is there where the kernel has error ops (schemas/gpu_abi.h).
+#pragma once
+
+#include "aotc/emit/llvm/function_emitter.h"
+
+namespace ingot::aotc::emit {
+
+class GpuFunction : public FunctionEmitter {
+ public:
+  using FunctionEmitter::FunctionEmitter;
+
+  // Emits the kernel as an entry of its own name. Throws InternalError for what has no form on the target.
+  llvm::Function *emit_entry();
+
+ protected:
+  static constexpr unsigned kGlobalSpace = 1, kSharedSpace = 3; // of NVPTX and AMDGPU alike
+
+  virtual void mark_entry() = 0;              // function_ as a kernel with workgroups of its local size
+  virtual V group_id(unsigned dimension) = 0; // these three: i32
+  virtual V local_id(unsigned dimension) = 0;
+  virtual V grid_size(unsigned dimension) = 0;
+  virtual void barrier() = 0;                 // orders workgroup and buffer memory within the workgroup
+  virtual V from_lane(V word, V lane) = 0;    // another lane's i32; every lane of the subgroup takes part
+  virtual V lane_id() = 0;                    // i32, within the subgroup
+  virtual uint32_t subgroup_lanes() const { return record_.subgroup_size; }
+
+  void emit_op(const kernel::Op &op) override;
+
+ private:
+  void bind_memories();
+  void bind_params();
+  V index_of(V id) { return b_.CreateZExtOrTrunc(id, scalar_type(Scalar::kIndex)); }
+  template <class Then> V guarded(V condition, V otherwise, const Then &then);
+  V lane_of(V vector, uint32_t lane);
+  template <class Condition, class Index>
+  void load_lanes(const kernel::Op &op, V otherwise, const Condition &condition, const Index &index);
+  template <class Condition, class Index>
+  void store_lanes(const kernel::Op &op, kernel::ValueId id, const Condition &condition, const Index &index);
+  V exchanged(V value, V lane); // from_lane for values of any width
+  V subgroup(const kernel::Op &op);
+  void emit_gpu_error(const kernel::Op &op);
+};
+
+} // namespace ingot::aotc::emit

@@ -1,0 +1,67 @@
+// Declarations of our own for what libcuda and libamdhip64 have in common, and a table of their functions. No vendor's header
+// is included; tests/gpu/vendor_headers.cpp compares these declarations with them where they are installed.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace ingot::stream {
+
+using Context = struct ContextT *;
+using Module = struct ModuleT *;
+using Function = struct FunctionT *;
+using Stream = struct StreamT *;
+using Event = struct EventT *;
+using Graph = struct GraphT *;
+using GraphExec = struct GraphExecT *;
+using Link = struct LinkT *;
+using Address = unsigned long long; // on the device
+
+// CUlaunchAttribute with the one that is used, and CUlaunchConfig.
+struct LaunchAttribute {
+  int id;
+  char pad[4];
+  union {
+    char bytes[64];
+    int flag;
+  } value;
+};
+struct LaunchConfig {
+  unsigned grid[3], block[3], shared_bytes;
+  Stream stream;
+  LaunchAttribute *attributes;
+  unsigned attribute_count;
+};
+static_assert(sizeof(LaunchAttribute) == 72 && sizeof(LaunchConfig) == 56, "as cuda.h has them");
+constexpr int kLaunchProgrammatic = 6; // CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION
+
+// Codes that both libraries share.
+constexpr int kSuccess = 0, kOutOfMemory = 2, kNoDevice = 100, kNotReady = 600;
+// After these nothing works any more in the context.
+constexpr bool is_loss(int code) {
+  return code == 4 || code == 201 || code == 214 || code == 220 || code == 700 || code == 702 || code == 709 || (code >= 714 && code <= 719);
+}
+
+constexpr unsigned kHostPortable = 1, kHostMapped = 2;          // HostAlloc; the same bits for HostRegister
+constexpr unsigned kStreamNonBlocking = 1, kEventNoTiming = 2;
+constexpr int kCaptureRelaxed = 2;                              // other threads may call whatever they like meanwhile
+constexpr int kJitErrorLog = 5, kJitErrorLogBytes = 6, kJitInputPtx = 1;
+
+struct Api {
+#define INGOT_STREAM_FN(member, arguments) int(*member) arguments = nullptr;
+#include "src/drivers/stream/functions.inc"
+#undef INGOT_STREAM_FN
+};
+
+// What distinguishes the two.
+struct Vendor {
+  const char *name, *library, *target;
+  uint32_t image_format;
+  bool (*find)(void *library, Api *api, const char **missing); // fills the table; the first name that is not there
+  // Numbers of attributes.
+  int max_threads, max_block[3], max_grid[3], warp_size, shared_bytes, multiprocessors, major, minor;
+  // Whether code for that architecture runs on a device of this capability (major * 10 + minor).
+  bool (*runs)(const char *arch, int capability);
+};
+
+} // namespace ingot::stream

@@ -1,0 +1,179 @@
+// Code of a variant: one module with all kernels. PTX goes through the library's linker, which compiles it for this very
+// device and gives the binary; that is kept in the cache folder.
+#include <stdio.h>
+
+#include "schemas/gpu_abi.h"
+#include "src/drivers/stream/stream.h"
+#include "src/runtime/archive/hash.h"
+
+namespace ingot::stream {
+namespace {
+
+constexpr size_t kLogBytes = 400;
+
+// The version with the highest rank; INGOT_NONE where there is none.
+uint32_t pick_version(const ingot_driver_kernel_t &k) {
+  uint32_t best = INGOT_NONE;
+  for (uint32_t v = 0; v < k.version_count; ++v)
+    if (k.versions[v].feature_mask == 0 && (best == INGOT_NONE || k.versions[v].rank > k.versions[best].rank)) best = v;
+  return best;
+}
+
+// What the device must have for one kernel.
+Code check_limits(const Physical &p, const ingot_driver_kernel_t &k, Error *error) {
+  const uint64_t invocations = uint64_t(k.local_size[0]) * k.local_size[1] * k.local_size[2];
+  if (k.binding_count > kMaxBindings || uint64_t(k.binding_count) + k.param_count + 1 > kMaxArguments)
+    return fail(error, INGOT_INCOMPATIBLE, "kernel '%.80s' has %u buffers and %u parameters, the driver takes %u and %u in all", k.name,
+                k.binding_count, k.param_count, kMaxBindings, kMaxArguments - 1);
+  for (uint32_t i = 0; i < 3; ++i)
+    if (invocations == 0 || invocations > uint64_t(p.max_threads) || k.local_size[i] > uint32_t(p.max_block[i]))
+      return fail(error, INGOT_INCOMPATIBLE, "kernel '%.80s' has workgroups of %u x %u x %u, the device takes %d in all", k.name,
+                  k.local_size[0], k.local_size[1], k.local_size[2], p.max_threads);
+  return INGOT_OK;
+}
+
+struct Text {
+  const char *data;
+  size_t size; // with the final 0
+};
+
+Code text_of(const ingot_driver_device_t &d, const ingot_driver_code_t &code, const ingot_driver_kernel_t &k,
+             const ingot_driver_code_version_t &v, Text *out, Error *error) {
+  const ingot_driver_image_t &image = code.images[v.image];
+  if (image.format != d.vendor->image_format || v.code_size == 0 || !fits(v.symbol_offset, v.code_size, image.size))
+    return fail(error, INGOT_CORRUPT, "kernel '%.80s': its code is not inside its image", k.name);
+  *out = {static_cast<const char *>(image.data) + v.symbol_offset, size_t(v.code_size)};
+  if (out->data[out->size - 1] != 0 || strlen(out->data) + 1 != out->size)
+    return fail(error, INGOT_CORRUPT, "kernel '%.80s': its code is no text with a final 0", k.name);
+  return INGOT_OK;
+}
+
+struct Linker {
+  explicit Linker(ingot_driver_device_t &device) : d(device) {}
+  ~Linker() {
+    if (link) d.api.LinkDestroy(link);
+  }
+  Code compile(const Array<Text> &texts, const ingot_driver_code_t &code, void **cubin, size_t *size, Error *error) {
+    int options[] = {kJitErrorLog, kJitErrorLogBytes};
+    void *values[] = {log, reinterpret_cast<void *>(uintptr_t(kLogBytes))};
+    INGOT_STREAM_TRY(d, d.api.LinkCreate(2, options, values, &link), "making a linker");
+    for (size_t k = 0; k < texts.size(); ++k) {
+      const int result = d.api.LinkAddData(link, kJitInputPtx, const_cast<char *>(texts[k].data), texts[k].size, code.kernels[k].name, 0, nullptr, nullptr);
+      if (result != kSuccess) return explain(result, code.kernels[k].name, error);
+    }
+    const int result = d.api.LinkComplete(link, cubin, size);
+    return result == kSuccess ? INGOT_OK : explain(result, "all", error);
+  }
+
+private:
+  Code explain(int result, const char *kernel, Error *error) {
+    failed(d, error, result, "compiling PTX");
+    log[kLogBytes - 1] = 0;
+    for (char &c : log) c = c == '\n' ? ' ' : c;
+    if (error->code == INGOT_INTERNAL) {
+      const Error before = *error;
+      return fail(error, INGOT_INCOMPATIBLE, "kernel '%.80s': %.120s: %.200s", kernel, before.message, log);
+    }
+    return error->code;
+  }
+  ingot_driver_device_t &d;
+  Link link = nullptr;
+  char log[kLogBytes] = {};
+};
+
+uint64_t key_of(const ingot_driver_device_t &d, const Array<Text> &texts) {
+  uint64_t key = uint64_t(uint32_t(d.driver_version)) << 32 | uint32_t(d.physical.capability);
+  for (const Text &t : texts) {
+    const uint64_t pair[] = {key, xxh3(t.data, t.size)};
+    key = xxh3(pair, sizeof pair);
+  }
+  return key;
+}
+
+Code load_module(ingot_driver_executable_t &e, const ingot_driver_code_t &code, Error *error) {
+  ingot_driver_device_t &d = *e.device;
+  Array<Text> texts;
+  INGOT_TRY(texts.create(d.allocator, code.kernel_count, "kernels", error));
+  for (uint32_t i = 0; i < code.kernel_count; ++i)
+    INGOT_TRY(text_of(d, code, code.kernels[i], code.kernels[i].versions[e.kernels[i].version], &texts[i], error));
+  const uint64_t key = key_of(d, texts);
+  Array<uint8_t> cached;
+  if (take_cached(d, key, &cached)) {
+    if (d.api.ModuleLoadData(&e.module, cached.data()) == kSuccess) return INGOT_OK;
+    e.module = nullptr; // a folder of someone else's: compiled anew
+  }
+  Linker linker(d);
+  void *cubin = nullptr;
+  size_t size = 0;
+  INGOT_TRY(linker.compile(texts, code, &cubin, &size, error));
+  INGOT_STREAM_TRY(d, d.api.ModuleLoadData(&e.module, cubin), "loading a module");
+  store_cached(d, key, cubin, size);
+  return INGOT_OK;
+}
+
+Code fill(ingot_driver_executable_t &e, const ingot_driver_code_t &code, Error *error) {
+  ingot_driver_device_t &d = *e.device;
+  INGOT_TRY(e.kernels.create(d.allocator, code.kernel_count, "kernels", error));
+  for (uint32_t i = 0; i < code.kernel_count; ++i) {
+    const ingot_driver_kernel_t &k = code.kernels[i];
+    INGOT_TRY(check_limits(d.physical, k, error));
+    e.kernels[i].version = pick_version(k);
+    if (e.kernels[i].version == INGOT_NONE) return fail(error, INGOT_INCOMPATIBLE, "kernel '%.80s' has no version for this device", k.name);
+  }
+  if (code.kernel_count == 0) return INGOT_OK;
+  INGOT_TRY(load_module(e, code, error));
+  for (uint32_t i = 0; i < code.kernel_count; ++i) {
+    const ingot_driver_kernel_t &k = code.kernels[i];
+    ingot_driver_executable_t::Kernel &out = e.kernels[i];
+    INGOT_STREAM_TRY(d, d.api.ModuleGetFunction(&out.function, e.module, k.versions[out.version].entry), "finding a kernel");
+    memcpy(out.local_size, k.local_size, sizeof out.local_size);
+    out.bindings = k.binding_count;
+    out.params = k.param_count;
+    out.errors = (k.flags & INGOT_KERNEL_FLAG_ERRORS) != 0;
+    out.dependent = (k.flags & INGOT_KERNEL_FLAG_DEPENDENT) != 0;
+  }
+  return INGOT_OK;
+}
+
+} // namespace
+
+Code supports(ingot_driver_device_t *device, const ingot_driver_code_t *code, Error *error) {
+  const Vendor &vendor = *device->vendor;
+  if (!strings_equal(code->target, vendor.target))
+    return fail(error, INGOT_INCOMPATIBLE, "the variant is for %.60s, this device runs %s", code->target, vendor.target);
+  if (!vendor.runs(code->arch, device->physical.capability))
+    return fail(error, INGOT_INCOMPATIBLE, "the variant is for %.60s, this device has compute capability %d.%d", code->arch,
+                device->physical.capability / 10, device->physical.capability % 10);
+  for (uint32_t i = 0; i < code->kernel_count; ++i) {
+    INGOT_TRY(check_limits(device->physical, code->kernels[i], error));
+    if (pick_version(code->kernels[i]) == INGOT_NONE)
+      return fail(error, INGOT_INCOMPATIBLE, "kernel '%.80s' needs features that this driver does not know", code->kernels[i].name);
+  }
+  return INGOT_OK;
+}
+
+Code load(ingot_driver_device_t *device, const ingot_driver_code_t *code, ingot_driver_executable_t **out, Error *error) {
+  if (device->lost.load(std::memory_order_relaxed)) return failed(*device, error, 709, "loading");
+  ingot_driver_executable_t *e = create_object<ingot_driver_executable_t>(device->allocator, "an executable", error);
+  if (!e) return INGOT_OUT_OF_MEMORY;
+  e->device = device;
+  Current current(*device);
+  if (const Code result = fill(*e, *code, error)) {
+    destroy_object(device->allocator, e);
+    return result;
+  }
+  *out = e;
+  return INGOT_OK;
+}
+
+void unload(ingot_driver_executable_t *e) { destroy_object(e->device->allocator, e); }
+
+uint32_t kernel_version(const ingot_driver_executable_t *e, uint32_t kernel) { return e->kernels[kernel].version; }
+
+} // namespace ingot::stream
+
+ingot_driver_executable_t::~ingot_driver_executable_t() {
+  if (!module) return;
+  ingot::stream::Current current(*device);
+  device->api.ModuleUnload(module);
+}

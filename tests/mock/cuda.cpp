@@ -1,0 +1,640 @@
+// A libcuda.so.1 for tests: the functions that src/drivers/cuda calls, over the interpreter of ptx.h. It is strict where the real
+// library is not: what is called without a current context, on a handle that is not alive, or out of order ends the process
+// with a message, and so does what is left over when a device's primary context is released for the last time.
+//
+// Device 0 is well. Device N > 0 is lost at its N-th launch of a kernel or graph: that and everything after it gives 719.
+// mock_cuda_fail_at(n): the n-th call from now on that can run out of memory does so. mock_cuda_calls(name): how often that
+// function was called. mock_cuda_slow(1): streams do not begin until mock_cuda_slow(0).
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <condition_variable>
+#include <cstdarg>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <deque>
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <set>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "tests/mock/ptx.h"
+
+#define EXPORT extern "C" __attribute__((visibility("default")))
+
+namespace {
+
+constexpr int kDevices = 64, kOk = 0, kInvalid = 1, kNoMemory = 2, kBadImage = 200, kInvalidPtx = 218, kNotFound = 500, kNotReady = 600, kLost = 719;
+using Address = unsigned long long;
+
+[[noreturn]] __attribute__((format(printf, 1, 2))) void wrong(const char *format, ...) {
+  va_list list;
+  va_start(list, format);
+  std::fprintf(stderr, "mock libcuda: ");
+  std::vfprintf(stderr, format, list);
+  std::fprintf(stderr, "\n");
+  std::abort();
+}
+
+struct Context;
+
+struct Event {
+  Context *context = nullptr;
+  bool timing = true;
+  uint64_t recorded = 0, passed = 0; // numbers of records; under the context's mutex
+  std::chrono::steady_clock::time_point time;
+};
+
+struct Work {
+  std::function<int()> run;
+};
+
+struct Graph {
+  std::vector<Work> work;
+  uint32_t kernels = 0;
+};
+
+struct Stream {
+  Context *context = nullptr;
+  std::unique_ptr<Graph> capture;
+  std::deque<Work> queue;
+  bool running = false, stop = false;
+  std::condition_variable changed;
+  std::thread worker;
+};
+
+struct Function {
+  mock::Kernel kernel;
+};
+
+struct Module {
+  std::map<std::string, mock::Kernel> kernels;
+  std::map<std::string, std::unique_ptr<Function>> functions;
+};
+
+struct Link {
+  std::string cubin = "MOCK";
+  std::map<std::string, mock::Kernel> kernels;
+  char *log = nullptr;
+  size_t log_bytes = 0;
+  bool complete = false;
+};
+
+struct Context {
+  int device = 0;
+  uint32_t references = 0;
+  std::recursive_mutex mutex;
+  std::atomic<int> lost{0}; // or the code that everything gives
+  uint32_t launches = 0;
+  std::map<Address, std::pair<size_t, bool>> memory; // begin: bytes, of the host
+  std::map<Address, size_t> registered;
+  std::set<Stream *> streams;
+  std::set<Event *> events;
+  std::set<Module *> modules;
+  std::set<Function *> functions;
+  std::set<Graph *> graphs, execs;
+  std::set<Link *> links;
+};
+
+Context contexts[kDevices];
+thread_local std::vector<Context *> current;
+std::mutex counts_mutex;
+std::map<std::string, uint64_t> calls;
+bool initialised = false;
+int fail_in = 0;
+std::mutex slow_mutex;
+std::condition_variable slow_changed;
+bool slow = false;
+
+void count(const char *name) {
+  std::lock_guard lock(counts_mutex);
+  ++calls[name];
+  if (!initialised && std::strcmp(name, "cuInit") != 0) wrong("%s before cuInit", name);
+}
+
+bool out_of_memory() {
+  std::lock_guard lock(counts_mutex);
+  return fail_in > 0 && --fail_in == 0;
+}
+
+Context &here(const char *name) {
+  count(name);
+  if (current.empty()) wrong("%s without a current context", name);
+  return *current.back();
+}
+
+template <class T> T &alive(std::set<T *> &all, void *handle, const char *name) {
+  auto found = all.find(static_cast<T *>(handle));
+  if (found == all.end()) wrong("%s on a handle that is not alive, or of another context", name);
+  return **found;
+}
+
+// Begins a function of a context: counts it, locks, and leaves where the context is lost.
+#define ENTER(name)                                                                                                    \
+  Context &x = here(name);                                                                                             \
+  std::unique_lock lock(x.mutex);                                                                                      \
+  (void)x
+#define ENTER_UNLESS_LOST(name)                                                                                        \
+  ENTER(name);                                                                                                         \
+  if (x.lost) return x.lost
+
+bool find_memory(Context &x, Address at, uint64_t *begin, uint64_t *end) {
+  auto found = x.memory.upper_bound(at);
+  if (found != x.memory.begin()) {
+    --found;
+    if (at < found->first + found->second.first) return *begin = found->first, *end = found->first + found->second.first, true;
+  }
+  auto other = x.registered.upper_bound(at);
+  if (other == x.registered.begin()) return false;
+  --other;
+  return *begin = other->first, *end = other->first + other->second, at < *end;
+}
+
+bool is_memory(Context &x, Address at, size_t bytes) {
+  uint64_t begin = 0, end = 0;
+  return find_memory(x, at, &begin, &end) && bytes <= end - at;
+}
+
+void worker(Stream *s) {
+  Context &x = *s->context;
+  std::unique_lock lock(x.mutex);
+  for (;;) {
+    while (s->queue.empty() && !s->stop) {
+      s->changed.notify_all();
+      // A recursive mutex and a plain condition variable: waits by turns.
+      lock.unlock();
+      std::this_thread::sleep_for(std::chrono::microseconds(50));
+      lock.lock();
+    }
+    if (s->queue.empty()) return;
+    Work work = std::move(s->queue.front());
+    s->queue.pop_front();
+    s->running = true;
+    lock.unlock();
+    {
+      std::unique_lock waits(slow_mutex);
+      slow_changed.wait(waits, [] { return !slow; });
+    }
+    const int result = x.lost ? 0 : work.run();
+    lock.lock();
+    s->running = false;
+    if (result && !x.lost) x.lost = result;
+  }
+}
+
+bool idle(Stream &s) { return s.queue.empty() && !s.running; }
+
+int enqueue(Context &x, void *stream, const char *name, Work work, bool kernel = false) {
+  if (!stream) wrong("%s on the default stream", name);
+  Stream &s = alive(x.streams, stream, name);
+  if (s.capture) {
+    s.capture->work.push_back(std::move(work));
+    s.capture->kernels += kernel;
+    return kOk;
+  }
+  s.queue.push_back(std::move(work));
+  return kOk;
+}
+
+int count_launch(Context &x) {
+  if (x.device > 0 && ++x.launches >= uint32_t(x.device)) x.lost = kLost;
+  return x.lost;
+}
+
+void check_empty(Context &x) {
+  if (!x.memory.empty()) wrong("leak: %zu allocations", x.memory.size());
+  if (!x.registered.empty()) wrong("leak: %zu registered pieces of host memory", x.registered.size());
+  if (!x.streams.empty() || !x.events.empty()) wrong("leak: %zu streams, %zu events", x.streams.size(), x.events.size());
+  if (!x.modules.empty() || !x.links.empty()) wrong("leak: %zu modules, %zu linkers", x.modules.size(), x.links.size());
+  if (!x.graphs.empty() || !x.execs.empty()) wrong("leak: %zu graphs, %zu executable graphs", x.graphs.size(), x.execs.size());
+}
+
+int run_work(const std::vector<Work> &all) {
+  for (const Work &w : all)
+    if (const int result = w.run()) return result;
+  return kOk;
+}
+
+std::string add_text(std::map<std::string, mock::Kernel> &kernels, const char *text) { return mock::parse(text, kernels); }
+
+} // namespace
+
+EXPORT void mock_cuda_fail_at(int n) {
+  std::lock_guard lock(counts_mutex);
+  fail_in = n;
+}
+EXPORT uint64_t mock_cuda_calls(const char *name) {
+  std::lock_guard lock(counts_mutex);
+  return calls[name];
+}
+EXPORT void mock_cuda_slow(int on) {
+  std::lock_guard lock(slow_mutex);
+  slow = on != 0;
+  slow_changed.notify_all();
+}
+
+EXPORT int cuInit(unsigned flags) {
+  count("cuInit");
+  initialised = true;
+  return flags == 0 ? kOk : kInvalid;
+}
+EXPORT int cuDriverGetVersion(int *version) {
+  count("cuDriverGetVersion");
+  *version = 13000;
+  return kOk;
+}
+EXPORT int cuGetErrorName(int code, const char **name) {
+  *name = code == kNoMemory ? "CUDA_ERROR_OUT_OF_MEMORY" : code == kLost ? "CUDA_ERROR_LAUNCH_FAILED" : code == 700 ? "CUDA_ERROR_ILLEGAL_ADDRESS" : "CUDA_ERROR_MOCK";
+  return kOk;
+}
+EXPORT int cuDeviceGetCount(int *n) {
+  count("cuDeviceGetCount");
+  *n = kDevices;
+  return kOk;
+}
+EXPORT int cuDeviceGet(int *device, int ordinal) {
+  count("cuDeviceGet");
+  *device = ordinal;
+  return ordinal >= 0 && ordinal < kDevices ? kOk : 101;
+}
+EXPORT int cuDeviceGetName(char *name, int size, int device) {
+  std::snprintf(name, size_t(size), device == 0 ? "mock GPU" : "mock GPU that is lost at launch %d", device);
+  return kOk;
+}
+EXPORT int cuDeviceGetUuid(uint8_t *bytes, int device) {
+  for (int i = 0; i < 16; ++i) bytes[i] = uint8_t(0xa0 + i);
+  bytes[15] = uint8_t(device);
+  return kOk;
+}
+EXPORT int cuDeviceGetAttribute(int *value, int attribute, int) {
+  static const std::map<int, int> values = {{1, 1024}, {2, 1024}, {3, 1024}, {4, 64}, {5, 2147483647}, {6, 65535}, {7, 65535},
+                                            {8, 49152}, {10, 32}, {16, 4}, {75, 8}, {76, 0}};
+  auto found = values.find(attribute);
+  if (found == values.end()) return kInvalid;
+  *value = found->second;
+  return kOk;
+}
+EXPORT int cuDeviceTotalMem_v2(size_t *bytes, int) {
+  *bytes = size_t(1) << 33;
+  return kOk;
+}
+EXPORT int cuDevicePrimaryCtxRetain(void **context, int device) {
+  count("cuDevicePrimaryCtxRetain");
+  Context &x = contexts[device];
+  std::lock_guard lock(x.mutex);
+  if (out_of_memory()) return kNoMemory;
+  x.device = device;
+  if (x.references++ == 0) x.lost = 0, x.launches = 0;
+  *context = &x;
+  return kOk;
+}
+EXPORT int cuDevicePrimaryCtxRelease_v2(int device) {
+  count("cuDevicePrimaryCtxRelease_v2");
+  Context &x = contexts[device];
+  std::lock_guard lock(x.mutex);
+  if (x.references == 0) wrong("a primary context is released more often than retained");
+  if (--x.references == 0) check_empty(x);
+  return kOk;
+}
+EXPORT int cuCtxPushCurrent_v2(void *context) {
+  count("cuCtxPushCurrent_v2");
+  if (!context || static_cast<Context *>(context)->references == 0) wrong("cuCtxPushCurrent on a context that is not alive");
+  current.push_back(static_cast<Context *>(context));
+  return kOk;
+}
+EXPORT int cuCtxPopCurrent_v2(void **context) {
+  count("cuCtxPopCurrent_v2");
+  if (current.empty()) wrong("cuCtxPopCurrent without a current context");
+  *context = current.back();
+  current.pop_back();
+  return kOk;
+}
+
+EXPORT int cuLinkCreate_v2(unsigned n, int *options, void **values, void **out) {
+  ENTER_UNLESS_LOST("cuLinkCreate_v2");
+  if (out_of_memory()) return kNoMemory;
+  Link *link = new Link;
+  for (unsigned i = 0; i < n; ++i) {
+    if (options[i] == 5) link->log = static_cast<char *>(values[i]);
+    if (options[i] == 6) link->log_bytes = reinterpret_cast<uintptr_t>(values[i]);
+  }
+  x.links.insert(link);
+  *out = link;
+  return kOk;
+}
+EXPORT int cuLinkAddData_v2(void *handle, int type, void *data, size_t size, const char *, unsigned, int *, void **) {
+  ENTER_UNLESS_LOST("cuLinkAddData_v2");
+  Link &link = alive(x.links, handle, "cuLinkAddData_v2");
+  if (link.complete) wrong("cuLinkAddData after cuLinkComplete");
+  if (type != 1) wrong("cuLinkAddData of type %d", type);
+  if (out_of_memory()) return kNoMemory;
+  const char *text = static_cast<const char *>(data);
+  if (size == 0 || text[size - 1] != 0) wrong("PTX without its final 0");
+  if (const std::string problem = add_text(link.kernels, text); !problem.empty()) {
+    if (link.log) std::snprintf(link.log, link.log_bytes, "%s", problem.c_str());
+    return kInvalidPtx;
+  }
+  link.cubin += text;
+  return kOk;
+}
+EXPORT int cuLinkComplete(void *handle, void **cubin, size_t *size) {
+  ENTER_UNLESS_LOST("cuLinkComplete");
+  Link &link = alive(x.links, handle, "cuLinkComplete");
+  if (out_of_memory()) return kNoMemory;
+  link.complete = true;
+  *cubin = link.cubin.data();
+  *size = link.cubin.size() + 1;
+  return kOk;
+}
+EXPORT int cuLinkDestroy(void *handle) {
+  ENTER("cuLinkDestroy");
+  Link &link = alive(x.links, handle, "cuLinkDestroy");
+  x.links.erase(&link);
+  std::fill(link.cubin.begin(), link.cubin.end(), 'x'); // it belongs to the linker
+  delete &link;
+  return kOk;
+}
+EXPORT int cuModuleLoadData(void **out, const void *image) {
+  ENTER_UNLESS_LOST("cuModuleLoadData");
+  if (out_of_memory()) return kNoMemory;
+  const char *text = static_cast<const char *>(image);
+  if (std::strncmp(text, "MOCK", 4) != 0) return kBadImage;
+  auto module = std::make_unique<Module>();
+  if (!add_text(module->kernels, text + 4).empty()) return kBadImage;
+  x.modules.insert(module.get());
+  *out = module.release();
+  return kOk;
+}
+EXPORT int cuModuleGetFunction(void **out, void *handle, const char *name) {
+  ENTER_UNLESS_LOST("cuModuleGetFunction");
+  Module &module = alive(x.modules, handle, "cuModuleGetFunction");
+  auto kernel = module.kernels.find(name);
+  if (kernel == module.kernels.end()) return kNotFound;
+  auto &function = module.functions[name];
+  if (!function) function = std::make_unique<Function>(Function{kernel->second});
+  x.functions.insert(function.get());
+  *out = function.get();
+  return kOk;
+}
+EXPORT int cuModuleUnload(void *handle) {
+  ENTER("cuModuleUnload");
+  Module &module = alive(x.modules, handle, "cuModuleUnload");
+  for (auto &[name, function] : module.functions) x.functions.erase(function.get());
+  x.modules.erase(&module);
+  delete &module;
+  return kOk;
+}
+
+EXPORT int cuMemAlloc_v2(Address *out, size_t bytes) {
+  ENTER_UNLESS_LOST("cuMemAlloc_v2");
+  if (bytes == 0) return kInvalid;
+  if (out_of_memory()) return kNoMemory;
+  void *memory = bytes > size_t(1) << 34 ? nullptr : std::aligned_alloc(256, (bytes + 255) / 256 * 256);
+  if (!memory) return kNoMemory;
+  std::memset(memory, 0xee, bytes < 1 << 20 ? bytes : 1 << 20);
+  *out = Address(uintptr_t(memory));
+  x.memory[*out] = {bytes, false};
+  return kOk;
+}
+static int free_memory(const char *name, Address at, bool of_host) {
+  ENTER(name);
+  auto found = x.memory.find(at);
+  if (found == x.memory.end() || found->second.second != of_host) wrong("%s of what was not allocated so", name);
+  x.memory.erase(found);
+  std::free(reinterpret_cast<void *>(uintptr_t(at)));
+  return kOk;
+}
+EXPORT int cuMemFree_v2(Address at) { return free_memory("cuMemFree_v2", at, false); }
+EXPORT int cuMemFreeHost(void *at) { return free_memory("cuMemFreeHost", Address(uintptr_t(at)), true); }
+EXPORT int cuMemHostAlloc(void **out, size_t bytes, unsigned) {
+  ENTER_UNLESS_LOST("cuMemHostAlloc");
+  if (out_of_memory()) return kNoMemory;
+  *out = bytes > size_t(1) << 34 ? nullptr : std::aligned_alloc(256, (bytes + 255) / 256 * 256);
+  if (!*out) return kNoMemory;
+  x.memory[Address(uintptr_t(*out))] = {bytes, true};
+  return kOk;
+}
+EXPORT int cuMemHostRegister_v2(void *at, size_t bytes, unsigned) {
+  ENTER_UNLESS_LOST("cuMemHostRegister_v2");
+  if (out_of_memory()) return kNoMemory;
+  x.registered[Address(uintptr_t(at))] = bytes;
+  return kOk;
+}
+EXPORT int cuMemHostUnregister(void *at) {
+  ENTER("cuMemHostUnregister");
+  if (x.registered.erase(Address(uintptr_t(at))) == 0) wrong("cuMemHostUnregister of what was not registered");
+  return kOk;
+}
+EXPORT int cuMemHostGetDevicePointer_v2(Address *out, void *at, unsigned) {
+  ENTER_UNLESS_LOST("cuMemHostGetDevicePointer_v2");
+  if (!is_memory(x, Address(uintptr_t(at)), 1)) wrong("cuMemHostGetDevicePointer of memory that is not pinned");
+  *out = Address(uintptr_t(at));
+  return kOk;
+}
+
+EXPORT int cuMemcpyAsync(Address to, Address from, size_t bytes, void *stream) {
+  ENTER_UNLESS_LOST("cuMemcpyAsync");
+  if (!is_memory(x, to, bytes) || !is_memory(x, from, bytes)) wrong("a copy of %zu bytes outside of memory", bytes);
+  return enqueue(x, stream, "cuMemcpyAsync", {[=] {
+    std::memcpy(reinterpret_cast<void *>(uintptr_t(to)), reinterpret_cast<const void *>(uintptr_t(from)), bytes);
+    return kOk;
+  }});
+}
+template <class T> static int fill(const char *name, Address to, T value, size_t n, void *stream) {
+  ENTER_UNLESS_LOST(name);
+  if (!is_memory(x, to, n * sizeof(T))) wrong("a fill outside of memory");
+  if (to % sizeof(T) != 0) return kInvalid;
+  return enqueue(x, stream, name, {[=] {
+    T *at = reinterpret_cast<T *>(uintptr_t(to));
+    for (size_t i = 0; i < n; ++i) at[i] = value;
+    return kOk;
+  }});
+}
+EXPORT int cuMemsetD8Async(Address to, unsigned char v, size_t n, void *s) { return fill<uint8_t>("cuMemsetD8Async", to, v, n, s); }
+EXPORT int cuMemsetD16Async(Address to, unsigned short v, size_t n, void *s) { return fill<uint16_t>("cuMemsetD16Async", to, v, n, s); }
+EXPORT int cuMemsetD32Async(Address to, unsigned v, size_t n, void *s) { return fill<uint32_t>("cuMemsetD32Async", to, v, n, s); }
+
+EXPORT int cuStreamCreate(void **out, unsigned flags) {
+  ENTER_UNLESS_LOST("cuStreamCreate");
+  if (flags != 1) wrong("a stream that waits for the default stream");
+  if (out_of_memory()) return kNoMemory;
+  Stream *s = new Stream;
+  s->context = &x;
+  x.streams.insert(s);
+  s->worker = std::thread(worker, s);
+  *out = s;
+  return kOk;
+}
+EXPORT int cuStreamDestroy_v2(void *handle) {
+  Stream *s = nullptr;
+  {
+    ENTER("cuStreamDestroy_v2");
+    s = &alive(x.streams, handle, "cuStreamDestroy_v2");
+    if (s->capture) wrong("a stream is destroyed while it captures");
+    x.streams.erase(s);
+    s->stop = true;
+  }
+  s->worker.join();
+  delete s;
+  return kOk;
+}
+EXPORT int cuStreamQuery(void *handle) {
+  ENTER_UNLESS_LOST("cuStreamQuery");
+  return idle(alive(x.streams, handle, "cuStreamQuery")) ? kOk : kNotReady;
+}
+EXPORT int cuStreamSynchronize(void *handle) {
+  for (;;) {
+    {
+      ENTER_UNLESS_LOST("cuStreamSynchronize");
+      Stream &s = alive(x.streams, handle, "cuStreamSynchronize");
+      if (s.capture) wrong("cuStreamSynchronize of a stream that captures");
+      if (idle(s)) return kOk;
+    }
+    std::this_thread::sleep_for(std::chrono::microseconds(20));
+  }
+}
+EXPORT int cuStreamBeginCapture_v2(void *handle, int) {
+  ENTER_UNLESS_LOST("cuStreamBeginCapture_v2");
+  Stream &s = alive(x.streams, handle, "cuStreamBeginCapture_v2");
+  if (s.capture) wrong("a stream that captures already");
+  if (out_of_memory()) return kNoMemory;
+  s.capture = std::make_unique<Graph>();
+  return kOk;
+}
+EXPORT int cuStreamEndCapture(void *handle, void **out) {
+  ENTER("cuStreamEndCapture");
+  Stream &s = alive(x.streams, handle, "cuStreamEndCapture");
+  if (!s.capture) wrong("cuStreamEndCapture of a stream that does not capture");
+  std::unique_ptr<Graph> graph = std::move(s.capture);
+  if (x.lost) return x.lost;
+  if (out_of_memory()) return kNoMemory;
+  x.graphs.insert(graph.get());
+  *out = graph.release();
+  return kOk;
+}
+EXPORT int cuGraphInstantiateWithFlags(void **out, void *graph, unsigned long long) {
+  ENTER_UNLESS_LOST("cuGraphInstantiateWithFlags");
+  if (out_of_memory()) return kNoMemory;
+  Graph *exec = new Graph(alive(x.graphs, graph, "cuGraphInstantiateWithFlags"));
+  x.execs.insert(exec);
+  *out = exec;
+  return kOk;
+}
+EXPORT int cuGraphDestroy(void *graph) {
+  ENTER("cuGraphDestroy");
+  Graph *g = &alive(x.graphs, graph, "cuGraphDestroy");
+  x.graphs.erase(g);
+  delete g;
+  return kOk;
+}
+EXPORT int cuGraphExecDestroy(void *exec) {
+  ENTER("cuGraphExecDestroy");
+  Graph *g = &alive(x.execs, exec, "cuGraphExecDestroy");
+  x.execs.erase(g);
+  delete g;
+  return kOk;
+}
+EXPORT int cuGraphLaunch(void *exec, void *stream) {
+  ENTER_UNLESS_LOST("cuGraphLaunch");
+  const Graph &g = alive(x.execs, exec, "cuGraphLaunch");
+  if (const int lost = count_launch(x)) return lost;
+  return enqueue(x, stream, "cuGraphLaunch", {[work = g.work] { return run_work(work); }});
+}
+
+EXPORT int cuEventCreate(void **out, unsigned flags) {
+  ENTER_UNLESS_LOST("cuEventCreate");
+  if (out_of_memory()) return kNoMemory;
+  Event *e = new Event;
+  e->context = &x;
+  e->timing = !(flags & 2);
+  x.events.insert(e);
+  *out = e;
+  return kOk;
+}
+EXPORT int cuEventDestroy_v2(void *handle) {
+  ENTER("cuEventDestroy_v2");
+  Event *e = &alive(x.events, handle, "cuEventDestroy_v2");
+  if (e->recorded != e->passed && !x.lost) wrong("an event is destroyed that is still to come");
+  x.events.erase(e);
+  if (e->recorded == e->passed) delete e;
+  return kOk;
+}
+EXPORT int cuEventRecord(void *handle, void *stream) {
+  ENTER_UNLESS_LOST("cuEventRecord");
+  Event *e = &alive(x.events, handle, "cuEventRecord");
+  const uint64_t number = ++e->recorded;
+  return enqueue(x, stream, "cuEventRecord", {[e, number] {
+    std::lock_guard lock(e->context->mutex);
+    e->passed = number;
+    e->time = std::chrono::steady_clock::now();
+    return kOk;
+  }});
+}
+EXPORT int cuEventQuery(void *handle) {
+  ENTER_UNLESS_LOST("cuEventQuery");
+  Event &e = alive(x.events, handle, "cuEventQuery");
+  return e.passed == e.recorded ? kOk : kNotReady;
+}
+EXPORT int cuEventSynchronize(void *handle) {
+  for (;;) {
+    {
+      ENTER_UNLESS_LOST("cuEventSynchronize");
+      Event &e = alive(x.events, handle, "cuEventSynchronize");
+      if (e.passed == e.recorded) return kOk;
+    }
+    std::this_thread::sleep_for(std::chrono::microseconds(20));
+  }
+}
+EXPORT int cuEventElapsedTime(float *ms, void *start, void *end) {
+  ENTER_UNLESS_LOST("cuEventElapsedTime");
+  Event &a = alive(x.events, start, "cuEventElapsedTime"), &b = alive(x.events, end, "cuEventElapsedTime");
+  if (!a.timing || !b.timing || !a.recorded || !b.recorded) return kInvalid;
+  if (a.passed != a.recorded || b.passed != b.recorded) return kNotReady;
+  *ms = std::chrono::duration<float, std::milli>(b.time - a.time).count();
+  return kOk;
+}
+
+EXPORT int cuLaunchKernel(void *handle, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz, unsigned shared,
+                          void *stream, void **params, void **extra) {
+  ENTER_UNLESS_LOST("cuLaunchKernel");
+  const Function &f = alive(x.functions, handle, "cuLaunchKernel");
+  if (shared != 0 || extra) wrong("cuLaunchKernel with what is not expected");
+  if (!gx || !gy || !gz || gy > 65535 || gz > 65535 || uint64_t(bx) * by * bz > 1024 || !bx || !by || !bz) return kInvalid;
+  auto launch = std::make_shared<mock::Launch>();
+  launch->grid = {gx, gy, gz};
+  launch->block = {bx, by, bz};
+  for (size_t i = 0; i < f.kernel.param_sizes.size(); ++i) {
+    const uint8_t *bytes = static_cast<const uint8_t *>(params[i]);
+    launch->params.emplace_back(bytes, bytes + f.kernel.param_sizes[i]);
+  }
+  Context *context = &x;
+  launch->memory = [context](uint64_t at, uint64_t *begin, uint64_t *end) {
+    std::lock_guard guard(context->mutex);
+    return find_memory(*context, at, begin, end);
+  };
+  Stream &s = alive(x.streams, stream, "cuLaunchKernel");
+  if (!s.capture)
+    if (const int lost = count_launch(x)) return lost;
+  auto kernel = std::make_shared<mock::Kernel>(f.kernel);
+  return enqueue(x, stream, "cuLaunchKernel", {[kernel, launch] {
+    const std::string problem = mock::run(*kernel, *launch);
+    if (problem.empty()) return kOk;
+    std::fprintf(stderr, "mock libcuda: %s\n", problem.c_str());
+    return 700;
+  }}, true);
+}
+
+// CUlaunchConfig: three dims of grid and block, shared bytes, stream, attributes.
+EXPORT int cuLaunchKernelEx(const void *config, void *function, void **params, void **extra) {
+  unsigned n[7];
+  void *stream = nullptr;
+  std::memcpy(n, config, sizeof n);
+  std::memcpy(&stream, static_cast<const char *>(config) + 32, sizeof stream);
+  count("cuLaunchKernelEx");
+  return cuLaunchKernel(function, n[0], n[1], n[2], n[3], n[4], n[5], n[6], stream, params, extra);
+}

@@ -1,0 +1,788 @@
+// See ptx.h.
+#include "tests/mock/ptx.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <cstring>
+#include <limits>
+#include <stdexcept>
+
+namespace mock {
+namespace {
+
+enum Space : uint8_t { kGlobal, kShared, kLocal, kGeneric };
+enum Round : uint8_t { kNearest, kZero, kDown, kUp };
+enum Compare : uint8_t { kEq, kNe, kLt, kLe, kGt, kGe, kLo, kLs, kHi, kHs, kNum, kNan, kEqu, kNeu, kLtu, kLeu, kGtu, kGeu };
+enum Special : uint8_t { kTid, kNtid = 3, kCtaid = 6, kNctaid = 9, kLane = 12 };
+
+struct Wrong : std::runtime_error {
+  using std::runtime_error::runtime_error;
+};
+
+uint32_t bytes_of(Type t) {
+  switch (t) {
+  case Type::b8: case Type::u8: case Type::s8: return 1;
+  case Type::b16: case Type::u16: case Type::s16: case Type::f16: return 2;
+  case Type::b64: case Type::u64: case Type::s64: case Type::f64: return 8;
+  default: return 4;
+  }
+}
+bool is_float(Type t) { return t == Type::f16 || t == Type::f32 || t == Type::f64; }
+bool is_signed(Type t) { return t == Type::s8 || t == Type::s16 || t == Type::s32 || t == Type::s64; }
+
+template <class T> T as(uint64_t bits) {
+  T value;
+  std::memcpy(&value, &bits, sizeof value);
+  return value;
+}
+template <class T> uint64_t bits(T value) {
+  uint64_t out = 0;
+  std::memcpy(&out, &value, sizeof value);
+  return out;
+}
+
+// ---- parsing
+
+class Parser {
+ public:
+  Parser(const std::string &text, std::map<std::string, Kernel> &kernels) : text_(text), kernels_(kernels) {}
+
+  void parse() {
+    size_t at = 0;
+    uint32_t number = 0;
+    while (at < text_.size()) {
+      size_t end = text_.find('\n', at);
+      if (end == std::string::npos)
+        end = text_.size();
+      std::string line = text_.substr(at, end - at);
+      at = end + 1;
+      line_ = ++number;
+      if (size_t comment = line.find("//"); comment != std::string::npos)
+        line.resize(comment);
+      size_t first = line.find_first_not_of(" \t\r");
+      if (first == std::string::npos)
+        continue;
+      size_t last = line.find_last_not_of(" \t\r");
+      statement(line.substr(first, last - first + 1));
+    }
+    if (in_body_)
+      fail("the text ends within a kernel");
+  }
+
+ private:
+  [[noreturn]] void fail(const std::string &what) const { throw Wrong("line " + std::to_string(line_) + ": " + what); }
+
+  static bool starts(const std::string &s, const char *with) { return s.rfind(with, 0) == 0; }
+
+  void statement(const std::string &s) {
+    if (!in_body_)
+      return outside(s);
+    if (s == "}")
+      return finish();
+    if (s == "{")
+      return;
+    if (starts(s, ".reg"))
+      return registers(s);
+    if (starts(s, ".local"))
+      return variable(s, Operand::local, kernel_.local_bytes);
+    if (starts(s, ".shared"))
+      return variable(s, Operand::shared, kernel_.shared_bytes);
+    if (s[0] == '.' || starts(s, "$L__tmp"))
+      return;
+    if (s.back() == ':') {
+      labels_[s.substr(0, s.size() - 1)] = static_cast<int32_t>(kernel_.code.size());
+      return;
+    }
+    instruction(s);
+  }
+
+  void outside(const std::string &s) {
+    if (starts(s, ".visible .entry")) {
+      kernel_ = {};
+      symbols_.clear();
+      for (const auto &[name, where] : module_shared_)
+        symbols_[name] = where;
+      kernel_.shared_bytes = module_bytes_;
+      labels_.clear(), jumps_.clear(), prefixes_.clear(), params_.clear();
+      size_t begin = s.find_first_not_of(' ', 15), end = s.find('(', begin);
+      kernel_.name = s.substr(begin, end - begin);
+    } else if (starts(s, ".param")) {
+      size_t size = s.find(".u64") != std::string::npos || s.find(".b64") != std::string::npos ? 8 : 4;
+      size_t begin = s.find_last_of(' ') + 1;
+      std::string name = s.substr(begin);
+      while (!name.empty() && (name.back() == ',' || name.back() == ')'))
+        name.pop_back();
+      uint32_t offset = kernel_.param_offsets.empty() ? 0 : kernel_.param_offsets.back() + 8;
+      params_[name] = offset;
+      kernel_.param_offsets.push_back(offset);
+      kernel_.param_sizes.push_back(static_cast<uint32_t>(size));
+    } else if (starts(s, ".reqntid")) {
+      if (std::sscanf(s.c_str(), ".reqntid %u, %u, %u", &kernel_.block[0], &kernel_.block[1], &kernel_.block[2]) != 3)
+        fail("not understood: " + s);
+    } else if (s == "{") {
+      in_body_ = true;
+    } else if (starts(s, ".shared")) {
+      variable(s, Operand::shared, module_bytes_);
+    } else if (starts(s, ".func") || starts(s, ".visible .func")) {
+      fail("functions are not known: " + s);
+    }
+  }
+
+  // .shared .align 4 .b8 name[1024];
+  void variable(const std::string &s, Operand::Kind kind, uint32_t &bytes) {
+    unsigned align = 1, count = 0;
+    char name[200] = {};
+    const char *at = s.c_str() + s.find(".align");
+    if (std::sscanf(at, ".align %u .b8 %199[^[][%u]", &align, name, &count) != 3)
+      fail("not understood: " + s);
+    bytes = (bytes + align - 1) / align * align;
+    Operand place{kind, bytes};
+    bytes += count;
+    symbols_[name] = place;
+    if (!in_body_)
+      module_shared_[name] = place;
+  }
+
+  // .reg .f32 %f<23>;  or  .reg .b64 %SP;
+  void registers(const std::string &s) {
+    size_t begin = s.find('%'), open = s.find('<', begin);
+    if (open == std::string::npos) {
+      symbols_[s.substr(begin, s.find(';') - begin)] = {Operand::reg, kernel_.registers++};
+      return;
+    }
+    prefixes_[s.substr(begin, open - begin)] = kernel_.registers;
+    kernel_.registers += static_cast<uint32_t>(std::stoul(s.substr(open + 1)));
+  }
+
+  Operand operand(std::string s) {
+    if (s[0] == '%') {
+      static const std::map<std::string, uint64_t> specials = {
+          {"%tid.x", kTid},     {"%tid.y", kTid + 1},     {"%tid.z", kTid + 2},     {"%ntid.x", kNtid},     {"%ntid.y", kNtid + 1},     {"%ntid.z", kNtid + 2},
+          {"%ctaid.x", kCtaid}, {"%ctaid.y", kCtaid + 1}, {"%ctaid.z", kCtaid + 2}, {"%nctaid.x", kNctaid}, {"%nctaid.y", kNctaid + 1}, {"%nctaid.z", kNctaid + 2},
+          {"%laneid", kLane}};
+      if (auto found = specials.find(s); found != specials.end())
+        return {Operand::special, found->second};
+      if (auto found = symbols_.find(s); found != symbols_.end())
+        return found->second;
+      size_t digits = s.find_last_not_of("0123456789") + 1;
+      auto found = prefixes_.find(s.substr(0, digits));
+      if (found == prefixes_.end())
+        fail("register " + s + " is not declared");
+      return {Operand::reg, found->second + std::stoul(s.substr(digits))};
+    }
+    if (auto found = symbols_.find(s); found != symbols_.end())
+      return found->second;
+    if (auto found = params_.find(s); found != params_.end())
+      return {Operand::param, found->second};
+    if (starts(s, "0f"))
+      return {Operand::immediate, std::stoull(s.substr(2), nullptr, 16)};
+    if (starts(s, "0d"))
+      return {Operand::immediate, std::stoull(s.substr(2), nullptr, 16)};
+    if (starts(s, "0x"))
+      return {Operand::immediate, std::stoull(s, nullptr, 16)};
+    if (s == "true" || s == "false")
+      return {Operand::immediate, s == "true"};
+    if (s.find_first_not_of("-0123456789") != std::string::npos)
+      fail("operand " + s + " is not known");
+    return {Operand::immediate, s[0] == '-' ? static_cast<uint64_t>(std::stoll(s)) : std::stoull(s)};
+  }
+
+  // Splits at commas outside of braces and brackets.
+  static std::vector<std::string> split(const std::string &s) {
+    std::vector<std::string> out(1);
+    int depth = 0;
+    for (char c : s) {
+      depth += c == '{' || c == '[';
+      depth -= c == '}' || c == ']';
+      if (c == ',' && depth == 0)
+        out.emplace_back();
+      else if (c != ' ' && c != '\t' && c != ';')
+        out.back() += c;
+    }
+    if (out.back().empty())
+      out.pop_back();
+    return out;
+  }
+
+  std::vector<Operand> list(const std::string &s) { // {a, b} or a
+    std::vector<Operand> out;
+    if (s[0] != '{')
+      return {operand(s)};
+    for (const std::string &one : split(s.substr(1, s.size() - 2)))
+      out.push_back(operand(one));
+    return out;
+  }
+
+  void address(const std::string &s, Instruction &in) { // [%rd1+8]
+    std::string inside = s.substr(1, s.size() - 2);
+    size_t plus = inside.find('+');
+    in.a = operand(inside.substr(0, plus));
+    if (plus != std::string::npos)
+      in.offset = std::stoll(inside.substr(plus + 1));
+  }
+
+  static bool type_named(const std::string &s, Type &out) {
+    static const std::map<std::string, Type> names = {
+        {"pred", Type::pred}, {"b8", Type::b8}, {"b16", Type::b16}, {"b32", Type::b32}, {"b64", Type::b64}, {"u8", Type::u8},
+        {"u16", Type::u16}, {"u32", Type::u32}, {"u64", Type::u64}, {"s8", Type::s8}, {"s16", Type::s16}, {"s32", Type::s32},
+        {"s64", Type::s64}, {"f16", Type::f16}, {"f32", Type::f32}, {"f64", Type::f64}};
+    auto found = names.find(s);
+    if (found == names.end())
+      return false;
+    out = found->second;
+    return true;
+  }
+
+  void instruction(std::string s) {
+    Instruction in;
+    in.line = line_;
+    if (s[0] == '@') {
+      in.negated = s[1] == '!';
+      size_t begin = in.negated ? 2 : 1, end = s.find_first_of(" \t");
+      in.predicate = static_cast<int32_t>(operand(s.substr(begin, end - begin)).value);
+      s = s.substr(s.find_first_not_of(" \t", end));
+    }
+    size_t end = s.find_first_of(" \t;");
+    std::string word = s.substr(0, end);
+    std::vector<std::string> parts(1);
+    for (char c : word)
+      if (c == '.')
+        parts.emplace_back();
+      else
+        parts.back() += c;
+    std::vector<std::string> arguments = split(end == std::string::npos ? "" : s.substr(end));
+    const std::string name = parts[0];
+    bool wide = false, high = false;
+    std::vector<Type> types;
+    static const std::map<std::string, Compare> compares = {{"eq", kEq}, {"ne", kNe}, {"lt", kLt}, {"le", kLe}, {"gt", kGt}, {"ge", kGe},
+        {"lo", kLo}, {"ls", kLs}, {"hi", kHi}, {"hs", kHs}, {"num", kNum}, {"nan", kNan}, {"equ", kEqu}, {"neu", kNeu}, {"ltu", kLtu},
+        {"leu", kLeu}, {"gtu", kGtu}, {"geu", kGeu}};
+    in.space = kGeneric;
+    bool param = false, known = true;
+    for (size_t i = 1; i < parts.size(); i++) {
+      const std::string &p = parts[i];
+      Type type;
+      if (type_named(p, type)) types.push_back(type);
+      else if (p == "wide") wide = true;
+      else if (p == "hi" && name != "setp") high = true;
+      else if (p == "lo" && name != "setp") continue;
+      else if (p == "global") in.space = kGlobal;
+      else if (p == "shared") in.space = kShared;
+      else if (p == "local") in.space = kLocal;
+      else if (p == "param") param = true;
+      else if (p == "v2" || p == "v4") in.lanes = p == "v2" ? 2 : 4;
+      else if (p == "rzi" || p == "rz") in.round = kZero;
+      else if (p == "rmi") in.round = kDown;
+      else if (p == "rpi") in.round = kUp;
+      else if (p == "NaN") in.nan = true;
+      else if (name == "setp" && compares.count(p)) in.compare = compares.at(p);
+      else if (p == "rn" || p == "rni" || p == "nc" || p == "sync" || p == "uni" || p == "relaxed" || p == "sys" || p == "gpu" || p == "volatile" ||
+               p == "idx" || p == "add" || p == "min" || p == "max") continue;
+      else known = false;
+    }
+    if (!types.empty()) in.type = types[0];
+    in.from = types.size() > 1 ? types[1] : in.type;
+    auto take = [&](Op op, size_t count) {
+      in.op = op;
+      if (arguments.size() != count + 1) known = false;
+      else {
+        in.d[0] = operand(arguments[0]);
+        if (count > 0) in.a = operand(arguments[1]);
+        if (count > 1) in.b = operand(arguments[2]);
+        if (count > 2) in.c = operand(arguments[3]);
+        if (count > 3) in.e = operand(arguments[4]);
+      }
+    };
+    auto has = [&](const char *p) { return word.find(p) != std::string::npos; };
+    if (!known) {
+    } else if (name == "mov") {
+      if (arguments[0][0] == '{') {
+        std::vector<Operand> to = list(arguments[0]);
+        in.op = Op::unpack, in.lanes = static_cast<uint8_t>(to.size());
+        for (size_t i = 0; i < to.size() && i < 4; i++) in.d[i] = to[i];
+        in.a = operand(arguments[1]);
+      } else if (arguments[1][0] == '{') {
+        std::vector<Operand> parts_of = list(arguments[1]);
+        in.op = Op::pack, in.lanes = static_cast<uint8_t>(parts_of.size());
+        in.d[0] = operand(arguments[0]);
+        in.a = parts_of[0], in.b = parts_of[1];
+        if (parts_of.size() == 4) in.c = parts_of[2], in.e = parts_of[3];
+      } else take(Op::mov, 1);
+    } else if (name == "ld" || name == "st") {
+      in.op = name == "st" ? Op::st : param ? Op::ld_param : Op::ld;
+      std::vector<Operand> values = list(arguments[name == "ld" ? 0 : 1]);
+      for (size_t i = 0; i < values.size(); i++) in.d[i] = values[i];
+      address(arguments[name == "ld" ? 1 : 0], in);
+      known = values.size() == in.lanes;
+    } else if (name == "add") take(Op::add, 2);
+    else if (name == "sub") take(Op::sub, 2);
+    else if (name == "mul") take(wide ? Op::mul_wide : high ? Op::mul_hi : Op::mul, 2);
+    else if (name == "mad") take(wide ? Op::mad_wide : Op::mad, 3), known = known && !high;
+    else if (name == "fma") take(Op::fma, 3);
+    else if (name == "div") take(Op::div, 2);
+    else if (name == "rem") take(Op::rem, 2);
+    else if (name == "abs") take(Op::abs, 1);
+    else if (name == "neg") take(Op::neg, 1);
+    else if (name == "min") take(Op::min, 2);
+    else if (name == "max") take(Op::max, 2);
+    else if (name == "sqrt") take(Op::sqrt, 1);
+    else if (name == "rcp") take(Op::rcp, 1);
+    else if (name == "setp") take(Op::setp, 2);
+    else if (name == "selp") take(Op::selp, 3);
+    else if (name == "and") take(Op::and_, 2);
+    else if (name == "or") take(Op::or_, 2);
+    else if (name == "xor") take(Op::xor_, 2);
+    else if (name == "not") take(Op::not_, 1);
+    else if (name == "shl") take(Op::shl, 2);
+    else if (name == "shr") take(Op::shr, 2);
+    else if (name == "popc") take(Op::popc, 1);
+    else if (name == "clz") take(Op::clz, 1);
+    else if (name == "copysign") take(Op::copysign, 2);
+    else if (name == "cvt") take(Op::cvt, 1);
+    else if (name == "cvta") take(Op::mov, 1);
+    else if (name == "bar") in.op = Op::bar;
+    else if (name == "shfl") take(Op::shfl, 4);
+    else if (name == "atom") {
+      in.op = has(".add") ? Op::atom_add : has(".min") ? Op::atom_min : Op::atom_max;
+      known = has(".add") || has(".min") || has(".max");
+      in.d[0] = operand(arguments[0]);
+      address(arguments[1], in);
+      in.b = operand(arguments[2]);
+    } else if (name == "bra") {
+      in.op = Op::bra;
+      jumps_.emplace_back(kernel_.code.size(), arguments[0]);
+    } else if (name == "ret" || name == "exit") in.op = Op::ret;
+    else if (name == "griddepcontrol") in.op = Op::nop;
+    else known = false;
+    if (!known)
+      fail("instruction not known: " + s);
+    kernel_.code.push_back(in);
+  }
+
+  void finish() {
+    for (const auto &[at, label] : jumps_) {
+      auto found = labels_.find(label);
+      if (found == labels_.end())
+        fail("no label " + label);
+      kernel_.code[at].target = found->second;
+    }
+    Instruction end;
+    end.op = Op::ret;
+    kernel_.code.push_back(end);
+    in_body_ = false;
+    kernels_[kernel_.name] = kernel_;
+  }
+
+  const std::string &text_;
+  std::map<std::string, Kernel> &kernels_;
+  Kernel kernel_;
+  std::map<std::string, Operand> symbols_, module_shared_;
+  std::map<std::string, uint32_t> prefixes_, params_;
+  std::map<std::string, int32_t> labels_;
+  std::vector<std::pair<size_t, std::string>> jumps_;
+  uint32_t module_bytes_ = 0, line_ = 0;
+  bool in_body_ = false;
+};
+
+// ---- running
+
+template <class T> T round_to(T x, uint8_t round) {
+  switch (round) {
+  case kZero: return std::trunc(x);
+  case kDown: return std::floor(x);
+  case kUp: return std::ceil(x);
+  default: return std::nearbyint(x);
+  }
+}
+
+double to_double(Type t, uint64_t v) {
+  return t == Type::f64 ? as<double>(v) : t == Type::f32 ? double(as<float>(v)) : double(as<_Float16>(v));
+}
+uint64_t from_double(Type t, double v) {
+  return t == Type::f64 ? bits(v) : t == Type::f32 ? bits(float(v)) : bits(_Float16(v));
+}
+
+int64_t widened(Type t, uint64_t v) { // by the type's own sign
+  switch (t) {
+  case Type::s8: return int8_t(v);
+  case Type::s16: return int16_t(v);
+  case Type::s32: return int32_t(v);
+  case Type::b8: case Type::u8: return uint8_t(v);
+  case Type::b16: case Type::u16: return uint16_t(v);
+  case Type::b32: case Type::u32: return uint32_t(v);
+  case Type::pred: return v & 1;
+  default: return int64_t(v);
+  }
+}
+uint64_t cut(Type t, uint64_t v) {
+  uint32_t bytes = bytes_of(t);
+  return bytes == 8 ? v : v & ((uint64_t(1) << 8 * bytes) - 1);
+}
+
+uint64_t convert(const Instruction &in, uint64_t v) {
+  const Type to = in.type, from = in.from;
+  if (is_float(from) && is_float(to)) {
+    if (from == Type::f64 && to == Type::f16) return bits(_Float16(as<double>(v))); // in one rounding
+    double x = to_double(from, v);
+    return from == to ? from_double(to, round_to(x, in.round)) : from_double(to, x);
+  }
+  if (is_float(from)) {
+    double x = round_to(to_double(from, v), in.round);
+    const uint32_t n = 8 * bytes_of(to);
+    if (std::isnan(x)) return n == 64 ? uint64_t(1) << 63 : 0;
+    if (is_signed(to)) {
+      const double top = std::ldexp(1.0, int(n) - 1);
+      if (x >= top) return cut(to, (uint64_t(1) << (n - 1)) - 1);
+      if (x < -top) return cut(to, uint64_t(1) << (n - 1));
+      return cut(to, uint64_t(int64_t(x)));
+    }
+    const double top = std::ldexp(1.0, int(n));
+    if (x >= top) return cut(to, ~uint64_t(0));
+    return x <= 0 ? 0 : cut(to, uint64_t(x));
+  }
+  if (is_float(to)) {
+    if (is_signed(from)) {
+      const int64_t x = widened(from, v);
+      return to == Type::f32 ? bits(float(x)) : to == Type::f64 ? bits(double(x)) : bits(_Float16(float(x)));
+    }
+    const uint64_t x = cut(from, v);
+    return to == Type::f32 ? bits(float(x)) : to == Type::f64 ? bits(double(x)) : bits(_Float16(float(x)));
+  }
+  return cut(to, uint64_t(widened(from, v)));
+}
+
+template <class T> bool float_compare(uint8_t c, T a, T b) {
+  const bool nan = std::isnan(a) || std::isnan(b);
+  switch (c) {
+  case kEq: return a == b;
+  case kNe: return !nan && a != b;
+  case kLt: return a < b;
+  case kLe: return a <= b;
+  case kGt: return a > b;
+  case kGe: return a >= b;
+  case kNum: return !nan;
+  case kNan: return nan;
+  case kEqu: return nan || a == b;
+  case kNeu: return nan || a != b;
+  case kLtu: return nan || a < b;
+  case kLeu: return nan || a <= b;
+  case kGtu: return nan || a > b;
+  default: return nan || a >= b;
+  }
+}
+
+bool compare(const Instruction &in, uint64_t a, uint64_t b) {
+  if (in.type == Type::f32) return float_compare(in.compare, as<float>(a), as<float>(b));
+  if (is_float(in.type)) return float_compare(in.compare, to_double(in.type, a), to_double(in.type, b));
+  const uint64_t ua = cut(in.type, a), ub = cut(in.type, b);
+  if (is_signed(in.type) && in.compare >= kLt && in.compare <= kGe) {
+    const int64_t sa = widened(in.type, a), sb = widened(in.type, b);
+    return in.compare == kLt ? sa < sb : in.compare == kLe ? sa <= sb : in.compare == kGt ? sa > sb : sa >= sb;
+  }
+  switch (in.compare) {
+  case kEq: return ua == ub;
+  case kNe: return ua != ub;
+  case kLt: case kLo: return ua < ub;
+  case kLe: case kLs: return ua <= ub;
+  case kGt: case kHi: return ua > ub;
+  default: return ua >= ub;
+  }
+}
+
+template <class T> uint64_t float_op(const Instruction &in, T a, T b, T c) {
+  switch (in.op) {
+  case Op::add: return bits(T(a + b));
+  case Op::sub: return bits(T(a - b));
+  case Op::mul: return bits(T(a * b));
+  case Op::div: return bits(T(a / b));
+  case Op::fma: return bits(T(std::fma(a, b, c)));
+  case Op::abs: return bits(T(std::fabs(a)));
+  case Op::neg: return bits(T(-a));
+  case Op::sqrt: return bits(T(std::sqrt(a)));
+  case Op::rcp: return bits(T(T(1) / a));
+  case Op::copysign: return bits(T(std::copysign(b, a)));
+  case Op::min: case Op::max:
+    if (std::isnan(a) || std::isnan(b)) return in.nan ? bits(std::numeric_limits<T>::quiet_NaN()) : bits(std::isnan(a) ? b : a);
+    if (a == b) return bits(std::signbit(a) == (in.op == Op::min) ? a : b);
+    return bits((a < b) == (in.op == Op::min) ? a : b);
+  default: throw Wrong("no such operation on floats");
+  }
+}
+
+uint64_t high_product(Type t, uint64_t a, uint64_t b) {
+  if (bytes_of(t) == 8) {
+    if (is_signed(t)) return uint64_t((__int128(int64_t(a)) * int64_t(b)) >> 64);
+    return uint64_t((static_cast<unsigned __int128>(a) * b) >> 64);
+  }
+  return cut(t, uint64_t((__int128(widened(t, a)) * widened(t, b)) >> (8 * bytes_of(t))));
+}
+
+uint64_t int_op(const Instruction &in, uint64_t a, uint64_t b, uint64_t c) {
+  const Type t = in.type;
+  const uint32_t width = 8 * bytes_of(t);
+  switch (in.op) {
+  case Op::add: return cut(t, a + b);
+  case Op::sub: return cut(t, a - b);
+  case Op::mul: return cut(t, a * b);
+  case Op::mul_hi: return high_product(t, a, b);
+  case Op::mul_wide: return uint64_t(widened(t, a)) * uint64_t(widened(t, b)) & (width == 16 ? 0xffffffffu : ~uint64_t(0));
+  case Op::mad: return cut(t, a * b + c);
+  case Op::mad_wide: return uint64_t(widened(t, a)) * uint64_t(widened(t, b)) + c;
+  case Op::div: case Op::rem: {
+    if (cut(t, b) == 0) return in.op == Op::div ? cut(t, ~uint64_t(0)) : cut(t, a);
+    if (is_signed(t)) {
+      const int64_t sa = widened(t, a), sb = widened(t, b);
+      if (sb == -1) return in.op == Op::div ? cut(t, 0 - a) : 0;
+      return cut(t, uint64_t(in.op == Op::div ? sa / sb : sa % sb));
+    }
+    return in.op == Op::div ? cut(t, a) / cut(t, b) : cut(t, a) % cut(t, b);
+  }
+  case Op::abs: return cut(t, widened(t, a) < 0 ? 0 - a : a);
+  case Op::neg: return cut(t, 0 - a);
+  case Op::min: case Op::max: {
+    const bool less = is_signed(t) ? widened(t, a) < widened(t, b) : cut(t, a) < cut(t, b);
+    return cut(t, less == (in.op == Op::min) ? a : b);
+  }
+  case Op::and_: return t == Type::pred ? a & b & 1 : cut(t, a & b);
+  case Op::or_: return t == Type::pred ? (a | b) & 1 : cut(t, a | b);
+  case Op::xor_: return t == Type::pred ? (a ^ b) & 1 : cut(t, a ^ b);
+  case Op::not_: return t == Type::pred ? ~a & 1 : cut(t, ~a);
+  case Op::shl: return uint32_t(b) >= width ? 0 : cut(t, a << uint32_t(b));
+  case Op::shr:
+    if (is_signed(t)) return cut(t, uint64_t(widened(t, a) >> (uint32_t(b) >= width ? width - 1 : uint32_t(b))));
+    return uint32_t(b) >= width ? 0 : cut(t, a) >> uint32_t(b);
+  case Op::popc: return uint64_t(__builtin_popcountll(cut(t, a)));
+  case Op::clz: return cut(t, a) == 0 ? width : uint64_t(__builtin_clzll(cut(t, a))) - (64 - width);
+  default: throw Wrong("no such operation on integers");
+  }
+}
+
+struct Thread {
+  uint32_t pc = 0;
+  enum : uint8_t { runs, at_barrier, at_shuffle, done } state = runs;
+  uint32_t id[3] = {};
+};
+
+class Block {
+ public:
+  Block(const Kernel &kernel, const Launch &launch) : k_(kernel), l_(launch) {
+    threads_.resize(size_t(launch.block[0]) * launch.block[1] * launch.block[2]);
+    registers_.resize(threads_.size() * k_.registers);
+    shared_.resize(k_.shared_bytes + 64);
+    local_.resize(threads_.size() * (k_.local_bytes + 16));
+  }
+
+  void run(std::array<uint32_t, 3> group) {
+    group_ = group;
+    std::fill(shared_.begin(), shared_.end(), uint8_t(0xcd)); // whoever reads what nobody wrote will notice
+    for (uint32_t t = 0; t < threads_.size(); t++) {
+      threads_[t] = {};
+      threads_[t].id[0] = t % l_.block[0];
+      threads_[t].id[1] = t / l_.block[0] % l_.block[1];
+      threads_[t].id[2] = t / l_.block[0] / l_.block[1];
+    }
+    for (;;) {
+      bool all_done = true;
+      for (uint32_t t = 0; t < threads_.size(); t++) {
+        if (threads_[t].state == Thread::runs) go(t);
+        all_done = all_done && threads_[t].state == Thread::done;
+      }
+      if (all_done) return;
+      if (!exchange()) release_barrier();
+    }
+  }
+
+ private:
+  // Shuffles of warps whose threads have all come; false where none could.
+  bool exchange() {
+    bool any = false;
+    for (uint32_t first = 0; first < threads_.size(); first += 32) {
+      const uint32_t end = std::min<uint32_t>(first + 32, uint32_t(threads_.size()));
+      uint32_t waiting = 0, at = 0;
+      for (uint32_t t = first; t < end; t++)
+        if (threads_[t].state == Thread::at_shuffle) ++waiting, at = threads_[t].pc;
+      if (waiting == 0) continue;
+      if (waiting != end - first) throw Wrong("a shuffle that not all threads of a warp take part in");
+      const Instruction &in = k_.code[at];
+      uint64_t values[32], lanes[32];
+      for (uint32_t t = first; t < end; t++) {
+        if (threads_[t].pc != at) throw Wrong("threads of a warp at different shuffles");
+        values[t - first] = get(in.a, t);
+        lanes[t - first] = get(in.b, t) & 31;
+      }
+      for (uint32_t t = first; t < end; t++) {
+        if (lanes[t - first] >= end - first) throw Wrong("a shuffle from a lane that is not there");
+        set(in.d[0], t, values[lanes[t - first]]);
+        threads_[t].state = Thread::runs;
+        ++threads_[t].pc;
+      }
+      any = true;
+    }
+    return any;
+  }
+
+  void release_barrier() {
+    uint32_t at = threads_[0].pc;
+    for (const Thread &t : threads_) {
+      if (t.state != Thread::at_barrier) throw Wrong("a barrier that not all threads reach");
+      if (t.pc != at) throw Wrong("threads at different barriers");
+    }
+    for (Thread &t : threads_) t.state = Thread::runs, ++t.pc;
+  }
+
+  uint64_t get(const Operand &o, uint32_t t) const {
+    switch (o.kind) {
+    case Operand::reg: return registers_[size_t(t) * k_.registers + o.value];
+    case Operand::immediate: return o.value;
+    case Operand::shared: return uint64_t(uintptr_t(shared_base())) + o.value;
+    case Operand::local: return uint64_t(uintptr_t(local_base(t))) + o.value;
+    case Operand::special:
+      if (o.value < kNtid) return threads_[t].id[o.value];
+      if (o.value < kCtaid) return l_.block[o.value - kNtid];
+      if (o.value < kNctaid) return group_[o.value - kCtaid];
+      return o.value < kLane ? l_.grid[o.value - kNctaid] : t % 32;
+    default: throw Wrong("an operand without a value");
+    }
+  }
+  void set(const Operand &o, uint32_t t, uint64_t value) { registers_[size_t(t) * k_.registers + o.value] = value; }
+  uint8_t *shared_base() const { return reinterpret_cast<uint8_t *>((uintptr_t(shared_.data()) + 15) & ~uintptr_t(15)); }
+  uint8_t *local_base(uint32_t t) const {
+    return reinterpret_cast<uint8_t *>((uintptr_t(local_.data()) + t * (k_.local_bytes + 16) + 15) & ~uintptr_t(15));
+  }
+
+  uint8_t *access(const Instruction &in, uint32_t t, uint32_t bytes) {
+    const uint64_t at = get(in.a, t) + uint64_t(in.offset);
+    auto inside = [&](uint64_t begin, uint64_t end) { return at >= begin && at <= end && bytes <= end - at; };
+    if (at % bytes != 0) throw Wrong("an address that is not aligned");
+    const uint64_t shared = uint64_t(uintptr_t(shared_base())), local = uint64_t(uintptr_t(local_base(t)));
+    bool good = false;
+    if ((in.space == kShared || in.space == kGeneric) && inside(shared, shared + k_.shared_bytes)) good = true;
+    else if ((in.space == kLocal || in.space == kGeneric) && inside(local, local + k_.local_bytes)) good = true;
+    else if (in.space == kGlobal || in.space == kGeneric)
+      good = inside(seen_[0], seen_[1]) || (l_.memory(at, &seen_[0], &seen_[1]) && inside(seen_[0], seen_[1]));
+    if (!good) throw Wrong("an access outside of memory");
+    return reinterpret_cast<uint8_t *>(uintptr_t(at));
+  }
+
+  void go(uint32_t t) {
+    Thread &th = threads_[t];
+    for (;;) {
+      const Instruction &in = k_.code[th.pc];
+      if (in.predicate >= 0 && ((registers_[size_t(t) * k_.registers + size_t(in.predicate)] & 1) != 0) == in.negated) {
+        ++th.pc;
+        continue;
+      }
+      try {
+        switch (in.op) {
+        case Op::bra: th.pc = uint32_t(in.target); continue;
+        case Op::ret: th.state = Thread::done; return;
+        case Op::bar: th.state = Thread::at_barrier; return;
+        case Op::shfl: th.state = Thread::at_shuffle; return;
+        default: step(in, t);
+        }
+      } catch (const Wrong &w) {
+        throw Wrong("line " + std::to_string(in.line) + ": " + w.what());
+      }
+      ++th.pc;
+    }
+  }
+
+  void step(const Instruction &in, uint32_t t) {
+    switch (in.op) {
+    case Op::nop: return;
+    case Op::mov: return set(in.d[0], t, get(in.a, t));
+    case Op::ld_param: {
+      const uint32_t index = uint32_t(in.a.value / 8);
+      uint64_t value = 0;
+      std::memcpy(&value, l_.params[index].data() + in.offset, std::min<size_t>(bytes_of(in.type), l_.params[index].size() - size_t(in.offset)));
+      return set(in.d[0], t, value);
+    }
+    case Op::ld: {
+      const uint32_t bytes = bytes_of(in.type);
+      const uint8_t *from = access(in, t, bytes * in.lanes);
+      for (uint32_t i = 0; i < in.lanes; i++) {
+        uint64_t value = 0;
+        std::memcpy(&value, from + bytes * i, bytes);
+        set(in.d[i], t, is_signed(in.type) ? uint64_t(widened(in.type, value)) : value);
+      }
+      return;
+    }
+    case Op::st: {
+      const uint32_t bytes = bytes_of(in.type);
+      uint8_t *to = access(in, t, bytes * in.lanes);
+      for (uint32_t i = 0; i < in.lanes; i++) {
+        const uint64_t value = get(in.d[i], t);
+        std::memcpy(to + bytes * i, &value, bytes);
+      }
+      return;
+    }
+    case Op::unpack: {
+      const uint64_t value = get(in.a, t);
+      const uint32_t width = 8 * bytes_of(in.type) / in.lanes;
+      for (uint32_t i = 0; i < in.lanes; i++) set(in.d[i], t, value >> (width * i) & ((uint64_t(1) << width) - 1));
+      return;
+    }
+    case Op::pack: {
+      const uint32_t width = 8 * bytes_of(in.type) / in.lanes;
+      const uint64_t mask = (uint64_t(1) << width) - 1;
+      uint64_t value = (get(in.a, t) & mask) | (get(in.b, t) & mask) << width;
+      if (in.lanes == 4) value |= (get(in.c, t) & mask) << 2 * width | (get(in.e, t) & mask) << 3 * width;
+      return set(in.d[0], t, value);
+    }
+    case Op::setp: return set(in.d[0], t, compare(in, get(in.a, t), get(in.b, t)));
+    case Op::selp: return set(in.d[0], t, (get(in.c, t) & 1) ? get(in.a, t) : get(in.b, t));
+    case Op::cvt: return set(in.d[0], t, convert(in, get(in.a, t)));
+    case Op::atom_add: case Op::atom_min: case Op::atom_max: {
+      const uint32_t bytes = bytes_of(in.type);
+      uint8_t *at = access(in, t, bytes);
+      uint64_t old = 0;
+      std::memcpy(&old, at, bytes);
+      Instruction plain = in;
+      plain.op = in.op == Op::atom_add ? Op::add : in.op == Op::atom_min ? Op::min : Op::max;
+      const uint64_t value = int_op(plain, old, get(in.b, t), 0);
+      std::memcpy(at, &value, bytes);
+      return set(in.d[0], t, old);
+    }
+    default: break;
+    }
+    const uint64_t a = get(in.a, t), b = in.b.kind ? get(in.b, t) : 0, c = in.c.kind ? get(in.c, t) : 0;
+    if (in.type == Type::f32) return set(in.d[0], t, float_op(in, as<float>(a), as<float>(b), as<float>(c)));
+    if (in.type == Type::f64) return set(in.d[0], t, float_op(in, as<double>(a), as<double>(b), as<double>(c)));
+    set(in.d[0], t, int_op(in, a, b, c));
+  }
+
+  const Kernel &k_;
+  const Launch &l_;
+  std::array<uint32_t, 3> group_ = {};
+  std::vector<Thread> threads_;
+  std::vector<uint64_t> registers_;
+  std::vector<uint8_t> shared_, local_;
+  uint64_t seen_[2] = {}; // the last piece of memory
+};
+
+} // namespace
+
+std::string parse(const std::string &text, std::map<std::string, Kernel> &kernels) {
+  try {
+    Parser(text, kernels).parse();
+    return "";
+  } catch (const std::exception &e) {
+    return e.what();
+  }
+}
+
+std::string run(const Kernel &kernel, const Launch &launch) {
+  if (kernel.block[0] && kernel.block != launch.block) return kernel.name + ": launched with other blocks than .reqntid says";
+  try {
+    Block block(kernel, launch);
+    for (uint32_t z = 0; z < launch.grid[2]; z++)
+      for (uint32_t y = 0; y < launch.grid[1]; y++)
+        for (uint32_t x = 0; x < launch.grid[0]; x++) block.run({x, y, z});
+    return "";
+  } catch (const std::exception &e) {
+    return kernel.name + ": " + e.what();
+  }
+}
+
+} // namespace mock

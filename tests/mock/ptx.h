@@ -1,0 +1,60 @@
+// An interpreter of PTX for the mock libcuda: what LLVM's NVPTX backend writes, and no more. An instruction that it does not
+// know is an error when a module is loaded, with its text.
+//
+// Threads of a block run one after the other up to a barrier or shuffle, where all must meet. Addresses are the host's; each
+// access is checked against its space and its alignment.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <string>
+#include <vector>
+
+namespace mock {
+
+struct Operand {
+  enum Kind : uint8_t { none, reg, immediate, special, shared, local, param } kind = none;
+  uint64_t value = 0; // number of the register, bits, number of the special register, offset
+};
+
+enum class Op : uint8_t {
+  mov, pack, unpack, ld, ld_param, st, add, sub, mul, mul_hi, mul_wide, mad, mad_wide, fma, div, rem, abs, neg, min, max, sqrt, rcp, setp,
+  selp, and_, or_, xor_, not_, shl, shr, cvt, bra, bar, shfl, atom_add, atom_min, atom_max, ret, popc, clz, copysign, nop
+};
+enum class Type : uint8_t { pred, b8, b16, b32, b64, u8, u16, u32, u64, s8, s16, s32, s64, f16, f32, f64 };
+
+struct Instruction {
+  Op op = Op::nop;
+  Type type = Type::b32, from = Type::b32; // from: of cvt
+  uint8_t compare = 0, round = 0, lanes = 1, space = 0;
+  bool nan = false, ftz = false, negated = false, relaxed = false;
+  int32_t predicate = -1; // register
+  int32_t target = -1;    // of bra
+  int64_t offset = 0;     // of ld, st
+  Operand d[4], a, b, c, e;
+  uint32_t line = 0;
+};
+
+struct Kernel {
+  std::string name;
+  std::vector<uint32_t> param_offsets, param_sizes;
+  std::array<uint32_t, 3> block = {0, 0, 0}; // .reqntid
+  uint32_t registers = 0, shared_bytes = 0, local_bytes = 0;
+  std::vector<Instruction> code;
+};
+
+// "" or what is wrong with the text.
+std::string parse(const std::string &text, std::map<std::string, Kernel> &kernels);
+
+struct Launch {
+  std::array<uint32_t, 3> grid, block;
+  std::vector<std::vector<uint8_t>> params;
+  // Is [address, address + size) memory that a kernel may touch? Gives its bounds.
+  std::function<bool(uint64_t address, uint64_t *begin, uint64_t *end)> memory;
+};
+// "" or what a thread did wrong.
+std::string run(const Kernel &kernel, const Launch &launch);
+
+} // namespace mock
