@@ -5,7 +5,9 @@
 #include <algorithm>
 
 #include "aotc/kernel/text.h"
+#include "aotc/kernel/verifier.h"
 #include "aotc/schedule/attention.h"
+#include "aotc/schedule/simt/fragments.h"
 #include "aotc/schedule/simt/window.h"
 #include "tests/schedule/random_dispatch.h"
 #include "tests/schedule/run.h"
@@ -501,6 +503,113 @@ TEST_CASE("windows on threads") {
   large.size = {36, 4096}; // rows of 8 would leave a tenth of the last block empty, but the threads are enough
   CHECK(chosen(conv(large)) == "simt_window{rows=8}");
   CHECK(chosen(pool(16, {130, 1024}, {2, 2}, {2, 2}, {0, 0}, true)).find("simt_window") == std::string::npos); // no overlap
+}
+
+namespace {
+
+// The case with its first two operands, the factors, stored as f16.
+Case in_half(const Case &c) {
+  Case out = c;
+  dispatch::Dispatch &d = out.dispatch;
+  std::vector<dispatch::Value> values;
+  std::vector<ValueId> now;
+  for (dispatch::Value v : c.dispatch.values) {
+    for (ValueId &a : v.args)
+      a = now[a];
+    if (v.otherwise != dispatch::kNoValue)
+      v.otherwise = now[v.otherwise];
+    const bool half = v.kind == dispatch::ValueKind::kLoad && v.operand < 2;
+    if (half) {
+      v.type = ElementType::kF16;
+      if (v.otherwise != dispatch::kNoValue) {
+        dispatch::Value zero = values[v.otherwise];
+        zero.type = ElementType::kF16;
+        values.push_back(zero);
+        v.otherwise = static_cast<ValueId>(values.size() - 1);
+      }
+    }
+    values.push_back(v);
+    if (half) {
+      dispatch::Value convert;
+      convert.kind = dispatch::ValueKind::kOp;
+      convert.code = Opcode::kConvert;
+      convert.args = {static_cast<ValueId>(values.size() - 1)};
+      values.push_back(convert);
+    }
+    now.push_back(static_cast<ValueId>(values.size() - 1));
+  }
+  d.values = values;
+  for (dispatch::Store &s : d.stores)
+    s.value = now[s.value];
+  d.operands[0].type = d.operands[1].type = ElementType::kF16;
+  return out;
+}
+
+// f16 operands: 1, 2, 3 or 4 with any sign, scaled by a power of two.
+Buffers half_buffers(const Case &c, uint64_t seed) {
+  Buffers buffers = make_buffers(c, seed);
+  std::mt19937_64 random(seed);
+  for (size_t o = 0; o < 2; ++o)
+    for (size_t i = 0; i + 1 < buffers.bytes[o].size(); i += 2) {
+      uint64_t bits = random();
+      uint16_t half = static_cast<uint16_t>((bits & 0x8000) | (0x2c00 + (bits >> 16 & 0x3) * 0x400) | (bits >> 20 & 0x200));
+      memcpy(&buffers.bytes[o][i], &half, 2);
+    }
+  return buffers;
+}
+
+void check_fragments(const Case &c, int tile, uint64_t seed, const std::string &what, std::vector<std::string> *seen = nullptr) {
+  INFO(what << "\n" << dispatch::print(c.dispatch));
+  REQUIRE(dispatch::verify(c.dispatch) == "");
+  const Buffers inputs = half_buffers(c, seed);
+  Buffers reference = inputs, out = inputs;
+  REQUIRE(interpret(c, schedule::schedule_naive(c.dispatch, TargetRecord::cuda_sm80()), reference) == "");
+  auto s = schedule::schedule_simt_fragments(c.dispatch, TargetRecord::cuda_sm80(), tile);
+  REQUIRE(s);
+  INFO(s->description << "\n" << kernel::print(s->kernel).substr(0, 3000));
+  CHECK(kernel::verify_for(s->kernel, TargetRecord::cuda_sm80()) == "");
+  CHECK(testing::interpret(c, *s, out) == "");
+  CHECK(testing::compare(c, out, reference) == "");
+  if (seen)
+    seen->push_back(s->description);
+}
+
+} // namespace
+
+TEST_CASE("products on matrix units") {
+  std::mt19937_64 random(31);
+  auto pick = [&](std::vector<int64_t> from) { return from[random() % from.size()]; };
+  Symbol t = Symbol::dim("t", 1, 1 << 20);
+  std::vector<std::string> seen;
+  for (int tile = 0; tile < 11; ++tile)
+    for (int turn = 0; turn < 2; ++turn) {
+      const bool free = turn == 1 && random() % 2;
+      const int64_t rows = pick({5, 16, 31, 70}), n = pick({8, 24, 33, 80}), k = pick({8, 20, 32, 72, 136});
+      Case c = matmul(pick({1, 1, 2}), free ? Expr(t) : Expr(rows), n, k, random() & 1, true, static_cast<int>(random() % 5), false,
+                      free ? std::vector<std::pair<Symbol, int64_t>>{{t, rows}} : std::vector<std::pair<Symbol, int64_t>>{});
+      check_fragments(in_half(c), tile, static_cast<uint64_t>(2 * tile + turn), "tile " + std::to_string(tile), &seen);
+    }
+  auto any = [&](const char *what) { return std::any_of(seen.begin(), seen.end(), [&](const std::string &s) { return s.find(what) != std::string::npos; }); };
+  CHECK(any(",copied,copied}"));
+  CHECK(any("stages=2}"));
+  for (int i = 0; i < 8; ++i) {
+    ConvShape s;
+    s.n = pick({1, 2});
+    s.groups = pick({1, 1, 2});
+    s.in = pick({3, 8, 16});
+    s.out = pick({8, 17});
+    s.kernel = {pick({1, 3}), pick({1, 3})};
+    s.stride = {pick({1, 2}), pick({1, 2})};
+    s.pad = {pick({0, 1}), pick({0, 1})};
+    s.size = {pick({4, 7}), pick({8, 9})};
+    s.activation = static_cast<int>(random() % 5);
+    check_fragments(in_half(conv(s)), static_cast<int>(random() % 11), static_cast<uint64_t>(i), "convolution " + std::to_string(i));
+  }
+  auto chosen = [](const Case &c) { return schedule::schedule(c.dispatch, TargetRecord::cuda_sm80()).description; };
+  CHECK(chosen(in_half(matmul(1, 4096, 4096, 4096, false, true, 0, false))).find("simt_fragments{m=128,n=128,k=32,stages=2,copied,copied}") == 0);
+  CHECK(chosen(in_half(matmul(1, 128, 768, 768, false, true, 0, false))).find("simt_fragments{m=32,n=32") == 0);
+  CHECK(chosen(matmul(1, 4096, 4096, 4096, false, true, 0, false)).find("simt_contract") == 0); // f32 stays f32
+  CHECK(chosen(in_half(matmul(1, 2, 64, 64, false, true, 0, false))).find("simt_fragments") == std::string::npos);
 }
 
 TEST_CASE("random dispatches") {
