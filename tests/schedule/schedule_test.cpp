@@ -507,61 +507,10 @@ TEST_CASE("windows on threads") {
 
 namespace {
 
-// The case with its first two operands, the factors, stored as f16.
-Case in_half(const Case &c) {
-  Case out = c;
-  dispatch::Dispatch &d = out.dispatch;
-  std::vector<dispatch::Value> values;
-  std::vector<ValueId> now;
-  for (dispatch::Value v : c.dispatch.values) {
-    for (ValueId &a : v.args)
-      a = now[a];
-    if (v.otherwise != dispatch::kNoValue)
-      v.otherwise = now[v.otherwise];
-    const bool half = v.kind == dispatch::ValueKind::kLoad && v.operand < 2;
-    if (half) {
-      v.type = ElementType::kF16;
-      if (v.otherwise != dispatch::kNoValue) {
-        dispatch::Value zero = values[v.otherwise];
-        zero.type = ElementType::kF16;
-        values.push_back(zero);
-        v.otherwise = static_cast<ValueId>(values.size() - 1);
-      }
-    }
-    values.push_back(v);
-    if (half) {
-      dispatch::Value convert;
-      convert.kind = dispatch::ValueKind::kOp;
-      convert.code = Opcode::kConvert;
-      convert.args = {static_cast<ValueId>(values.size() - 1)};
-      values.push_back(convert);
-    }
-    now.push_back(static_cast<ValueId>(values.size() - 1));
-  }
-  d.values = values;
-  for (dispatch::Store &s : d.stores)
-    s.value = now[s.value];
-  d.operands[0].type = d.operands[1].type = ElementType::kF16;
-  return out;
-}
-
-// f16 operands: 1, 2, 3 or 4 with any sign, scaled by a power of two.
-Buffers half_buffers(const Case &c, uint64_t seed) {
-  Buffers buffers = make_buffers(c, seed);
-  std::mt19937_64 random(seed);
-  for (size_t o = 0; o < 2; ++o)
-    for (size_t i = 0; i + 1 < buffers.bytes[o].size(); i += 2) {
-      uint64_t bits = random();
-      uint16_t half = static_cast<uint16_t>((bits & 0x8000) | (0x2c00 + (bits >> 16 & 0x3) * 0x400) | (bits >> 20 & 0x200));
-      memcpy(&buffers.bytes[o][i], &half, 2);
-    }
-  return buffers;
-}
-
 void check_fragments(const Case &c, int tile, uint64_t seed, const std::string &what, std::vector<std::string> *seen = nullptr) {
   INFO(what << "\n" << dispatch::print(c.dispatch));
   REQUIRE(dispatch::verify(c.dispatch) == "");
-  const Buffers inputs = half_buffers(c, seed);
+  const Buffers inputs = make_buffers(c, seed);
   Buffers reference = inputs, out = inputs;
   REQUIRE(interpret(c, schedule::schedule_naive(c.dispatch, TargetRecord::cuda_sm80()), reference) == "");
   auto s = schedule::schedule_simt_fragments(c.dispatch, TargetRecord::cuda_sm80(), tile);
