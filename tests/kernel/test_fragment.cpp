@@ -183,7 +183,7 @@ TEST_CASE("fragments without a matrix unit") {
   for (const TargetRecord &target : {plain, small})
     for (const Shape &s : shapes()) {
       Kernel k = make(s);
-      CHECK(verify_for(k, target).find("the target has no copies under way") != std::string::npos);
+      CHECK(verify_for(k, target) != "");
       REQUIRE(legalise(k, target) == "");
       CHECK(!uses(k.body, Opcode::kFragmentMma));
       CHECK(!uses(k.body, Opcode::kCopyWait));
@@ -196,6 +196,7 @@ TEST_CASE("fragments without a matrix unit") {
   Shape s;
   s.a_pitch = s.b_pitch = 16;
   Kernel k = make(s);
+  CHECK(verify_for(k, plain).find("the target has no copies under way") != std::string::npos);
   plain.subgroup_size = 0;
   CHECK(legalise(k, plain).find("fragments, which are for subgroups of 32 threads") != std::string::npos);
   TargetRecord other = TargetRecord::cuda_sm80();

@@ -525,6 +525,35 @@ void check_fragments(const Case &c, int tile, uint64_t seed, const std::string &
 
 } // namespace
 
+TEST_CASE("few rows by a matrix, on threads") {
+  auto named = [](const Case &c) {
+    std::string s = schedule::schedule(c.dispatch, TargetRecord::cuda_sm80()).description;
+    return s.substr(0, s.find('{'));
+  };
+  uint64_t seed = 0;
+  for (int64_t rows : {1, 3, 4})
+    for (int64_t columns : {8, 40, 64})
+      for (int64_t depth : {128, 300, 1100}) {
+        Case c = matmul(rows == 3 ? 2 : 1, rows, columns, depth, false, true, static_cast<int>(++seed % 5), seed % 2);
+        CHECK(named(c) == "simt_few_rows");
+        check(c, seed, std::to_string(rows) + " rows");
+        Case half = in_half(c);
+        const Buffers inputs = make_buffers(half, seed);
+        Buffers reference = inputs, out = inputs;
+        auto s = schedule::schedule(half.dispatch, TargetRecord::cuda_sm80());
+        INFO(s.description);
+        CHECK(s.description.find("simt_few_rows{rows=" + std::to_string(rows) + ",columns=8,") == 0);
+        REQUIRE(interpret(half, schedule::schedule_naive(half.dispatch, TargetRecord::cuda_sm80()), reference) == "");
+        CHECK(testing::interpret(half, s, out) == "");
+        CHECK(testing::compare(half, out, reference) == "");
+      }
+  CHECK(named(matmul(1, 1, 42, 256, false, true, 0, false)) != "simt_few_rows"); // rows of 42 are not aligned
+  CHECK(named(matmul(1, 1, 64, 256, true, true, 0, false)) != "simt_few_rows");  // k runs along memory
+  CHECK(named(matmul(1, 5, 64, 256, false, true, 0, false)) != "simt_few_rows");
+  Symbol t = Symbol::dim("t", 0, 1 << 20);
+  check(matmul(2, 1, 64, t, false, true, 1, true, {{t, 77}}), 1, "symbolic depth");
+}
+
 TEST_CASE("products on matrix units") {
   std::mt19937_64 random(31);
   auto pick = [&](std::vector<int64_t> from) { return from[random() % from.size()]; };
@@ -556,7 +585,7 @@ TEST_CASE("products on matrix units") {
   }
   auto chosen = [](const Case &c) { return schedule::schedule(c.dispatch, TargetRecord::cuda_sm80()).description; };
   CHECK(chosen(in_half(matmul(1, 4096, 4096, 4096, false, true, 0, false))).find("simt_fragments{m=128,n=128,k=32,stages=2,copied,copied}") == 0);
-  CHECK(chosen(in_half(matmul(1, 128, 768, 768, false, true, 0, false))).find("simt_fragments{m=32,n=32") == 0);
+  CHECK(chosen(in_half(matmul(1, 128, 768, 768, false, true, 0, false))).find("simt_fragments{m=32,n=32,k=64,stages=4,copied,copied}") == 0);
   CHECK(chosen(matmul(1, 4096, 4096, 4096, false, true, 0, false)).find("simt_contract") == 0); // f32 stays f32
   CHECK(chosen(in_half(matmul(1, 2, 64, 64, false, true, 0, false))).find("simt_fragments") == std::string::npos);
 }

@@ -15,6 +15,7 @@
 #include "aotc/schedule/contraction.h"
 #include "aotc/schedule/internal.h"
 #include "aotc/schedule/simt/threads.h"
+#include "aotc/schedule/simt/vectors.h"
 #include "aotc/schedule/sinks.h"
 
 namespace ingot::aotc::schedule {
@@ -31,7 +32,7 @@ using kernel::Values;
 
 namespace {
 
-constexpr uint32_t kSlice = 32;  // of k
+constexpr uint32_t kSlice = 32, kLongSlice = 64; // of k; a long one where its copies fit
 constexpr uint32_t kVector = 8;  // elements that are copied at once
 constexpr uint32_t kPad = 8;     // rows of workgroup memory start in different banks
 constexpr uint32_t kRows = 16, kColumns = 16; // of a pair of fragments
@@ -83,53 +84,17 @@ struct Side {
   dispatch::ValueId load = 0;
   std::vector<uint32_t> axes; // of m or n
   uint32_t extent = 0;        // of the tile along m or n
+  uint32_t slice = kSlice;    // along k
   bool lines_along_k = true;
   bool vectors = false;       // by copies of kVector elements along a line
   bool reads_along_k = true;  // neighbouring threads, where it comes element by element
   uint32_t array = 0;
   ValueId origin = kNoValue, limit = kNoValue;
-  uint32_t line() const { return lines_along_k ? kSlice : extent; }
-  uint32_t lines() const { return lines_along_k ? extent : kSlice; }
+  uint32_t line() const { return lines_along_k ? slice : extent; }
+  uint32_t lines() const { return lines_along_k ? extent : slice; }
   uint32_t pitch() const { return line() + kPad; }
   uint32_t elements() const { return lines() * pitch(); }
 };
-
-// How many points of the flattened axes, innermost first, lie side by side in the load; 0 where not even neighbours do.
-int64_t run_length(const Dispatch &d, const Value &load, const std::vector<uint32_t> &axes) {
-  Expr next = 1;
-  int64_t run = 0;
-  for (size_t i = axes.size(); i-- > 0;) {
-    auto linear = load.expr.linear_in(d.axes[axes[i]].symbol);
-    auto extent = d.axes[axes[i]].extent.constant();
-    if (!linear || !(linear->coefficient == next))
-      break;
-    for (const Guard &g : load.guards)
-      if (g.value.depends_on(d.axes[axes[i]].symbol) || g.extent.depends_on(d.axes[axes[i]].symbol))
-        return run;
-    if (!extent)
-      return std::max<int64_t>(run, 1); // any number of points, so none for certain
-    run = std::max<int64_t>(run, 1) * *extent;
-    next = next * *extent;
-  }
-  return run;
-}
-
-// Whether each vector that starts at a multiple of kVector along the axes is one aligned piece of memory.
-bool comes_in_vectors(const Dispatch &d, const Value &load, const std::vector<uint32_t> &axes) {
-  const int64_t run = run_length(d, load, axes);
-  if (run == 0 || run % kVector != 0)
-    return false;
-  Expr next = 1;
-  std::vector<Symbol> inner;
-  for (size_t i = axes.size(); i-- > 0 && next.constant() && *next.constant() < run;) {
-    inner.push_back(d.axes[axes[i]].symbol);
-    next = next * d.axes[axes[i]].extent;
-  }
-  Expr rest = load.expr;
-  for (const Symbol &s : inner)
-    rest = rest.linear_in(s)->rest;
-  return std::all_of(rest.terms().begin(), rest.terms().end(), [](const Term &t) { return t.coefficient % kVector == 0; });
-}
 
 class SimtFragments {
  public:
@@ -153,10 +118,10 @@ class SimtFragments {
     a_.extent = t_.m, bs_.extent = t_.n;
     arrange(a_);
     arrange(bs_);
-    const uint64_t stage_bytes = 2 * uint64_t{a_.elements() + bs_.elements()};
-    for (stages_ = 4; stages_ > 2 && stages_ * stage_bytes > record_.workgroup_memory_bytes; --stages_) {
-    }
-    if (t_.threads() > record_.max_workgroup_invocations || stages_ * stage_bytes > record_.workgroup_memory_bytes)
+    const bool wants_long = a_.vectors && bs_.vectors && k >= 2 * kLongSlice;
+    if ((!wants_long || !choose_stages(kLongSlice, 3)) && !choose_stages(kSlice, 2))
+      return std::nullopt;
+    if (t_.threads() > record_.max_workgroup_invocations)
       return std::nullopt;
     out_.kernel.local_size = {t_.threads(), 1, 1};
     a_.array = b_.add_array("tile_a", kernel::Space::kWorkgroup, Scalar::kF16, uint64_t{stages_} * a_.elements(), 128);
@@ -165,7 +130,7 @@ class SimtFragments {
     const Expr down = ceildiv(rows, int64_t{t_.m}), across = ceildiv(columns, int64_t{t_.n});
     const Expr groups = extent_product(d_, batch_) * down * across;
     out_.grid = folded_grid(groups);
-    out_.description = "simt_fragments{m=" + std::to_string(t_.m) + ",n=" + std::to_string(t_.n) + ",k=" + std::to_string(kSlice) +
+    out_.description = "simt_fragments{m=" + std::to_string(t_.m) + ",n=" + std::to_string(t_.n) + ",k=" + std::to_string(slice_) +
                        ",stages=" + std::to_string(stages_) + (a_.vectors ? ",copied" : "") + (bs_.vectors ? ",copied" : "") + "}";
     ValueId group = group_number(b_);
     b_.if_then(b_.lt(group, l_.expr(groups)), [&] {
@@ -196,9 +161,19 @@ class SimtFragments {
     }
   }
 
+  // As many stages of such slices as fit, up to four; false where these are fewer than `least`.
+  bool choose_stages(uint32_t slice, uint32_t least) {
+    slice_ = a_.slice = bs_.slice = slice;
+    const uint64_t bytes = 2 * uint64_t{a_.elements() + bs_.elements()};
+    stages_ = static_cast<uint32_t>(std::min<uint64_t>(4, record_.workgroup_memory_bytes / bytes));
+    if (stages_ < least)
+      stages_ = 0;
+    return stages_ > 0;
+  }
+
   void arrange(Side &s) {
     const Value &load = d_.values[s.load];
-    const bool k = comes_in_vectors(d_, load, f_.k), other = comes_in_vectors(d_, load, s.axes);
+    const bool k = comes_in_vectors(d_, load, f_.k, kVector), other = comes_in_vectors(d_, load, s.axes, kVector);
     s.reads_along_k = run_length(d_, load, f_.k) >= run_length(d_, load, s.axes);
     s.lines_along_k = &s == &a_ || (k || !other ? s.reads_along_k || k : false);
     s.vectors = record_.async_copy && (s.lines_along_k ? k : other);
@@ -235,8 +210,8 @@ class SimtFragments {
     Share out;
     const uint32_t step = s.vectors ? kVector : 1;
     const bool along_k = s.vectors ? s.lines_along_k : s.reads_along_k;
-    const uint32_t fast = (along_k ? kSlice : s.extent) / step;
-    out.total = s.extent * kSlice / step;
+    const uint32_t fast = (along_k ? slice_ : s.extent) / step;
+    out.total = s.extent * slice_ / step;
     out.count = (out.total + t_.threads() - 1) / t_.threads();
     for (uint32_t i = 0; i < out.count; ++i) {
       ValueId item = b_.add(b_.local_id(0), b_.index(int64_t{i} * t_.threads()));
@@ -315,20 +290,20 @@ class SimtFragments {
     for (uint32_t s = 0; s + 1 < stages_; ++s) {
       for (auto [side, share] : {std::pair(&a_, &a), std::pair(&bs_, &bs)}) {
         if (side->vectors)
-          copy_slice(*side, *share, b_.index(s * kSlice), b_.index(s));
+          copy_slice(*side, *share, b_.index(s * slice_), b_.index(s));
         else
-          put(*side, *share, elements(*side, *share, b_.index(s * kSlice)), b_.index(s));
+          put(*side, *share, elements(*side, *share, b_.index(s * slice_)), b_.index(s));
       }
       if (a_.vectors || bs_.vectors)
         b_.copy_commit();
     }
     Values init(size_t{rows} * pairs * 2, b_.zero(Type(Scalar::kF32, 4)));
-    ValueId slices = b_.div(b_.add(k_, b_.index(kSlice - 1)), b_.index(kSlice));
+    ValueId slices = b_.div(b_.add(k_, b_.index(slice_ - 1)), b_.index(slice_));
     Values sums = b_.for_loop(b_.index(0), slices, b_.index(1), init, [&](ValueId slice, const Values &carried) {
       if (a_.vectors || bs_.vectors)
         b_.copy_wait(stages_ - 2);
       b_.barrier();
-      ValueId ahead = b_.add(slice, b_.index(stages_ - 1)), k0 = b_.mul(ahead, b_.index(kSlice));
+      ValueId ahead = b_.add(slice, b_.index(stages_ - 1)), k0 = b_.mul(ahead, b_.index(slice_));
       ValueId stage = b_.rem(ahead, b_.index(stages_)), now = b_.rem(slice, b_.index(stages_));
       Values from_a, from_b;
       if (a_.vectors)
@@ -356,7 +331,7 @@ class SimtFragments {
     ValueId a0 = b_.add(b_.mul(stage, b_.index(a_.elements())), b_.mul(row0, b_.index(a_.pitch())));
     ValueId b0 = b_.add(b_.mul(stage, b_.index(bs_.elements())), bs_.lines_along_k ? b_.mul(column0, b_.index(bs_.pitch())) : column0);
     const FragmentRole role = bs_.lines_along_k ? FragmentRole::kB : FragmentRole::kBRows;
-    for (uint32_t k = 0; k < kSlice; k += 16) {
+    for (uint32_t k = 0; k < slice_; k += 16) {
       Values left, right;
       for (uint32_t i = 0; i < rows; ++i)
         left.push_back(b_.fragment_load(a_.array, b_.add(a0, b_.index(int64_t{i} * kRows * a_.pitch() + k)), b_.index(a_.pitch()), FragmentRole::kA));
@@ -414,7 +389,7 @@ class SimtFragments {
   Tile t_ = kTiles[0];
   Side a_, bs_; // left, right
   std::vector<uint32_t> batch_;
-  uint32_t stages_ = 2;
+  uint32_t stages_ = 0, slice_ = kSlice;
   ValueId k_ = kNoValue;
 };
 
