@@ -550,8 +550,9 @@ TEST_CASE("few rows by a matrix, on threads") {
   CHECK(named(matmul(1, 1, 42, 256, false, true, 0, false)) != "simt_few_rows"); // rows of 42 are not aligned
   CHECK(named(matmul(1, 1, 64, 256, true, true, 0, false)) != "simt_few_rows");  // k runs along memory
   CHECK(named(matmul(1, 5, 64, 256, false, true, 0, false)) != "simt_few_rows");
-  Symbol t = Symbol::dim("t", 0, 1 << 20);
-  check(matmul(2, 1, 64, t, false, true, 1, true, {{t, 77}}), 1, "symbolic depth");
+  Symbol t = Symbol::dim("t", 200, 1 << 20);
+  check(matmul(2, 1, 64, t, false, true, 1, true, {{t, 277}}), 1, "symbolic depth");
+  CHECK(named(matmul(2, 1, 64, t, false, true, 1, true, {{t, 277}})) == "simt_few_rows");
 }
 
 TEST_CASE("products on matrix units") {
