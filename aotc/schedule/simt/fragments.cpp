@@ -89,6 +89,7 @@ struct Side {
   bool vectors = false;       // by copies of kVector elements along a line
   bool reads_along_k = true;  // neighbouring threads, where it comes element by element
   uint32_t array = 0;
+  bool whole = false;         // no tile is cut
   ValueId origin = kNoValue, limit = kNoValue;
   uint32_t line() const { return lines_along_k ? slice : extent; }
   uint32_t lines() const { return lines_along_k ? extent : slice; }
@@ -127,6 +128,8 @@ class SimtFragments {
     a_.array = b_.add_array("tile_a", kernel::Space::kWorkgroup, Scalar::kF16, uint64_t{stages_} * a_.elements(), 128);
     bs_.array = b_.add_array("tile_b", kernel::Space::kWorkgroup, Scalar::kF16, uint64_t{stages_} * bs_.elements(), 128);
     const Expr rows = extent_product(d_, a_.axes), columns = extent_product(d_, bs_.axes);
+    a_.whole = mod(rows, int64_t{t_.m}).constant() == 0;
+    bs_.whole = mod(columns, int64_t{t_.n}).constant() == 0;
     const Expr down = ceildiv(rows, int64_t{t_.m}), across = ceildiv(columns, int64_t{t_.n});
     const Expr groups = extent_product(d_, batch_) * down * across;
     out_.grid = folded_grid(groups);
@@ -219,11 +222,14 @@ class SimtFragments {
       out.own.push_back(along_k ? major : minor);
       out.k.push_back(along_k ? minor : major);
       ValueId at = b_.add(s.origin, out.own.back());
-      out.inside.push_back(b_.lt(at, s.limit));
+      out.inside.push_back(within(s, at));
       out.places.push_back(unflatten(s.axes, at));
     }
     return out;
   }
+  // kNoValue: for certain.
+  ValueId within(const Side &s, ValueId at) { return s.whole ? kNoValue : b_.lt(at, s.limit); }
+  ValueId both(ValueId x, ValueId y) { return x == kNoValue ? y : y == kNoValue ? x : b_.logical_and(x, y); }
   bool surplus(const Share &share, uint32_t i) const { return (i + 1) * t_.threads() > share.total; }
   // Where item i lies in stage `stage`.
   ValueId slot(const Side &s, const Share &share, uint32_t i, ValueId stage) {
@@ -238,7 +244,7 @@ class SimtFragments {
       ValueId k = b_.add(k0, share.k[i]);
       bind(f_.k, unflatten(f_.k, k));
       bind(s.axes, share.places[i]);
-      ValueId good = b_.logical_and(share.inside[i], b_.lt(k, k_));
+      ValueId good = both(share.inside[i], b_.lt(k, k_));
       for (const Guard &g : load.guards) {
         if (!proves_le(0, g.value))
           good = b_.logical_and(good, b_.compare(Opcode::kGe, l_.expr(g.value), b_.index(0)));
@@ -259,7 +265,7 @@ class SimtFragments {
       ValueId k = b_.add(k0, share.k[i]);
       bind(f_.k, unflatten(f_.k, k));
       bind(s.axes, share.places[i]);
-      ValueId good = b_.logical_and(share.inside[i], b_.lt(k, k_));
+      ValueId good = both(share.inside[i], b_.lt(k, k_));
       out.push_back(b_.if_else(
           good,
           [&] {
@@ -355,12 +361,12 @@ class SimtFragments {
       ValueId inside;
       Values axes;
     };
-    auto places = [&](const Side &s, ValueId first, ValueId within, uint32_t count, uint32_t apart) {
+    auto places = [&](const Side &s, ValueId first, ValueId own, uint32_t count, uint32_t apart) {
       std::vector<Place> out;
       for (uint32_t f = 0; f < count; ++f)
         for (uint32_t i = 0; i < 4; ++i) {
-          ValueId at = b_.add(b_.add(s.origin, first), b_.add(b_.extract(within, i), b_.index(int64_t{f} * apart)));
-          out.push_back({b_.lt(at, s.limit), unflatten(s.axes, at)});
+          ValueId at = b_.add(b_.add(s.origin, first), b_.add(b_.extract(own, i), b_.index(int64_t{f} * apart)));
+          out.push_back({within(s, at), unflatten(s.axes, at)});
         }
       return out;
     };
@@ -369,14 +375,18 @@ class SimtFragments {
       for (uint32_t j = 0; j < 2 * pairs; ++j)
         for (uint32_t e = 0; e < 4; ++e) {
           const Place &row = down[i * 4 + e], &column = across[j * 4 + e];
-          b_.if_then(b_.logical_and(row.inside, column.inside), [&] {
+          auto store = [&] {
             Lowering::Scope scope(l_);
             bind(a_.axes, row.axes);
             bind(bs_.axes, column.axes);
             l_.set(f_.reduce, b_.extract(sums[size_t{i} * 2 * pairs + j], e));
             for (const dispatch::Store &s : d_.stores)
               l_.store(s);
-          });
+          };
+          if (ValueId inside = both(row.inside, column.inside); inside == kNoValue)
+            store();
+          else
+            b_.if_then(inside, store);
         }
   }
 
