@@ -58,9 +58,8 @@ int64_t wanted_parts(const Dispatch &d, const std::vector<uint64_t> &sets, dispa
   return std::min({kEnoughRows / results, depth / kRowPart, kMostParts});
 }
 
+// Of a dispatch without axes of one point.
 std::optional<Split> find_split(const Dispatch &d) {
-  if (d.loop || d.sequence || !d.checks.empty() || d.stores.empty())
-    return std::nullopt;
   Split s;
   int reduces = 0;
   for (uint32_t i = 0; i < d.values.size(); ++i)
@@ -274,7 +273,10 @@ class SplitReductions {
 
  private:
   bool divide(const Step &step, Steps &out) {
-    const Dispatch d = p_.dispatches[step.dispatch];
+    const Dispatch &original = p_.dispatches[step.dispatch];
+    if (original.loop || original.sequence || !original.checks.empty() || original.stores.empty())
+      return false;
+    const Dispatch d = schedule::collapse_axes(original);
     auto found = find_split(d);
     if (!found)
       return false;
