@@ -14,6 +14,7 @@
 #include "aotc/emit/bytecode/emitter.h"
 #include "aotc/emit/llvm/cpu_emitter.h"
 #include "aotc/fuse/half_storage.h"
+#include "aotc/fuse/split_reductions.h"
 #include "aotc/fuse/sequence.h"
 #include "aotc/graph/check.h"
 #include "aotc/import/onnx/import.h"
@@ -126,6 +127,8 @@ fuse::Program lower(const graph::Function &function, const LoweringOptions &opti
     fuse::fuse_loops(program, options.sequence);
   if (options.half)
     fuse::store_as_half(program);
+  if (options.split)
+    fuse::split_reductions(program, options.fuse.max_operands);
   if (options.prepare)
     plan::prepare_constants(program);
   return program;

@@ -105,6 +105,7 @@ struct LoweringOptions {
   bool sequences = true;          // loops of little work become one dispatch
   fuse::SequenceOptions sequence = {};
   bool half = false;              // memory in f16 (aotc/fuse/half_storage.h)
+  bool split = false;             // long reductions of few results are two steps (aotc/fuse/split_reductions.h)
   uint64_t max_constant_bytes = 0; // larger ones are split (aotc/layout/split_constants.h); 0: any
 
   static LoweringOptions native() { return {}; }
@@ -123,6 +124,7 @@ struct LoweringOptions {
     options.fuse.max_operands = max_buffers;
     options.sequence = {.local_bytes = 8 << 10, .max_operands = max_buffers}; // the rest of a workgroup's memory is the steps'
     options.half = half;
+    options.split = true;
     options.max_constant_bytes = 128 << 20;
     return options;
   }

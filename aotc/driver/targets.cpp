@@ -50,7 +50,10 @@ GpuTarget gpu_target(const std::string &name, bool half) {
     return target;
   }
   target.format = name == "metal" ? archive::CodeFormat::msl : archive::CodeFormat::wgsl;
-  target.records.push_back(name == "metal" ? metal_record() : TargetRecord::webgpu_baseline());
+  TargetRecord record = name == "metal" ? metal_record() : TargetRecord::webgpu_baseline();
+  record.f16 = half;
+  record.storage_16 |= half; // of WebGPU an optional feature, of Metal a part of the language
+  target.records.push_back(record);
   return target;
 }
 
@@ -104,7 +107,7 @@ std::optional<TargetRequest> parse_target(const std::string &text, std::string *
     return std::nullopt;
   }
   const std::string &wanted = own ? *own : precision;
-  if (is_gpu && wanted != "f32" && (wanted != "f16" || (request.name != "vulkan-spirv" && request.name != "cuda" && request.name != "rocm"))) {
+  if (is_gpu && wanted != "f32" && wanted != "f16") {
     static constexpr std::string_view kKnown[] = {"f16", "bf16", "relaxed"};
     const bool known = std::find(std::begin(kKnown), std::end(kKnown), wanted) != std::end(kKnown);
     *error = "target '" + text + "': precision " + wanted +

@@ -665,6 +665,61 @@ Values Builder::append(Op op, const std::vector<Type> &results) {
   return values;
 }
 
+ValueId Builder::fragment_load(uint32_t memory, ValueId index, ValueId pitch, FragmentRole role) {
+  Op op;
+  op.code = Opcode::kFragmentLoad;
+  op.memory = memory;
+  op.align = 16 / byte_size(kernel_.memories[memory].type);
+  op.imm = static_cast<int64_t>(role);
+  op.operands = {index, pitch};
+  return append_value(std::move(op), Type(Scalar::kI32, 4));
+}
+
+ValueId Builder::fragment_mma(Scalar element, ValueId a, ValueId b, int half, ValueId sums) {
+  Op op;
+  op.code = Opcode::kFragmentMma;
+  op.imm = static_cast<int64_t>(element);
+  op.imm2 = half;
+  op.operands = {a, b, sums};
+  return append_value(std::move(op), type_of(sums));
+}
+
+ValueId Builder::fragment_row() {
+  Op op;
+  op.code = Opcode::kFragmentRow;
+  return append_value(std::move(op), Type(Scalar::kIndex, 4));
+}
+
+ValueId Builder::fragment_column() {
+  Op op;
+  op.code = Opcode::kFragmentColumn;
+  return append_value(std::move(op), Type(Scalar::kIndex, 4));
+}
+
+void Builder::copy_async(uint32_t array, ValueId to, uint32_t buffer, ValueId from, ValueId condition, uint32_t elements) {
+  Op op;
+  op.code = Opcode::kCopyAsync;
+  op.memory = array;
+  op.imm = elements;
+  op.imm2 = buffer;
+  op.align = elements;
+  op.operands = {to, from, condition};
+  append_effect(std::move(op));
+}
+
+void Builder::copy_commit() {
+  Op op;
+  op.code = Opcode::kCopyCommit;
+  append_effect(std::move(op));
+}
+
+void Builder::copy_wait(int64_t batches) {
+  Op op;
+  op.code = Opcode::kCopyWait;
+  op.imm = batches;
+  append_effect(std::move(op));
+}
+
 void Builder::error_if(ValueId condition, int64_t code, int64_t site) {
   require(type_of(condition) == Type(Scalar::kBool), Opcode::kError, "the condition is not a bool scalar");
   Op op;

@@ -93,6 +93,14 @@ class Builder {
   void barrier();
   ValueId subgroup(Opcode op, ValueId value);
   ValueId subgroup_shuffle(ValueId value, ValueId lane); // lane is i32
+  // Matrix units and copies under way: see the opcodes.
+  ValueId fragment_load(uint32_t memory, ValueId index, ValueId pitch, FragmentRole role);
+  ValueId fragment_mma(Scalar element, ValueId a, ValueId b, int half, ValueId sums);
+  ValueId fragment_row();
+  ValueId fragment_column();
+  void copy_async(uint32_t array, ValueId to, uint32_t buffer, ValueId from, ValueId condition, uint32_t elements);
+  void copy_commit();
+  void copy_wait(int64_t batches);
   void error_if(ValueId condition, int64_t code, int64_t site);
 
   // Appends an op without regions as it is, with results of the types given; leaves are shared as usual. For passes

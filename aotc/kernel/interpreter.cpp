@@ -196,6 +196,17 @@ struct MemoryState {
   std::vector<std::unique_ptr<Shadow[]>> pages;
 };
 
+// A copy under way. It arrives as late as it may, when its thread waits.
+struct PendingCopy {
+  const interp::Instruction *in;
+  int64_t to = 0;
+  std::array<uint8_t, 16> bytes = {};
+};
+struct PendingCopies {
+  std::vector<PendingCopy> open;                 // since the last commit
+  std::vector<std::vector<PendingCopy>> batches; // the oldest first
+};
+
 } // namespace
 
 namespace interp {
@@ -224,6 +235,10 @@ class Machine {
   void while_loop(const Instruction &in, const Mask &mask);
   void memory_op(const Instruction &in, const Mask &mask);
   void subgroup_op(const Instruction &in, const Mask &mask);
+  void copy_op(const Instruction &in, const Mask &mask);
+  void fragment_load(const Instruction &in, const Mask &mask);
+  void fragment_mma(const Instruction &in, const Mask &mask);
+  void need_all(const Instruction &in, const Mask &mask) const;
   template <class T> void tile_op(const Instruction &in, const Mask &mask);
   void copy(const std::vector<Copy> &list, bool staged, const Mask &mask);
   void spend(uint64_t ops);
@@ -246,6 +261,7 @@ class Machine {
   uint32_t threads_;
   std::vector<uint8_t> slots_, staging_, masks_;
   std::vector<MemoryState> memories_;
+  std::vector<PendingCopies> pending_; // by thread
   std::array<uint64_t, 3> group_ = {0, 0, 0};
   uint32_t epoch_ = 0;
   uint64_t error_word_ = 0, ops_ = 0;
@@ -352,6 +368,7 @@ void Machine::group(const Block &body, uint64_t linear) {
   ++epoch_;
   for (MemoryState &memory : memories_)
     std::fill(memory.own.begin(), memory.own.end(), uint8_t{0xff}); // what is read before it is written stands out
+  pending_.assign(threads_, {});
   run(body, Mask{masks_.data(), 0, threads_, threads_});
 }
 
@@ -393,6 +410,18 @@ void Machine::step(const Instruction &in, const Mask &mask) {
   case Opcode::kSubgroupMin:
   case Opcode::kSubgroupMax:
   case Opcode::kSubgroupShuffle: return subgroup_op(in, mask);
+  case Opcode::kCopyAsync:
+  case Opcode::kCopyCommit:
+  case Opcode::kCopyWait: return copy_op(in, mask);
+  case Opcode::kFragmentLoad: return fragment_load(in, mask);
+  case Opcode::kFragmentMma: return fragment_mma(in, mask);
+  case Opcode::kFragmentRow:
+  case Opcode::kFragmentColumn:
+    for (uint32_t t = mask.begin; t < mask.end; ++t)
+      for (uint32_t i = 0; i < 4; ++i)
+        slot<int64_t>(in.result, t, 4)[i] =
+            in.code == Opcode::kFragmentRow ? t % kSubgroup / 4 + i / 2 * 8 : t % 4 * 2 + i % 2;
+    return;
   case Opcode::kTile:
     switch (in.scalar) {
     case Scalar::kF32: return tile_op<float>(in, mask);
@@ -717,6 +746,117 @@ template <class T> void Machine::tile_op(const Instruction &in, const Mask &mask
         break;
     }
   }
+}
+
+// ---- Copies under way
+
+void Machine::copy_op(const Instruction &in, const Mask &mask) {
+  MemoryState &to = memories_[in.memory];
+  for (uint32_t t = mask.begin; t < mask.end; ++t) {
+    if (!mask.has(t))
+      continue;
+    PendingCopies &pending = pending_[t];
+    if (in.code == Opcode::kCopyAsync) {
+      const uint32_t elements = static_cast<uint32_t>(in.imm), bytes = elements * byte_size(kernel_.memories[in.memory].type);
+      PendingCopy copy{&in, *slot<int64_t>(in.operand[0], t), {}};
+      access(in, to, t, copy.to, elements, true); // it may arrive at once
+      if (*slot<uint8_t>(in.operand[2], t)) {
+        Instruction source = in;
+        source.memory = static_cast<uint32_t>(in.imm2);
+        std::memcpy(copy.bytes.data(), access(source, memories_[source.memory], t, *slot<int64_t>(in.operand[1], t), elements, false), bytes);
+      }
+      pending.open.push_back(copy);
+    } else if (in.code == Opcode::kCopyCommit) {
+      pending.batches.push_back(std::move(pending.open));
+      pending.open.clear();
+    } else {
+      while (pending.batches.size() > static_cast<size_t>(in.imm)) {
+        for (const PendingCopy &copy : pending.batches.front()) {
+          const uint32_t elements = static_cast<uint32_t>(copy.in->imm);
+          std::memcpy(access(*copy.in, memories_[copy.in->memory], t, copy.to, elements, true), copy.bytes.data(),
+                      elements * byte_size(kernel_.memories[copy.in->memory].type));
+        }
+        pending.batches.erase(pending.batches.begin());
+      }
+    }
+  }
+}
+
+// ---- Fragments, as mma.sync of PTX lays them out: lane l has row l / 4 and row l / 4 + 8, and of k the word l % 4 and the
+// word l % 4 + 4; sums: columns l % 4 * 2 and the next.
+
+void Machine::need_all(const Instruction &in, const Mask &mask) const {
+  if (mask.count != threads_)
+    fail(in, mask.begin, "subgroup op that only " + std::to_string(mask.count) + " of " + std::to_string(threads_) +
+                             " threads reach");
+}
+
+void Machine::fragment_load(const Instruction &in, const Mask &mask) {
+  need_all(in, mask);
+  MemoryState &memory = memories_[in.memory];
+  const uint32_t bytes = byte_size(kernel_.memories[in.memory].type), per_word = 4 / bytes;
+  const auto role = static_cast<FragmentRole>(in.imm);
+  for (uint32_t t = 0; t < threads_; ++t) {
+    const int64_t index = *slot<int64_t>(in.operand[0], t), pitch = *slot<int64_t>(in.operand[1], t);
+    if (index != *slot<int64_t>(in.operand[0], t / kSubgroup * kSubgroup) || pitch != *slot<int64_t>(in.operand[1], t / kSubgroup * kSubgroup))
+      fail(in, t, "fragment whose index or pitch differs within the subgroup");
+    if (pitch % in.align != 0)
+      fail(in, t, "pitch " + std::to_string(pitch) + " is not a multiple of the alignment " + std::to_string(in.align));
+    Instruction single = in;
+    single.align = 1;
+    access(in, memory, t, index, 1, false); // the alignment
+    uint8_t *words = slots_.data() + in.result + size_t{t} * 16;
+    for (uint32_t w = 0; w < 4; ++w)
+      for (uint32_t e = 0; e < per_word; ++e) {
+        const bool a = role == FragmentRole::kA;
+        const uint32_t line = t % kSubgroup / 4 + (a ? w % 2 : w / 2) * 8, k = (t % 4 + (a ? w / 2 : w % 2) * 4) * per_word + e;
+        const int64_t at = role == FragmentRole::kBRows ? k * pitch + line : line * pitch + k;
+        std::memcpy(words + w * 4 + e * bytes, access(single, memory, t, wrapping_add(index, at), 1, false), bytes);
+      }
+  }
+}
+
+void Machine::fragment_mma(const Instruction &in, const Mask &mask) {
+  need_all(in, mask);
+  const auto element = static_cast<Scalar>(in.imm);
+  const uint32_t bytes = byte_size(element), depth = 32 / bytes;
+  auto value = [&](size_t operand, uint32_t thread, uint32_t word, uint32_t at) -> double {
+    const uint8_t *from = slots_.data() + in.operand[operand] + size_t{thread} * 16 + word * 4 + at * bytes;
+    uint32_t bits = 0;
+    std::memcpy(&bits, from, bytes);
+    switch (element) {
+    case Scalar::kF16: return half_to_float(static_cast<uint16_t>(bits));
+    case Scalar::kBF16: return std::bit_cast<float>(bits << 16);
+    case Scalar::kF32: return std::bit_cast<float>(bits & ~0x1fffu);
+    default: return static_cast<int8_t>(bits);
+    }
+  };
+  std::vector<uint8_t> results(size_t{threads_} * 16);
+  for (uint32_t t = 0; t < threads_; ++t) {
+    const uint32_t first = t / kSubgroup * kSubgroup;
+    for (uint32_t i = 0; i < 4; ++i) {
+      const uint32_t row = t % kSubgroup / 4 + i / 2 * 8, column = t % 4 * 2 + i % 2;
+      uint8_t *to = results.data() + size_t{t} * 16 + i * 4;
+      std::memcpy(to, slots_.data() + in.operand[2] + size_t{t} * 16 + i * 4, 4);
+      for (uint32_t k = 0; k < depth; ++k) {
+        const uint32_t word = k * bytes / 4, at = k % (4 / bytes);
+        const double x = value(0, first + row % 8 * 4 + word % 4, row / 8 + word / 4 * 2, at);
+        const double y = value(1, first + column * 4 + word % 4, static_cast<uint32_t>(in.imm2) * 2 + word / 4, at);
+        if (element == Scalar::kI8) {
+          int32_t sum;
+          std::memcpy(&sum, to, 4);
+          sum = static_cast<int32_t>(static_cast<uint32_t>(sum) + static_cast<uint32_t>(static_cast<int32_t>(x * y)));
+          std::memcpy(to, &sum, 4);
+        } else {
+          float sum;
+          std::memcpy(&sum, to, 4);
+          sum = static_cast<float>(sum + x * y);
+          std::memcpy(to, &sum, 4);
+        }
+      }
+    }
+  }
+  std::memcpy(slots_.data() + in.result, results.data(), results.size());
 }
 
 // ---- Subgroups

@@ -21,9 +21,10 @@ constexpr std::string_view kNames[] = {
     "splat", "extract", "insert", "shuffle", "reduce_add", "reduce_mul", "reduce_min", "reduce_max",
     "dot4", "dot2",
     "load", "store", "load_part", "store_part", "load_if", "store_if", "gather", "scatter",
-    "atomic_add", "atomic_min", "atomic_max", "prefetch", "tile",
+    "atomic_add", "atomic_min", "atomic_max", "copy_async", "fragment_load", "prefetch", "tile",
     "for", "if", "while", "yield",
     "barrier", "subgroup_add", "subgroup_min", "subgroup_max", "subgroup_shuffle",
+    "copy_commit", "copy_wait", "fragment_mma", "fragment_row", "fragment_column",
     "error"};
 static_assert(std::size(kNames) == kOpcodeCount);
 
@@ -46,6 +47,11 @@ std::string_view name(Access access) {
   return names[static_cast<size_t>(access)];
 }
 
+std::string_view name(FragmentRole role) {
+  constexpr std::string_view names[] = {"a", "b", "b_rows"};
+  return names[static_cast<size_t>(role)];
+}
+
 std::string_view name(Space space) {
   constexpr std::string_view names[] = {"buffer", "workgroup", "private"};
   return names[static_cast<size_t>(space)];
@@ -64,6 +70,8 @@ uint32_t dot_terms(Opcode op) { return op == Opcode::kDot4 ? 4 : 2; }
 Scalar dot_element(Opcode op) { return op == Opcode::kDot4 ? Scalar::kI8 : Scalar::kI16; }
 bool is_atomic(Opcode op) { return op >= Opcode::kAtomicAdd && op <= Opcode::kAtomicMax; }
 bool is_subgroup(Opcode op) { return op >= Opcode::kSubgroupAdd && op <= Opcode::kSubgroupShuffle; }
+bool is_fragment(Opcode op) { return op == Opcode::kFragmentLoad || (op >= Opcode::kFragmentMma && op <= Opcode::kFragmentColumn); }
+bool is_copy(Opcode op) { return op == Opcode::kCopyAsync || op == Opcode::kCopyCommit || op == Opcode::kCopyWait; }
 bool is_memory(Opcode op) { return op >= Opcode::kLoad && op <= Opcode::kPrefetch; }
 bool is_leaf(Opcode op) { return op <= Opcode::kLaneIota; }
 
@@ -82,7 +90,7 @@ bool has_side_effect(Opcode op) {
   case Opcode::kPrefetch:
     return true;
   default:
-    return is_subgroup(op);
+    return is_subgroup(op) || is_copy(op);
   }
 }
 

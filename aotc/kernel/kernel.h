@@ -89,6 +89,10 @@ enum class Opcode : uint8_t {
   kGather,     // (index vector, [bool vector, else]) -> T vector, element by element
   kScatter,    // (index vector, T vector, [bool vector]); lanes in order: the last of equal indices wins
   kAtomicAdd, kAtomicMin, kAtomicMax, // (index, scalar) -> old value; ints only
+  // Copies that go on while the thread does other things, 16, 8 or 4 bytes each; the thread's copies since its last commit
+  // make a batch. What is copied may be read after a wait, by other threads after a barrier that follows it.
+  kCopyAsync,  // (index in `memory`, an array of the workgroup; index in the buffer imm2; bool), imm: elements. Zeros where false
+  kFragmentLoad, // (index, pitch), imm: FragmentRole -> i32 x 4. See FragmentRole
   kPrefetch,   // (index): a hint, no effect
 
   // A tile of sums of products over up to four nested loops, for targets whose ops are microkernels:
@@ -110,6 +114,18 @@ enum class Opcode : uint8_t {
   kSubgroupAdd, kSubgroupMin, kSubgroupMax, // scalar -> scalar over the subgroup
   kSubgroupShuffle, // (T, lane as i32) -> T
 
+  kCopyCommit, // the thread's copies since the last one are a batch
+  kCopyWait,   // imm: all but that many of the thread's latest batches are there
+
+  // Matrix units. A fragment is a small matrix that 32 consecutive threads (a subgroup) hold together, four words each.
+  //   sums 16 x 8 += A 16 x k times B k x 8, with k = 32 bytes of elements
+  // Which thread holds which element is the target's business: kFragmentRow and kFragmentColumn tell it for sums, and
+  // anything may be computed with these, element by element. A and B are opaque; one load of B serves two halves.
+  // Products are exact; the order of the additions, and roundings between them to f32 or better, are the target's.
+  kFragmentMma, // (A i32 x 4, B i32 x 4, sums), imm: Scalar of the elements, imm2: half of B (0, 1) -> sums: f32 x 4, of i8 i32 x 4.
+                // f32 elements count as tf32: their low 13 bits are ignored
+  kFragmentRow, kFragmentColumn, // -> index x 4: of each element of sums, 0..15 and 0..7
+
   kError,      // (bool), imm: code, imm2: site. Where true, sets the run's error word (any one of several)
 };
 
@@ -125,9 +141,18 @@ bool is_dot(Opcode op);
 uint32_t dot_terms(Opcode op);  // products in a lane: 4 or 2
 Scalar dot_element(Opcode op);  // i8 or i16
 bool is_atomic(Opcode op);
+bool is_fragment(Opcode op);  // kFragment...: a subgroup's threads run it together
+bool is_copy(Opcode op);      // kCopyAsync, kCopyCommit, kCopyWait
 bool is_subgroup(Opcode op);
 bool is_memory(Opcode op);  // kLoad ... kPrefetch: `memory` is meaningful
 bool has_side_effect(Opcode op); // must stay where it is even if its results are unused; control ops have regions
+
+// What a kFragmentLoad loads: element (row, column) of A from index + row * pitch + column, of B from index + column * pitch +
+// row, or from index + row * pitch + column (kBRows; 16-bit elements only). A is 16 x k, B k x 16; the elements are those of
+// the memory, f16, bf16, f32 or i8; index and pitch are multiples of `align`, which is 16 bytes.
+enum class FragmentRole : uint8_t { kA, kB, kBRows };
+std::string_view name(FragmentRole role); // "b_rows"
+constexpr uint32_t kSubgroup = 32; // threads that hold a fragment
 
 enum class Access : uint8_t { kRead, kWrite, kReadWrite };
 enum class Space : uint8_t { kBuffer, kWorkgroup, kPrivate };

@@ -126,6 +126,7 @@ std::string legalise(Kernel &kernel, const TargetRecord &target) {
     expand_math(kernel);
     expand_remainders(kernel);
     expand_dots(kernel, target);
+    expand_fragments(kernel, target);
     lower_half(kernel, target);
     lower_small_integers(kernel, target);
     lower_i64(kernel, target);

@@ -19,6 +19,9 @@ void expand_remainders(Kernel &kernel);
 // Dot products that the target does not have, as products and sums in i32.
 void expand_dots(Kernel &kernel, const TargetRecord &target);
 
+// Fragments whose matrix unit the target lacks as shuffles and scalar code, copies under way as loads and stores.
+void expand_fragments(Kernel &kernel, const TargetRecord &target);
+
 // f16 and bf16 that the target does not compute with: values become f32, rounded after every op that is not exact;
 // buffers hold i16, arrays f32.
 void lower_half(Kernel &kernel, const TargetRecord &target);

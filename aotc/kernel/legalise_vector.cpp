@@ -65,6 +65,8 @@ class Split : public Rewriter {
     }
     default: break;
     }
+    if (is_copy(op.code) || is_fragment(op.code))
+      return copy(op);
     if (is_memory(op.code))
       return memory(op, type);
     return lanewise(op, type);

@@ -103,8 +103,20 @@ TargetRecord TargetRecord::cuda_sm80() {
   r.max_buffers = 64;
   r.max_params_bytes = 2048;
   r.f16 = r.bf16 = true;
+  r.fragment_f16 = r.fragment_bf16 = r.fragment_tf32 = r.fragment_i8 = true;
+  r.async_copy = true;
   r.index_bits = 32;
   return r;
+}
+
+bool has_fragment(const TargetRecord &target, Scalar element) {
+  switch (element) {
+  case Scalar::kF16: return target.fragment_f16;
+  case Scalar::kBF16: return target.fragment_bf16;
+  case Scalar::kF32: return target.fragment_tf32;
+  case Scalar::kI8: return target.fragment_i8;
+  default: return false;
+  }
 }
 
 bool has_dot(const TargetRecord &target, kernel::Opcode op, uint32_t lanes) {

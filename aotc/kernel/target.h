@@ -40,6 +40,10 @@ struct TargetRecord {
   uint32_t index_bits = 64;            // what kIndex becomes
   bool subgroup_ops = false;
 
+  // matrix units: elements of kFragmentMma that the target has (with kFragmentLoad of them)
+  bool fragment_f16 = false, fragment_bf16 = false, fragment_tf32 = false, fragment_i8 = false;
+  bool async_copy = false;             // kCopyAsync is one instruction
+
   static TargetRecord x86_64_v2();
   static TargetRecord x86_64_v3();
   static TargetRecord x86_64_v4();
@@ -51,6 +55,8 @@ struct TargetRecord {
   static TargetRecord cuda_sm80();
 };
 
+// Whether the target has fragments of such elements.
+bool has_fragment(const TargetRecord &target, Scalar element);
 // Whether the target has the dot product for that many sums: whole vectors of 128 bits or more. The legaliser expands others.
 bool has_dot(const TargetRecord &target, kernel::Opcode op, uint32_t lanes);
 

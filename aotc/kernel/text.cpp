@@ -18,7 +18,7 @@ size_t index_operand(Opcode op) { return op == Opcode::kLoadIf || op == Opcode::
 
 bool has_imm(Opcode op) {
   return op == Opcode::kParam || op == Opcode::kGroupId || op == Opcode::kLocalId || op == Opcode::kGridSize ||
-         op == Opcode::kExtract || op == Opcode::kInsert;
+         op == Opcode::kExtract || op == Opcode::kInsert || op == Opcode::kCopyWait;
 }
 
 // ---- Printing
@@ -80,6 +80,19 @@ class Printer {
     case Opcode::kTile:
       text_ += " " + std::to_string(op.imm) + ", " + std::to_string(op.imms.empty() ? 0 : op.imms[0]) + ", @" + memory_name(op.memory) + ", @" + memory_name(op.imm2) + ", ";
       list(op.operands);
+      break;
+    case Opcode::kCopyAsync:
+      text_ += " " + std::to_string(op.imm) + ", @" + memory_name(op.imm2) + ",";
+      operands(op);
+      break;
+    case Opcode::kFragmentLoad:
+      text_ += " " + std::string(op.imm >= 0 && op.imm <= 2 ? name(static_cast<FragmentRole>(op.imm)) : "?") + ",";
+      operands(op);
+      break;
+    case Opcode::kFragmentMma:
+      text_ += " " + std::string(op.imm >= 0 && op.imm <= static_cast<int64_t>(Scalar::kIndex) ? name(static_cast<Scalar>(op.imm)) : "?") +
+               ", " + std::to_string(op.imm2) + ",";
+      operands(op);
       break;
     case Opcode::kError:
       text_ += " ";
@@ -562,6 +575,27 @@ class Parser {
         op.operands.push_back(use());
       define_results(op, results);
       return op;
+    case Opcode::kCopyAsync:
+      op.imm = integer(1, INT32_MAX);
+      expect(",");
+      op.imm2 = memory();
+      expect(",");
+      break;
+    case Opcode::kFragmentLoad: {
+      std::string role = word("a, b or b_rows");
+      while (op.imm <= 2 && name(static_cast<FragmentRole>(op.imm)) != role)
+        ++op.imm;
+      if (op.imm > 2)
+        fail("a, b or b_rows", role);
+      expect(",");
+      break;
+    }
+    case Opcode::kFragmentMma:
+      op.imm = static_cast<int64_t>(scalar());
+      expect(",");
+      op.imm2 = integer(0, 1);
+      expect(",");
+      break;
     case Opcode::kError:
       op.operands.push_back(use());
       expect(",");
@@ -589,7 +623,7 @@ class Parser {
       size_t at = at_;
       size_t line = line_;
       bool is_next = false;
-      if (first && op.operands.empty() && at_value() && (op.code == Opcode::kBarrier || op.code == Opcode::kYield)) {
+      if (first && op.operands.empty() && at_value() && (op.code == Opcode::kBarrier || op.code == Opcode::kYield || op.code == Opcode::kCopyCommit)) {
         do
           value_number();
         while (accept(",") && at_value());

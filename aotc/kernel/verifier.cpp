@@ -173,9 +173,10 @@ class Checker {
     need(o.fimm == 0 || o.code == Opcode::kConst, "a float immediate on another op than const");
     bool uses_imm = o.code == Opcode::kConst || o.code == Opcode::kParam || o.code == Opcode::kGroupId ||
                     o.code == Opcode::kLocalId || o.code == Opcode::kGridSize || o.code == Opcode::kExtract ||
-                    o.code == Opcode::kInsert || o.code == Opcode::kError || o.code == Opcode::kTile;
+                    o.code == Opcode::kInsert || o.code == Opcode::kError || o.code == Opcode::kTile || o.code == Opcode::kCopyAsync ||
+                    o.code == Opcode::kCopyWait || o.code == Opcode::kFragmentLoad || o.code == Opcode::kFragmentMma;
     need(o.imm == 0 || uses_imm, "an immediate that the op does not use");
-    need(o.imm2 == 0 || o.code == Opcode::kError || o.code == Opcode::kTile, "a second immediate that the op does not use");
+    need(o.imm2 == 0 || o.code == Opcode::kError || o.code == Opcode::kTile || o.code == Opcode::kCopyAsync || o.code == Opcode::kFragmentMma, "a second immediate that the op does not use");
     need(o.regions.empty() || o.code == Opcode::kFor || o.code == Opcode::kIf || o.code == Opcode::kWhile,
          "regions on an op that has none");
     need(is_memory(o.code) || ((o.memory == 0 || o.code == Opcode::kTile) && o.align == 1), "a memory on an op that accesses none");
@@ -361,6 +362,21 @@ class Checker {
     case Opcode::kTile:
       tile(o);
       break;
+    case Opcode::kCopyAsync:
+      copy_async(o);
+      break;
+    case Opcode::kCopyCommit:
+    case Opcode::kCopyWait:
+      need(k_.kind == Class::kSimt, "only simt kernels have copies under way");
+      counts(0, 0);
+      need(o.imm >= 0 && o.imm <= 7, "more than 7 batches under way");
+      break;
+    case Opcode::kFragmentLoad:
+    case Opcode::kFragmentMma:
+    case Opcode::kFragmentRow:
+    case Opcode::kFragmentColumn:
+      fragment(o);
+      break;
     case Opcode::kError:
       counts(1, 0);
       need(type(0) == Type(Scalar::kBool), "the condition is not a bool");
@@ -518,6 +534,51 @@ class Checker {
       need(k_.types[id] == sum, "the sums' types differ");
   }
 
+  void copy_async(const Op &o) const {
+    need(k_.kind == Class::kSimt, "only simt kernels have copies under way");
+    counts(3, 0);
+    need(o.memory < k_.memories.size() && o.imm2 >= 0 && static_cast<size_t>(o.imm2) < k_.memories.size(), "no such memory");
+    const Memory &to = k_.memories[o.memory], &from = k_.memories[static_cast<size_t>(o.imm2)];
+    need(to.space == Space::kWorkgroup && from.space == Space::kBuffer && from.access == Access::kRead,
+         "it copies from a buffer that is only read to an array of the workgroup");
+    need(to.type == from.type, "the memories' types differ");
+    need(type(0) == Type(Scalar::kIndex) && type(1) == Type(Scalar::kIndex) && type(2) == Type(Scalar::kBool), "it takes two indices and a bool");
+    int64_t bytes = o.imm * byte_size(to.type);
+    need(o.imm > 0 && (bytes == 4 || bytes == 8 || bytes == 16), "it copies 4, 8 or 16 bytes");
+    need(o.align == o.imm && bytes <= to.align && bytes <= from.align, "its alignment is that of what it copies");
+  }
+
+  void fragment(const Op &o) const {
+    need(k_.kind == Class::kSimt && k_.local_size[0] % kSubgroup == 0, "fragments are for simt kernels with whole subgroups");
+    if (o.code == Opcode::kFragmentRow || o.code == Opcode::kFragmentColumn) {
+      counts(0, 1);
+      need(result() == Type(Scalar::kIndex, 4), "its type is not index x 4");
+      return;
+    }
+    const Type words(Scalar::kI32, 4);
+    if (o.code == Opcode::kFragmentMma) {
+      counts(3, 1);
+      bool bytes = o.imm == static_cast<int64_t>(Scalar::kI8);
+      need(bytes || o.imm == static_cast<int64_t>(Scalar::kF16) || o.imm == static_cast<int64_t>(Scalar::kBF16) ||
+               o.imm == static_cast<int64_t>(Scalar::kF32),
+           "the elements are not f16, bf16, f32 or i8");
+      need(o.imm2 == 0 || o.imm2 == 1, "no such half");
+      need(type(0) == words && type(1) == words, "a factor is not i32 x 4");
+      need(result() == Type(bytes ? Scalar::kI32 : Scalar::kF32, 4) && type(2) == result(), "the sums are not f32 x 4, of i8 i32 x 4");
+      return;
+    }
+    counts(2, 1);
+    need(o.memory < k_.memories.size(), "no such memory");
+    const Memory &m = k_.memories[o.memory];
+    need(m.type == Scalar::kF16 || m.type == Scalar::kBF16 || m.type == Scalar::kF32 || m.type == Scalar::kI8, "the elements are not f16, bf16, f32 or i8");
+    need(m.space == Space::kWorkgroup, "it loads from an array of the workgroup");
+    need(o.imm >= 0 && o.imm <= static_cast<int64_t>(FragmentRole::kBRows), "no such role");
+    need(o.imm != static_cast<int64_t>(FragmentRole::kBRows) || byte_size(m.type) == 2, "only 16-bit elements are loaded by rows of B");
+    need(type(0) == Type(Scalar::kIndex) && type(1) == Type(Scalar::kIndex), "it takes an index and a pitch");
+    need(o.align * byte_size(m.type) == 16 && m.align >= 16, "its alignment is not 16 bytes");
+    need(result() == words, "its type is not i32 x 4");
+  }
+
   // ---- Control
 
   std::vector<Type> operand_types(const Op &o, size_t first) const {
@@ -626,9 +687,9 @@ class Checker {
         need(!judge || !divergent, "a barrier in control flow that is not uniform over the workgroup");
         break;
       default: {
-        need(!judge || !divergent || !is_subgroup(o.code),
+        need(!judge || !divergent || !(is_subgroup(o.code) || is_fragment(o.code)),
              "a subgroup op in control flow that is not uniform over the workgroup");
-        bool varies = any_varies(o.operands) || o.code == Opcode::kLocalId || is_subgroup(o.code);
+        bool varies = any_varies(o.operands) || o.code == Opcode::kLocalId || is_subgroup(o.code) || is_fragment(o.code);
         if (is_memory(o.code)) {
           const Memory &m = k_.memories[o.memory];
           varies |= m.space != Space::kBuffer || m.access != Access::kRead;
@@ -734,6 +795,10 @@ class TargetChecker {
       need(o.code != Opcode::kFma || t_.has_fma, "the target has no fma");
       need(!is_dot(o.code) || has_dot(t_, o.code, k_.types[o.results[0]].lanes), "a dot product that the target does not have");
       need(!is_subgroup(o.code) || t_.subgroup_ops, "the target has no subgroup ops");
+      need(!is_copy(o.code) || t_.async_copy, "the target has no copies under way");
+      if (o.code == Opcode::kFragmentMma)
+        need(has_fragment(t_, static_cast<Scalar>(o.imm)), "the target has no matrix unit for these elements");
+      need(!is_fragment(o.code) || t_.subgroup_size == kSubgroup, "fragments where a subgroup is not known to have 32 threads");
       need(o.code != Opcode::kRem || !is_float(k_.types[o.results[0]].scalar), "a float remainder that has not been expanded");
       need(!is_atomic(o.code) || bit_width(k_.memories[o.memory].type) >= 32, "an atomic on less than 32 bits");
       if (o.code == Opcode::kConst && t_.index_bits < 64 && k_.types[o.results[0]].scalar == Scalar::kIndex)

@@ -32,7 +32,12 @@ Scheduled schedule_sequence(const dispatch::Dispatch &d, const TargetRecord &rec
 std::optional<Scheduled> schedule_window(const dispatch::Dispatch &d, const TargetRecord &record);
 
 // Threads with workgroup memory: sums of products by tiles; rows by a workgroup each.
+// The same of few rows, on matrix units of f16 in memory, and any.
+std::optional<Scheduled> schedule_simt_few_rows(const dispatch::Dispatch &d, const TargetRecord &record);
+std::optional<Scheduled> schedule_simt_fragments(const dispatch::Dispatch &d, const TargetRecord &record);
 std::optional<Scheduled> schedule_simt_contract(const dispatch::Dispatch &d, const TargetRecord &record);
+// Depthwise convolutions and pooling: windows whose inputs a thread keeps.
+std::optional<Scheduled> schedule_simt_window(const dispatch::Dispatch &d, const TargetRecord &record);
 std::optional<Scheduled> schedule_simt_attention(const dispatch::Dispatch &d, const TargetRecord &record);
 std::optional<Scheduled> schedule_simt_transpose(const dispatch::Dispatch &d, const TargetRecord &record);
 std::optional<Scheduled> schedule_simt_rows(const dispatch::Dispatch &d, const TargetRecord &record);

@@ -20,10 +20,8 @@ namespace {
 
 constexpr int64_t kFewest = 16; // elements along m, n and k: a tile of a product
 
-// The load that a side consists of but for conversions.
+// The load that a side consists of. One that is converted (f16 in memory) is for matrix units, which take natural lines of k.
 std::optional<ValueId> side_load(const Dispatch &d, ValueId side) {
-  while (d.values[side].kind == ValueKind::kOp && d.values[side].code == kernel::Opcode::kConvert)
-    side = d.values[side].args[0];
   const Value &load = d.values[side];
   if (load.kind != ValueKind::kLoad || !load.guards.empty() || !d.operands[load.operand].constant || d.operands[load.operand].packing)
     return std::nullopt;

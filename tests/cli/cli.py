@@ -99,7 +99,7 @@ class Cases:
         m = model([helper.make_node("Relu", ["a"], ["y"])], [("a", TensorProto.FLOAT, [2])], [("y", TensorProto.FLOAT, [2])])
         call = [self.tools.aotc, self.save(scratch, m), "-o", scratch / "out.ingot"]
         for flags, *words in ((["--target=vulkan", "--precision=bf16"], "precision bf16", "not available yet"),
-                              (["--target=webgpu", "--precision=f16"], "precision f16", "not available yet for webgpu"),
+                              (["--target=webgpu", "--precision=bf16"], "precision bf16", "not available yet for webgpu"),
                               (["--target=vulkan,precision=f8"], "precision f8 is unknown"),
                               (["--target=vulkan,precison=f16"], "unknown option 'precison=f16'"),
                               (["--target=llvm-cpu:host,precision=f16"], "precision is for GPU targets")):

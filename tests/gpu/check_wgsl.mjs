@@ -13,7 +13,8 @@ Object.assign(globalThis, globals);
 
 const gpu = create(['backend=null']); // kept alive until the process ends
 const adapter = await gpu.requestAdapter();
-const device = await adapter.requestDevice(); // WebGPU's default limits, not the adapter's
+const half = adapter.features.has('shader-f16') ? ['shader-f16'] : []; // what precision=f16 asks for
+const device = await adapter.requestDevice({ requiredFeatures: half }); // WebGPU's default limits, not the adapter's
 
 for (const file of readdirSync(folder).filter((name) => name.endsWith('.wgsl')).sort()) {
   const name = file.slice(0, -5);

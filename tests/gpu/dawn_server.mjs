@@ -74,7 +74,8 @@ let device = null;
 if (!adapter) note('no adapter');
 else {
   const wanted = ['maxStorageBuffersPerShaderStage', 'maxBufferSize', 'maxStorageBufferBindingSize'];
-  device = await adapter.requestDevice({ requiredLimits: Object.fromEntries(wanted.map((name) => [name, adapter.limits[name]])) });
+  const half = adapter.features.has('shader-f16') ? ['shader-f16'] : [];
+  device = await adapter.requestDevice({ requiredFeatures: half, requiredLimits: Object.fromEntries(wanted.map((name) => [name, adapter.limits[name]])) });
   device.onuncapturederror = (event) => note(event.error.message);
 }
 

@@ -3,7 +3,7 @@
     .cache/venv/bin/python tests/gpu/gpu_msl.py [--build=DIR] [--only='kernels-*'] [--full | --share=N]
 
 `rules-...` plants violations that the checker (msl_check.py) must find. `kernels-MODEL` checks every kernel of a model,
-then compiles it with the stand-in library of tests/gpu/msl. `run-MODEL` runs it whole on the driver metal-shim.
+then compiles it with the stand-in library of tests/gpu/msl; `...-f16` has precision=f16. `run-MODEL` runs it whole on the driver metal-shim.
 """
 import shutil
 
@@ -128,8 +128,8 @@ def compile_all(tools, folder, files):
     return "" if status == 0 else f"{shaders.SHIM_CXX}: exit status {status}: {err or out}"
 
 
-def check_kernels(tools, name, scratch):
-    found = shaders.kernels(tools, name, "metal", "msl", scratch)
+def check_kernels(tools, name, scratch, precision=""):
+    found = shaders.kernels(tools, name, "metal" + precision, "msl", scratch)
     if isinstance(found, harness.Outcome):
         return found
     rules = msl_check.read_allowed()
@@ -158,6 +158,9 @@ def prepare(tools):
     for name in shaders.all_models():
         tests[f"kernels-{name}"] = lambda scratch, n=name: check_kernels(tools, n, scratch)
     whole = {f"run-{name}": lambda scratch, n=name: shaders.whole_run(drivers, n, "metal", "metal-shim:0", scratch) for name in RUNS}
+    for name in shaders.HALVES:
+        tests[f"kernels-{name}-f16"] = lambda scratch, n=name: check_kernels(tools, n, scratch, shaders.HALF)
+        whole[f"run-{name}-f16"] = lambda scratch, n=name: shaders.whole_run(drivers, n, "metal" + shaders.HALF, "metal-shim:0", scratch)
     whole["run-without-barriers"] = lambda scratch: barriers_matter(drivers, scratch)
     if reason := shaders.missing(drivers, "metal-shim"):
         whole = {name: lambda scratch: harness.skip(reason) for name in whole}

@@ -3,7 +3,7 @@
     .cache/venv/bin/python tests/gpu/gpu_wgsl.py [--build=DIR] [--only='kernels-*'] [--full | --share=N]
 
 `invalid-...` shows that the validation refuses; `kernels-MODEL` validates every kernel of a model with the limits that
-WebGPU promises everywhere (check_wgsl.mjs); `run-MODEL` runs it whole on the driver dawn.
+WebGPU promises everywhere (check_wgsl.mjs), `...-f16` of precision=f16 (SwiftShader has no f16 to run it with); `run-MODEL` runs it whole on the driver dawn.
 """
 import os
 import pathlib
@@ -74,8 +74,8 @@ def invalid(tools, name, scratch):
     return harness.ok() if message in found.get("bad", "") else harness.fail(f"Dawn says: {found.get('bad')}")
 
 
-def check_kernels(tools, name, scratch):
-    found = shaders.kernels(tools, name, "webgpu", "wgsl", scratch)
+def check_kernels(tools, name, scratch, precision=""):
+    found = shaders.kernels(tools, name, "webgpu" + precision, "wgsl", scratch)
     if isinstance(found, harness.Outcome):
         return found
     for kernel, text in found.items():
@@ -93,6 +93,8 @@ def prepare(tools):
     drivers = shaders.with_drivers(tools)
     tests = {f"invalid-{name.replace(' ', '-')}": lambda scratch, n=name: invalid(tools, n, scratch) for name in INVALID}
     tests.update({f"kernels-{name}": lambda scratch, n=name: check_kernels(tools, n, scratch) for name in shaders.all_models()})
+    for name in shaders.HALVES:
+        tests[f"kernels-{name}-f16"] = lambda scratch, n=name: check_kernels(tools, n, scratch, shaders.HALF)
     if not PACKAGE.exists():
         tests = {name: lambda scratch: harness.skip(f"no npm package webgpu at {PACKAGE}") for name in tests}
     whole = {f"run-{name}": lambda scratch, n=name: shaders.whole_run(drivers, n, "webgpu", "dawn:0", scratch) for name in RUNS}

@@ -7,7 +7,7 @@ Needs python3 with torch, torchvision and onnxruntime. Weights stay on that mach
 without TF32, eager and as one CUDA graph, inputs and results on the card; Ingot's time is from host memory to host memory,
 and `kernels` is the sum of its kernels' own times. Each network is compiled a second time with precision=f16, and prepared
 a second time with the pipelines that the first kept. Then single operators on large tensors: bytes a second beside what
-torch reaches copying 256 MB. One line a test, `ok|not ok gpu/NAME # remark`; exit status 1 where one fails.
+torch reaches copying 256 MB; and f16 matrix products, microseconds of the kernels beside torch's. One line a test, `ok|not ok gpu/NAME # remark`; exit status 1 where one fails.
 """
 import argparse
 import fnmatch
@@ -133,6 +133,9 @@ def operators():
         "transpose-0213": model("Transpose", [8, 512, 128, 128], [8, 128, 512, 128], perm=[0, 2, 1, 3]),
         "depthwise-3x3": model("Conv", image, image, [floats("w", [256, 1, 3, 3])], group=256, pads=[1, 1, 1, 1]),
         "sum-rows": model("ReduceMean", [rows, columns], [rows], axes=[1], keepdims=0),
+        "sum-long-rows": model("ReduceMean", [8, 4 << 20], [8], axes=[1], keepdims=0),
+        "sum-8x32768": model("ReduceMean", [8, 32768], [8], axes=[1], keepdims=0),
+        "max-pool-3x3": model("MaxPool", image, image, kernel_shape=[3, 3], pads=[1, 1, 1, 1]),
         "sum-columns": model("ReduceMean", [rows, columns], [columns], axes=[0], keepdims=0),
         "global-pool": model("GlobalAveragePool", image, [8, 256, 1, 1]),
     }
@@ -170,6 +173,55 @@ def bandwidth(args, folder, report):
     return failed
 
 
+PRODUCTS = {"4096x4096x4096": (4096, 4096, 4096), "1024x1024x1024": (1024, 1024, 1024), "128x768x768": (128, 768, 768),
+            "128x3072x768": (128, 3072, 768), "128x768x3072": (128, 768, 3072), "1x4096x4096": (1, 4096, 4096)}  # m x n x k
+
+
+def torch_product_us(x, w, repeats=20):
+    """Of one product within a CUDA graph of `repeats`."""
+    with torch.no_grad():
+        stream = torch.cuda.Stream()
+        with torch.cuda.stream(stream):
+            x @ w
+        torch.cuda.synchronize()
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            for _ in range(repeats):
+                x @ w
+        return 1e3 * milliseconds(graph.replay, 0.5) / repeats
+
+
+def products(args, folder, report):
+    """f16 matrix products, sums in f32: the kernels' own time beside torch's."""
+    from onnx import TensorProto, helper, numpy_helper
+
+    failed = 0
+    for name, (m, n, k) in PRODUCTS.items():
+        if not any(fnmatch.fnmatch("matmul-" + name, p) for p in args.operators.split(",")):
+            continue
+        try:
+            random = np.random.default_rng(1)
+            x, w = (random.uniform(-0.5, 0.5, dims).astype(np.float16) for dims in ((m, k), (k, n)))
+            graph = helper.make_graph([helper.make_node("MatMul", ["x", "w"], ["y"])], "g", [helper.make_tensor_value_info("x", TensorProto.FLOAT16, [m, k])],
+                                      [helper.make_tensor_value_info("y", TensorProto.FLOAT16, [m, n])], [numpy_helper.from_array(w, "w")])
+            onnx, archive = folder / "op.onnx", folder / "op.ingot"
+            onnx.write_bytes(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8).SerializeToString())
+            call(args.aotc, onnx, "-o", archive, f"--target={args.target},precision=f16", "--progress=off")
+            tx, tw = torch.tensor(x, device="cuda"), torch.tensor(w, device="cuda")
+            np.save(folder / "x.npy", x)
+            np.save(folder / "y.npy", (tx.float() @ tw.float()).half().cpu().numpy())
+            call(args.ingot, "run", archive, f"--device={args.device}", f"--input=x=@{folder / 'x.npy'}", f"--expect=y=@{folder / 'y.npy'}", "--rtol=2e-3",
+                 "--atol=2e-2")
+            run = json.loads(call(args.ingot, "bench", archive, f"--device={args.device}", "--runs=20", "--json", "--kernels"))
+            ours, theirs = kernel_us(run), torch_product_us(tx, tw)
+            report["products"][name] = {"us": ours, "torch_us": theirs, "tflops": 2e-6 * m * n * k / ours}
+            print(f"ok gpu/matmul-{name} # {ours:.2f} us, {2e-6 * m * n * k / ours:.0f} TFLOP/s; torch {theirs:.2f} us", flush=True)
+        except Exception as e:
+            failed += 1
+            print(f"not ok gpu/matmul-{name} # {e}", flush=True)
+    return failed
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--aotc", required=True)
@@ -182,10 +234,11 @@ def main():
     args = parser.parse_args()
     args.device = args.device or args.target.split(":")[0] + ":0"
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
-    report = {"card": torch.cuda.get_device_name(), "torch": torch.__version__, "onnxruntime": onnxruntime.__version__, "models": {}, "operators": {}}
+    report = {"card": torch.cuda.get_device_name(), "torch": torch.__version__, "onnxruntime": onnxruntime.__version__, "models": {}, "operators": {}, "products": {}}
     failed = 0
     with tempfile.TemporaryDirectory() as scratch:
         failed += bandwidth(args, pathlib.Path(scratch), report)
+        failed += products(args, pathlib.Path(scratch), report)
         for name, spec in export_models.MODELS.items():
             if not any(fnmatch.fnmatch(name, p) for p in args.only.split(",")):
                 continue
@@ -201,7 +254,7 @@ def main():
                 pathlib.Path(args.json).write_text(json.dumps(report, indent=1))
     if args.json:
         pathlib.Path(args.json).write_text(json.dumps(report, indent=1))
-    print(f"{len(report['models']) + len(report['operators'])} passed, {failed} failed, 0 skipped")
+    print(f"{len(report['models']) + len(report['operators']) + len(report['products'])} passed, {failed} failed, 0 skipped")
     sys.exit(1 if failed else 0)
 
 

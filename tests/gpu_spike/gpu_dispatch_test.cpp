@@ -9,6 +9,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
+#include <fstream>
 
 #include "aotc/emit/ptx/hsaco.h"
 #include "aotc/emit/ptx/ptx.h"
@@ -16,6 +17,7 @@
 #include "aotc/emit/text/text.h"
 #include "aotc/kernel/legalise.h"
 #include "aotc/kernel/text.h"
+#include "aotc/schedule/simt/fragments.h"
 #include "tests/gpu_spike/case_files.h"
 #include "tests/gpu_spike/metal_host.h"
 #include "tests/gpu_spike/hsaco_check.h"
@@ -266,4 +268,34 @@ TEST_CASE("schedules as code objects for AMD GPUs") {
     CHECK(check_hsaco(other, object) != "");
   }
   CHECK(!emit::rocm_record("gfx906"));
+}
+
+TEST_CASE("products on matrix units as PTX") {
+  std::string tool = find_tool("INGOT_PTXAS", "ptxas");
+  if (tool.empty())
+    return print_skip("products on matrix units as PTX", "no ptxas (PyPI's nvidia-cuda-nvcc; INGOT_PTXAS)");
+  TargetRecord record = TargetRecord::cuda_sm80();
+  std::string folder = make_folder("ingot-ptx-fragments");
+  made::ConvShape shape;
+  shape.in = 8, shape.out = 16, shape.activation = 3;
+  std::vector<made::Case> cases = {made::in_half(made::matmul(1, 70, 80, 72, false, true, 1, false)),
+                                   made::in_half(made::matmul(2, 33, 40, 64, true, true, 3, true)), made::in_half(made::conv(shape))};
+  for (size_t i = 0; i < cases.size(); ++i)
+    for (int tile = 0; tile < 11; tile += 1 + static_cast<int>(i)) {
+      auto s = schedule::schedule_simt_fragments(cases[i].dispatch, record, tile);
+      REQUIRE(s);
+      INFO(s->description);
+      REQUIRE(kernel::legalise(s->kernel, record) == "");
+      std::string text = emit::emit_ptx({&s->kernel}, record);
+      CHECK(text.find("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32") != std::string::npos);
+      CHECK(text.find("ldmatrix.sync.aligned.m8n8.x4") != std::string::npos);
+      CHECK((text.find("cp.async.cg.shared.global") != std::string::npos) == (s->description.find("copied") != std::string::npos));
+      std::ofstream(folder + "/k.ptx") << text;
+      for (const char *architecture : {"sm_80", "sm_90"}) {
+        Run run = run_command(tool + " -O1 -arch=" + architecture + " -o " + folder + "/out.cubin " + folder + "/k.ptx");
+        INFO(run.output);
+        CHECK(run.status == 0);
+      }
+    }
+  std::filesystem::remove_all(folder);
 }

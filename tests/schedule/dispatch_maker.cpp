@@ -470,4 +470,41 @@ Case gather_rows(int64_t rows, int64_t table, int64_t width) {
   return {m.d, {}};
 }
 
+Case in_half(const Case &c) {
+  Case out = c;
+  dispatch::Dispatch &d = out.dispatch;
+  std::vector<dispatch::Value> values;
+  std::vector<ValueId> now;
+  for (dispatch::Value v : c.dispatch.values) {
+    for (ValueId &a : v.args)
+      a = now[a];
+    if (v.otherwise != dispatch::kNoValue)
+      v.otherwise = now[v.otherwise];
+    const bool half = v.kind == dispatch::ValueKind::kLoad && v.operand < 2;
+    if (half) {
+      v.type = ElementType::kF16;
+      if (v.otherwise != dispatch::kNoValue) {
+        dispatch::Value zero = values[v.otherwise];
+        zero.type = ElementType::kF16;
+        values.push_back(zero);
+        v.otherwise = static_cast<ValueId>(values.size() - 1);
+      }
+    }
+    values.push_back(v);
+    if (half) {
+      dispatch::Value convert;
+      convert.kind = dispatch::ValueKind::kOp;
+      convert.code = Opcode::kConvert;
+      convert.args = {static_cast<ValueId>(values.size() - 1)};
+      values.push_back(convert);
+    }
+    now.push_back(static_cast<ValueId>(values.size() - 1));
+  }
+  d.values = values;
+  for (dispatch::Store &s : d.stores)
+    s.value = now[s.value];
+  d.operands[0].type = d.operands[1].type = ElementType::kF16;
+  return out;
+}
+
 } // namespace ingot::aotc::testing

@@ -94,4 +94,7 @@ Case elementwise(std::vector<int64_t> shape, int broadcast, int kind);
 Case concat(std::vector<int64_t> outer_parts_inner);
 Case gather_rows(int64_t rows, int64_t table, int64_t width);
 
+// The case with its first two operands, the factors, stored as f16.
+Case in_half(const Case &c);
+
 } // namespace ingot::aotc::testing

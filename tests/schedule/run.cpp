@@ -33,6 +33,10 @@ Buffers make_buffers(const Case &c, uint64_t seed) {
         if (o.type == ElementType::kF32) {
           float f = static_cast<float>(static_cast<double>(random() >> 11) * 0x1p-53 * 2 - 1);
           memcpy(&bytes[i * 4], &f, 4);
+        } else if (o.type == ElementType::kF16) { // +-1 or 1.5 by 1/16 to 1/2
+          uint64_t bits = random();
+          uint16_t half = static_cast<uint16_t>((bits & 0x8000) | (0x2c00 + (bits >> 16 & 0x3) * 0x400) | (bits >> 20 & 0x200));
+          memcpy(&bytes[i * 2], &half, 2);
         } else if (o.type == ElementType::kBool) {
           bytes[i] = random() & 1;
         } else if (byte_size(o.type) == 1) { // every byte, the ends more often

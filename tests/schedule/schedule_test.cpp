@@ -4,8 +4,11 @@
 
 #include <algorithm>
 
+#include "aotc/kernel/legalise.h"
 #include "aotc/kernel/text.h"
 #include "aotc/schedule/attention.h"
+#include "aotc/schedule/simt/fragments.h"
+#include "aotc/schedule/simt/window.h"
 #include "tests/schedule/random_dispatch.h"
 #include "tests/schedule/run.h"
 
@@ -443,6 +446,153 @@ TEST_CASE("depthwise") {
     s.prologue = static_cast<int>(random() % 3);
     check(conv(s), i, "random " + std::to_string(i));
   }
+}
+
+namespace {
+
+// With every number of outputs a thread, whatever the sizes would choose.
+void check_windows(const Case &c, uint64_t seed, const std::string &what) {
+  INFO(what << "\n" << dispatch::print(c.dispatch));
+  REQUIRE(dispatch::verify(c.dispatch) == "");
+  Buffers reference = make_buffers(c, seed);
+  const Buffers inputs = reference;
+  REQUIRE(interpret(c, schedule::schedule_naive(c.dispatch, TargetRecord::x86_64_v2()), reference) == "");
+  for (int64_t rows : {1, 2, 3, 4, 8}) {
+    auto s = schedule::schedule_simt_window(c.dispatch, TargetRecord::vulkan_baseline(), rows);
+    REQUIRE(s);
+    INFO(s->description << "\n" << kernel::print(s->kernel).substr(0, 6000));
+    Buffers out = inputs;
+    CHECK(testing::interpret(c, *s, out) == "");
+    CHECK(testing::compare(c, out, reference) == "");
+  }
+}
+
+} // namespace
+
+TEST_CASE("windows on threads") {
+  std::mt19937_64 random(29);
+  auto pick = [&](std::vector<int64_t> from) { return from[random() % from.size()]; };
+  Symbol width = Symbol::dim("w", 8, 1 << 20);
+  for (uint64_t i = 0; i < 24; ++i) {
+    ConvShape s;
+    s.n = pick({1, 2});
+    s.groups = pick({3, 5});
+    s.in = 1;
+    s.out = pick({1, 1, 2});
+    s.kernel = {pick({2, 3, 5}), pick({1, 3})};
+    s.dilation = {pick({1, 1, 2, 3}), pick({1, 2})};
+    s.stride = {pick({1, 2}), pick({1, 2, 3})};
+    s.pad = {pick({0, 1, 2}), pick({0, 1})};
+    s.size = {pick({7, 9, 13, 16}) + s.dilation[0] * (s.kernel[0] - 1), pick({8, 11, 17})};
+    s.bias = random() & 1;
+    s.activation = static_cast<int>(random() % 5);
+    s.prologue = static_cast<int>(random() % 3);
+    if (random() % 3 == 0)
+      s.width = width;
+    if (s.stride[0] < s.dilation[0] * (s.kernel[0] - 1) + 1)
+      check_windows(conv(s), i, "random " + std::to_string(i));
+  }
+  check_windows(pool(3, {9, 30}, {3, 3}, {2, 2}, {1, 1}, true), 1, "max 3x3/2");
+  check_windows(pool(2, {13, 10}, {5, 3}, {3, 1}, {2, 1}, false), 2, "average 5x3/3");
+  ConvShape large;
+  large.groups = 16, large.in = large.out = 1, large.size = {128, 512};
+  auto chosen = [](const Case &c) { return schedule::schedule(c.dispatch, TargetRecord::vulkan_baseline()).description; };
+  CHECK(chosen(conv(large)) == "simt_window{rows=8}");
+  large.size = {28, 28};
+  CHECK(chosen(conv(large)) == "simt_window{rows=1}");
+  large.size = {36, 4096}; // rows of 8 would leave a tenth of the last block empty, but the threads are enough
+  CHECK(chosen(conv(large)) == "simt_window{rows=8}");
+  CHECK(chosen(pool(16, {130, 1024}, {2, 2}, {2, 2}, {0, 0}, true)).find("simt_window") == std::string::npos); // no overlap
+}
+
+namespace {
+
+void check_fragments(const Case &c, int tile, uint64_t seed, const std::string &what, std::vector<std::string> *seen = nullptr) {
+  INFO(what << "\n" << dispatch::print(c.dispatch));
+  REQUIRE(dispatch::verify(c.dispatch) == "");
+  const Buffers inputs = make_buffers(c, seed);
+  Buffers reference = inputs, out = inputs;
+  REQUIRE(interpret(c, schedule::schedule_naive(c.dispatch, TargetRecord::cuda_sm80()), reference) == "");
+  auto s = schedule::schedule_simt_fragments(c.dispatch, TargetRecord::cuda_sm80(), tile);
+  REQUIRE(s);
+  INFO(s->description << "\n" << kernel::print(s->kernel).substr(0, 3000));
+  kernel::Kernel legal = s->kernel;
+  CHECK(kernel::legalise(legal, TargetRecord::cuda_sm80()) == "");
+  CHECK(kernel::uses(legal.body, kernel::Opcode::kFragmentMma));
+  CHECK(testing::interpret(c, *s, out) == "");
+  CHECK(testing::compare(c, out, reference) == "");
+  if (seen)
+    seen->push_back(s->description);
+}
+
+} // namespace
+
+TEST_CASE("few rows by a matrix, on threads") {
+  auto named = [](const Case &c) {
+    std::string s = schedule::schedule(c.dispatch, TargetRecord::cuda_sm80()).description;
+    return s.substr(0, s.find('{'));
+  };
+  uint64_t seed = 0;
+  for (int64_t rows : {1, 3, 4})
+    for (int64_t columns : {8, 40, 64})
+      for (int64_t depth : {128, 300, 1100}) {
+        ++seed;
+        const bool batched = seed % 2; // each with a matrix of its own
+        Case c = matmul(batched ? 2 : 1, rows, columns, depth, false, true, static_cast<int>(seed % 5), batched);
+        CHECK(named(c) == "simt_few_rows");
+        check(c, seed, std::to_string(rows) + " rows");
+        Case half = in_half(c);
+        const Buffers inputs = make_buffers(half, seed);
+        Buffers reference = inputs, out = inputs;
+        auto s = schedule::schedule(half.dispatch, TargetRecord::cuda_sm80());
+        INFO(s.description);
+        CHECK(s.description.find("simt_few_rows{rows=" + std::to_string(rows) + ",columns=8,") == 0);
+        REQUIRE(interpret(half, schedule::schedule_naive(half.dispatch, TargetRecord::cuda_sm80()), reference) == "");
+        CHECK(testing::interpret(half, s, out) == "");
+        CHECK(testing::compare(half, out, reference) == "");
+      }
+  CHECK(named(matmul(1, 1, 42, 256, false, true, 0, false)) != "simt_few_rows"); // rows of 42 are not aligned
+  CHECK(named(matmul(1, 1, 64, 256, true, true, 0, false)) != "simt_few_rows");  // k runs along memory
+  CHECK(named(matmul(1, 5, 64, 256, false, true, 0, false)) != "simt_few_rows");
+  Symbol t = Symbol::dim("t", 200, 1 << 20);
+  check(matmul(2, 1, 64, t, false, true, 1, true, {{t, 277}}), 1, "symbolic depth");
+  CHECK(named(matmul(2, 1, 64, t, false, true, 1, true, {{t, 277}})) == "simt_few_rows");
+}
+
+TEST_CASE("products on matrix units") {
+  std::mt19937_64 random(31);
+  auto pick = [&](std::vector<int64_t> from) { return from[random() % from.size()]; };
+  Symbol t = Symbol::dim("t", 1, 1 << 20);
+  std::vector<std::string> seen;
+  for (int tile = 0; tile < 11; ++tile)
+    for (int turn = 0; turn < 2; ++turn) {
+      const bool free = turn == 1 && random() % 2;
+      const int64_t rows = pick({5, 16, 31, 70}), n = pick({8, 24, 33, 80}), k = pick({8, 20, 32, 72, 136});
+      Case c = matmul(pick({1, 1, 2}), free ? Expr(t) : Expr(rows), n, k, random() & 1, true, static_cast<int>(random() % 5), false,
+                      free ? std::vector<std::pair<Symbol, int64_t>>{{t, rows}} : std::vector<std::pair<Symbol, int64_t>>{});
+      check_fragments(in_half(c), tile, static_cast<uint64_t>(2 * tile + turn), "tile " + std::to_string(tile), &seen);
+    }
+  auto any = [&](const char *what) { return std::any_of(seen.begin(), seen.end(), [&](const std::string &s) { return s.find(what) != std::string::npos; }); };
+  CHECK(any(",copied,copied}"));
+  CHECK(any("stages=2"));
+  for (int i = 0; i < 8; ++i) {
+    ConvShape s;
+    s.n = pick({1, 2});
+    s.groups = pick({1, 1, 2});
+    s.in = pick({3, 8, 16});
+    s.out = pick({8, 17});
+    s.kernel = {pick({1, 3}), pick({1, 3})};
+    s.stride = {pick({1, 2}), pick({1, 2})};
+    s.pad = {pick({0, 1}), pick({0, 1})};
+    s.size = {pick({4, 7}), pick({8, 9})};
+    s.activation = static_cast<int>(random() % 5);
+    check_fragments(in_half(conv(s)), static_cast<int>(random() % 11), static_cast<uint64_t>(i), "convolution " + std::to_string(i));
+  }
+  auto chosen = [](const Case &c) { return schedule::schedule(c.dispatch, TargetRecord::cuda_sm80()).description; };
+  CHECK(chosen(in_half(matmul(1, 4096, 4096, 4096, false, true, 0, false))).find("simt_fragments{m=128,n=128,k=32,stages=2,copied,copied}") == 0);
+  CHECK(chosen(in_half(matmul(1, 128, 768, 768, false, true, 0, false))).find("simt_fragments{m=32,n=32,k=64,stages=4,copied,copied}") == 0);
+  CHECK(chosen(matmul(1, 4096, 4096, 4096, false, true, 0, false)).find("simt_contract") == 0); // f32 stays f32
+  CHECK(chosen(in_half(matmul(1, 2, 64, 64, false, true, 0, false))).find("simt_fragments") == std::string::npos);
 }
 
 TEST_CASE("random dispatches") {

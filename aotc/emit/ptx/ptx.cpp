@@ -7,6 +7,7 @@
 #include "aotc/base/error.h"
 #include "aotc/emit/llvm/linker.h"
 #include "aotc/emit/llvm/pipeline.h"
+#include "aotc/emit/ptx/fragments.h"
 #include "aotc/emit/ptx/gpu_function.h"
 
 #include "llvm/IR/InlineAsm.h"
@@ -19,6 +20,8 @@
 
 namespace ingot::aotc::emit {
 namespace {
+
+using kernel::Opcode;
 
 constexpr const char *kTriple = "nvptx64-nvidia-cuda";
 
@@ -59,6 +62,29 @@ class PtxFunction final : public GpuFunction {
   V from_lane(V word, V lane) override {
     return b_.CreateIntrinsic(llvm::Intrinsic::nvvm_shfl_sync_idx_i32, {},
                               {b_.getInt32(0xffffffff), word, lane, b_.getInt32(31)});
+  }
+
+  void emit_op(const kernel::Op &op) override {
+    switch (op.code) {
+    case Opcode::kFragmentLoad: {
+      const Mem &mem = memories_[op.memory];
+      V pitch = b_.CreateMul(b_.CreateTrunc(get(op.operands[1]), b_.getInt32Ty()), b_.getInt32(mem.element_bytes));
+      return set(op, ptx_fragment_load(b_, pointer(mem, get(op.operands[0])), pitch, static_cast<kernel::FragmentRole>(op.imm)));
+    }
+    case Opcode::kFragmentMma:
+      return set(op, ptx_fragment_mma(b_, static_cast<Scalar>(op.imm), get(op.operands[0]), get(op.operands[1]), op.imm2, get(op.operands[2])));
+    case Opcode::kFragmentRow:
+    case Opcode::kFragmentColumn:
+      return set(op, ptx_fragment_places(b_, op.code == Opcode::kFragmentRow, type_of(kernel_.types[op.results[0]])));
+    case Opcode::kCopyAsync: {
+      const Mem &from = memories_[static_cast<size_t>(op.imm2)];
+      return ptx_copy_async(b_, pointer(memories_[op.memory], get(op.operands[0])), pointer(from, get(op.operands[1])), get(op.operands[2]),
+                            static_cast<uint32_t>(op.imm) * from.element_bytes);
+    }
+    case Opcode::kCopyCommit: return ptx_copy_commit(b_);
+    case Opcode::kCopyWait: return ptx_copy_wait(b_, op.imm);
+    default: return GpuFunction::emit_op(op);
+    }
   }
 
  private:

@@ -1,0 +1,118 @@
+// See fragments.h.
+#include "aotc/emit/ptx/fragments.h"
+
+#include <string>
+#include <vector>
+
+#include "aotc/base/error.h"
+
+#include "llvm/IR/InlineAsm.h"
+#include "llvm/IR/IntrinsicsNVPTX.h"
+
+namespace ingot::aotc::emit {
+
+using kernel::FragmentRole;
+using V = llvm::Value *;
+
+namespace {
+
+// Convergent, and in order with other accesses to memory where `memory`.
+V assembly(llvm::IRBuilderBase &b, llvm::Type *result, const std::string &text, const std::string &constraints, const std::vector<V> &operands,
+           bool memory) {
+  std::vector<llvm::Type *> types;
+  for (V v : operands)
+    types.push_back(v->getType());
+  auto *type = llvm::FunctionType::get(result, types, false);
+  llvm::CallInst *call = b.CreateCall(type, llvm::InlineAsm::get(type, text, constraints + (!memory ? "" : constraints.empty() ? "~{memory}" : ",~{memory}"), memory), operands);
+  call->addFnAttr(llvm::Attribute::Convergent);
+  call->addFnAttr(llvm::Attribute::NoUnwind);
+  if (!memory)
+    call->addFnAttr(llvm::Attribute::getWithMemoryEffects(b.getContext(), llvm::MemoryEffects::none()));
+  return call;
+}
+
+V lane(llvm::IRBuilderBase &b) {
+  V thread = b.CreateIntrinsic(llvm::Intrinsic::nvvm_read_ptx_sreg_tid_x, {}, {});
+  return b.CreateAnd(thread, kernel::kSubgroup - 1);
+}
+
+// Pointers to shared memory are offsets into it.
+V offset_of(llvm::IRBuilderBase &b, V pointer) { return b.CreateTrunc(b.CreatePtrToInt(pointer, b.getInt64Ty()), b.getInt32Ty()); }
+
+V vector_of(llvm::IRBuilderBase &b, V parts, llvm::Type *element) {
+  V out = llvm::PoisonValue::get(llvm::FixedVectorType::get(element, 4));
+  for (unsigned i = 0; i < 4; ++i)
+    out = b.CreateInsertElement(out, b.CreateExtractValue(parts, i), uint64_t{i});
+  return out;
+}
+
+llvm::Type *four(llvm::IRBuilderBase &b, llvm::Type *type) { return llvm::StructType::get(b.getContext(), std::vector<llvm::Type *>(4, type)); }
+
+} // namespace
+
+V ptx_fragment_load(llvm::IRBuilderBase &b, V array, V pitch, FragmentRole role) {
+  // Each thread names a row of 16 bytes: threads 8 i + r row r of matrix i, which becomes word i.
+  V l = lane(b), line, half;
+  if (role == FragmentRole::kB) {
+    line = b.CreateOr(b.CreateAnd(l, 7), b.CreateShl(b.CreateLShr(l, 4), 3));
+    half = b.CreateAnd(b.CreateLShr(l, 3), 1);
+  } else {
+    line = b.CreateAnd(l, 15);
+    half = b.CreateLShr(l, 4);
+  }
+  V address = b.CreateAdd(offset_of(b, array), b.CreateAdd(b.CreateMul(line, pitch), b.CreateShl(half, 4)));
+  const std::string transposed = role == FragmentRole::kBRows ? ".trans" : "";
+  V words = assembly(b, four(b, b.getInt32Ty()), "ldmatrix.sync.aligned.m8n8.x4" + transposed + ".shared.b16 {$0,$1,$2,$3}, [$4];",
+                     "=r,=r,=r,=r,r", {address}, true);
+  return vector_of(b, words, b.getInt32Ty());
+}
+
+V ptx_fragment_mma(llvm::IRBuilderBase &b, Scalar element, V a, V bs, int64_t half, V sums) {
+  std::string shape;
+  switch (element) {
+  case Scalar::kF16: shape = "m16n8k16.row.col.f32.f16.f16.f32"; break;
+  case Scalar::kBF16: shape = "m16n8k16.row.col.f32.bf16.bf16.f32"; break;
+  case Scalar::kF32: shape = "m16n8k8.row.col.f32.tf32.tf32.f32"; break;
+  case Scalar::kI8: shape = "m16n8k32.row.col.s32.s8.s8.s32"; break;
+  default: throw InternalError("ptx: fragments of " + std::string(name(element)));
+  }
+  llvm::Type *sum = element == Scalar::kI8 ? b.getInt32Ty() : b.getFloatTy();
+  const char *constraints = element == Scalar::kI8 ? "=r,=r,=r,=r,r,r,r,r,r,r,r,r,r,r" : "=f,=f,=f,=f,r,r,r,r,r,r,f,f,f,f";
+  std::vector<V> operands;
+  auto take = [&](V vector, uint64_t first, uint64_t count) {
+    for (uint64_t i = first; i < first + count; ++i)
+      operands.push_back(b.CreateExtractElement(vector, i));
+  };
+  take(a, 0, 4);
+  take(bs, static_cast<uint64_t>(half) * 2, 2);
+  take(sums, 0, 4);
+  V result = assembly(b, four(b, sum), "mma.sync.aligned." + shape + " {$0,$1,$2,$3}, {$4,$5,$6,$7}, {$8,$9}, {$10,$11,$12,$13};", constraints,
+                      operands, false);
+  return vector_of(b, result, sum);
+}
+
+V ptx_fragment_places(llvm::IRBuilderBase &b, bool rows, llvm::Type *type) {
+  V l = lane(b), first = rows ? b.CreateLShr(l, 2) : b.CreateShl(b.CreateAnd(l, 3), 1);
+  V out = llvm::PoisonValue::get(type);
+  for (uint32_t i = 0; i < 4; ++i) {
+    V at = b.CreateAdd(first, b.getInt32(rows ? i / 2 * 8 : i % 2));
+    out = b.CreateInsertElement(out, b.CreateZExtOrTrunc(at, type->getScalarType()), uint64_t{i});
+  }
+  return out;
+}
+
+void ptx_copy_async(llvm::IRBuilderBase &b, V to, V from, V condition, uint32_t bytes) {
+  // Of a size of 0 nothing is read, and all is zeros.
+  const std::string size = std::to_string(bytes), way = bytes == 16 ? "cg" : "ca"; // 16 bytes may pass the first cache by
+  V read = b.CreateSelect(condition, b.getInt32(bytes), b.getInt32(0));
+  assembly(b, b.getVoidTy(), "cp.async." + way + ".shared.global [$0], [$1], " + size + ", $2;", "r,l,r",
+           {offset_of(b, to), b.CreatePtrToInt(from, b.getInt64Ty()), read}, true);
+}
+
+void ptx_copy_commit(llvm::IRBuilderBase &b) { assembly(b, b.getVoidTy(), "cp.async.commit_group;", "", {}, true); }
+
+void ptx_copy_wait(llvm::IRBuilderBase &b, int64_t batches) {
+  assembly(b, b.getVoidTy(), "cp.async.wait_group " + std::to_string(batches) + ";", "", {}, true);
+}
+
+} // namespace ingot::aotc::emit

@@ -1,0 +1,22 @@
+// Fragments and copies under way in PTX: ldmatrix, mma.sync, cp.async. Values are those of the kernel ops: four words a thread.
+#pragma once
+
+#include <cstdint>
+
+#include "aotc/kernel/kernel.h"
+
+#include "llvm/IR/IRBuilder.h"
+
+namespace ingot::aotc::emit {
+
+// `array` is a pointer to shared memory at the fragment's first element; `pitch` in bytes, i32.
+llvm::Value *ptx_fragment_load(llvm::IRBuilderBase &b, llvm::Value *array, llvm::Value *pitch, kernel::FragmentRole role);
+llvm::Value *ptx_fragment_mma(llvm::IRBuilderBase &b, Scalar element, llvm::Value *a, llvm::Value *bs, int64_t half, llvm::Value *sums);
+// The rows or columns of a thread's four sums, as a vector of `type`.
+llvm::Value *ptx_fragment_places(llvm::IRBuilderBase &b, bool rows, llvm::Type *type);
+
+void ptx_copy_async(llvm::IRBuilderBase &b, llvm::Value *to, llvm::Value *from, llvm::Value *condition, uint32_t bytes);
+void ptx_copy_commit(llvm::IRBuilderBase &b);
+void ptx_copy_wait(llvm::IRBuilderBase &b, int64_t batches);
+
+} // namespace ingot::aotc::emit

@@ -1,0 +1,320 @@
+// See split_reductions.h.
+#include "aotc/fuse/split_reductions.h"
+
+#include <algorithm>
+#include <functional>
+#include <map>
+#include <set>
+
+#include "aotc/base/error.h"
+#include "aotc/schedule/collapse.h"
+#include "aotc/schedule/sinks.h"
+
+namespace ingot::aotc::fuse {
+
+using dispatch::Dispatch;
+using dispatch::Guard;
+using dispatch::ReduceKind;
+using dispatch::Value;
+using dispatch::ValueKind;
+
+namespace {
+
+// Rows: a workgroup each. A large device takes some hundred at a time, and wants some thousand elements of each.
+constexpr int64_t kEnoughRows = 256, kRowPart = 2048, kMostParts = 64;
+// Sums of products: a workgroup a tile of about 32 x 32 outputs.
+constexpr int64_t kTile = 32, kEnoughTiles = 96, kProductPart = 256, kMostProductParts = 16;
+
+struct Split {
+  dispatch::ValueId reduce = 0;
+  uint32_t axis = 0;
+  int64_t parts = 0;
+};
+
+int64_t points(const Dispatch &d, uint64_t set) {
+  int64_t n = 1;
+  for (uint32_t a = 0; a < d.axes.size(); ++a)
+    if (set >> a & 1)
+      n = std::min<int64_t>(1 << 30, n * std::max<int64_t>(1, schedule::typical(d.axes[a].extent)));
+  return n;
+}
+
+// How many parts the sizes ask for; 1: the device is full as it is.
+int64_t wanted_parts(const Dispatch &d, const std::vector<uint64_t> &sets, dispatch::ValueId reduce) {
+  const Value &r = d.values[reduce];
+  uint64_t reduced = 0;
+  for (uint32_t a : r.axes)
+    reduced |= uint64_t{1} << a;
+  const int64_t depth = points(d, reduced), results = points(d, sets[reduce]);
+  const Value &arg = d.values[r.args[0]];
+  if (r.reduce == ReduceKind::kAdd && arg.kind == ValueKind::kOp && arg.code == kernel::Opcode::kMul) {
+    const uint64_t left = sets[arg.args[0]], right = sets[arg.args[1]], stored = sets[reduce];
+    const int64_t m = points(d, stored & left & ~right), n = points(d, stored & right & ~left), batch = points(d, stored & left & right);
+    if (m >= 4 && n >= 4) {
+      const int64_t tiles = batch * ((m + kTile - 1) / kTile) * ((n + kTile - 1) / kTile);
+      return std::min({kEnoughTiles / tiles, depth / kProductPart, kMostProductParts});
+    }
+  }
+  return std::min({kEnoughRows / results, depth / kRowPart, kMostParts});
+}
+
+// Of a dispatch without axes of one point.
+std::optional<Split> find_split(const Dispatch &d) {
+  Split s;
+  int reduces = 0;
+  for (uint32_t i = 0; i < d.values.size(); ++i)
+    if (d.values[i].kind == ValueKind::kReduce) {
+      s.reduce = i;
+      ++reduces;
+    }
+  if (reduces != 1)
+    return std::nullopt;
+  const Value &r = d.values[s.reduce];
+  if (r.reduce > ReduceKind::kMax || (r.type != ElementType::kF32 && r.type != ElementType::kI32))
+    return std::nullopt;
+  std::vector<uint64_t> sets = d.axis_sets();
+  uint64_t reduced = 0;
+  for (uint32_t a : r.axes)
+    reduced |= uint64_t{1} << a;
+  for (const dispatch::Store &store : d.stores)
+    for (uint32_t a : store.axes)
+      if (!(sets[s.reduce] >> a & 1)) // rows that are written whole (softmax) need their elements again
+        return std::nullopt;
+  const int64_t wanted = wanted_parts(d, sets, s.reduce);
+  if (wanted < 2)
+    return std::nullopt;
+  // The outermost axis that parts of equal size divide best.
+  for (uint32_t a : r.axes) {
+    auto extent = d.axes[a].extent.constant();
+    for (int64_t parts = wanted; extent && parts > s.parts && parts >= 2; --parts)
+      if (*extent % parts == 0) {
+        s.axis = a;
+        s.parts = parts;
+      }
+  }
+  return s.parts >= 2 && 2 * s.parts >= std::min<int64_t>(wanted, 8) ? std::optional(s) : std::nullopt;
+}
+
+// Copies what `roots` need of a dispatch's values, replacing some, and the operands that these load.
+class Extract {
+ public:
+  explicit Extract(const Dispatch &from) : from_(from), values_(from.values.size(), dispatch::kNoValue), operands_(from.operands.size(), -1) {}
+
+  Dispatch out;
+  std::vector<uint32_t> sources; // operands of `from` that are operands of `out`, in order
+
+  void replace(dispatch::ValueId old, dispatch::ValueId now) { values_[old] = now; }
+  void substitute(const Symbol &symbol, const Expr &value) { renamed_.emplace(symbol, value); }
+
+  uint32_t operand(uint32_t old) {
+    if (operands_[old] < 0) {
+      operands_[old] = static_cast<int>(out.operands.size());
+      out.operands.push_back(from_.operands[old]);
+      sources.push_back(old);
+    }
+    return static_cast<uint32_t>(operands_[old]);
+  }
+
+  dispatch::ValueId value(dispatch::ValueId old) {
+    if (values_[old] != dispatch::kNoValue)
+      return values_[old];
+    Value v = from_.values[old];
+    for (dispatch::ValueId &a : v.args)
+      a = value(a);
+    if (v.kind == ValueKind::kLoad || v.kind == ValueKind::kIndex)
+      v.expr = expr(v.expr);
+    for (Guard &g : v.guards) {
+      g.value = expr(g.value);
+      g.extent = expr(g.extent);
+    }
+    if (v.otherwise != dispatch::kNoValue)
+      v.otherwise = value(v.otherwise);
+    if (v.kind == ValueKind::kLoad)
+      v.operand = operand(v.operand);
+    out.values.push_back(std::move(v));
+    return values_[old] = static_cast<dispatch::ValueId>(out.values.size() - 1);
+  }
+
+  Expr expr(const Expr &e) {
+    // Gathered indices are named by their value's number.
+    for (const Symbol &s : e.symbols())
+      if (s.kind() == SymbolKind::kValue && !renamed_.count(s)) {
+        dispatch::ValueId now = value(s.value());
+        renamed_.emplace(s, Symbol::value("v" + std::to_string(now), now, s.extent()->substitute(renamed_)));
+      }
+    return e.substitute(renamed_);
+  }
+
+ private:
+  const Dispatch &from_;
+  std::vector<dispatch::ValueId> values_;
+  std::vector<int> operands_;
+  std::map<Symbol, Expr> renamed_;
+};
+
+// Axes of a body that one dispatch has of another, by their numbers there.
+struct AxisMap {
+  std::vector<int> now;
+  explicit AxisMap(size_t n) : now(n, -1) {}
+  std::vector<uint32_t> of(const std::vector<uint32_t> &axes) const {
+    std::vector<uint32_t> out;
+    for (uint32_t a : axes)
+      out.push_back(static_cast<uint32_t>(now[a]));
+    return out;
+  }
+};
+
+struct Halves {
+  Dispatch parts, whole;
+  std::vector<uint32_t> parts_sources, whole_sources; // operands of the original, the parts' tensor left out
+  size_t part_operand = 0;                            // of `whole`
+  Expr count;                                         // elements of the tensor of parts
+};
+
+Halves split(const Dispatch &d, const Split &s) {
+  const Value &r = d.values[s.reduce];
+  const int64_t length = *d.axes[s.axis].extent.constant() / s.parts;
+  const uint64_t results = d.axis_sets()[s.reduce];
+  const Symbol part = Symbol::axis("part", s.parts);
+  Halves h;
+  // Offsets in the tensor of parts: [part][results, row-major].
+  Expr flat = 0, count = 1;
+  std::vector<uint32_t> kept;
+  for (uint32_t a = 0; a < d.axes.size(); ++a)
+    if (results >> a & 1) {
+      kept.push_back(a);
+      flat = flat * d.axes[a].extent + d.axes[a].symbol;
+      count = count * d.axes[a].extent;
+    }
+  const Expr offset = Expr(part) * count + flat;
+  h.count = count * s.parts;
+  dispatch::Operand tensor;
+  tensor.name = "parts";
+  tensor.type = r.type;
+  tensor.count = h.count;
+
+  Extract first(d);
+  const Symbol within = Symbol::axis("within", length);
+  first.substitute(d.axes[s.axis].symbol, Expr(part) * length + within);
+  AxisMap axes(d.axes.size());
+  first.out.axes.push_back({part, s.parts});
+  for (uint32_t a : kept) {
+    axes.now[a] = static_cast<int>(first.out.axes.size());
+    first.out.axes.push_back(d.axes[a]);
+  }
+  for (uint32_t a : r.axes) {
+    axes.now[a] = static_cast<int>(first.out.axes.size());
+    first.out.axes.push_back(a == s.axis ? dispatch::Axis{within, length} : d.axes[a]);
+  }
+  const dispatch::ValueId sum = first.value(s.reduce);
+  first.out.values[sum].axes = axes.of(r.axes);
+  tensor.output = true;
+  first.out.operands.push_back(tensor);
+  dispatch::Store store;
+  store.operand = static_cast<uint32_t>(first.out.operands.size() - 1);
+  store.offset = offset;
+  store.value = sum;
+  store.axes = axes.of(kept);
+  store.axes.insert(store.axes.begin(), 0);
+  first.out.stores.push_back(std::move(store));
+  first.out.name = d.name + "_parts";
+  first.out.nodes = d.nodes;
+  h.parts = std::move(first.out);
+  h.parts_sources = std::move(first.sources);
+
+  Extract second(d);
+  AxisMap rest(d.axes.size());
+  for (uint32_t a : kept) {
+    rest.now[a] = static_cast<int>(second.out.axes.size());
+    second.out.axes.push_back(d.axes[a]);
+  }
+  second.out.axes.push_back({part, s.parts});
+  tensor.output = false;
+  second.out.operands.push_back(tensor);
+  Value load;
+  load.kind = ValueKind::kLoad;
+  load.type = r.type;
+  load.expr = offset;
+  second.out.values.push_back(load);
+  Value again = r;
+  again.args = {0};
+  again.axes = {static_cast<uint32_t>(second.out.axes.size() - 1)};
+  second.out.values.push_back(again);
+  second.replace(s.reduce, 1);
+  for (const dispatch::Store &old : d.stores) {
+    dispatch::Store now;
+    now.value = second.value(old.value);
+    now.offset = second.expr(old.offset);
+    now.axes = rest.of(old.axes);
+    second.out.stores.push_back(std::move(now));
+  }
+  for (size_t i = 0; i < d.stores.size(); ++i) // outputs come last
+    second.out.stores[i].operand = second.operand(d.stores[i].operand);
+  second.out.name = d.name;
+  second.out.nodes = d.nodes;
+  h.whole = std::move(second.out);
+  h.whole_sources = std::move(second.sources);
+  return h;
+}
+
+class SplitReductions {
+ public:
+  SplitReductions(Program &program, size_t max_operands) : p_(program), max_operands_(max_operands) {}
+  void run(Steps &steps) {
+    Steps out;
+    for (Step &step : steps) {
+      run(step.then);
+      run(step.otherwise);
+      if (step.kind != Step::Kind::kDispatch || !divide(step, out))
+        out.push_back(std::move(step));
+    }
+    steps = std::move(out);
+  }
+
+ private:
+  bool divide(const Step &step, Steps &out) {
+    const Dispatch &original = p_.dispatches[step.dispatch];
+    if (original.loop || original.sequence || !original.checks.empty() || original.stores.empty())
+      return false;
+    const Dispatch d = schedule::collapse_axes(original);
+    auto found = find_split(d);
+    if (!found)
+      return false;
+    Halves h = split(d, *found);
+    if (max_operands_ && h.whole.operands.size() > max_operands_)
+      return false;
+    for (const Dispatch *half : {&h.parts, &h.whole})
+      if (std::string problem = dispatch::verify(*half); !problem.empty())
+        throw InternalError("split reductions: " + problem);
+    Tensor tensor;
+    tensor.kind = Tensor::Kind::kTransient;
+    tensor.type.element = d.values[found->reduce].type;
+    tensor.type.dims = {h.count};
+    tensor.name = d.name + "_parts";
+    const TensorId parts = static_cast<TensorId>(p_.tensors.size());
+    p_.tensors.push_back(std::move(tensor));
+    Step first = step, second = step;
+    first.operands.clear();
+    for (uint32_t o : h.parts_sources)
+      first.operands.push_back(step.operands[o]);
+    first.operands.push_back(parts);
+    first.dispatch = static_cast<uint32_t>(p_.dispatches.size());
+    p_.dispatches.push_back(std::move(h.parts));
+    second.operands = {parts};
+    for (uint32_t o : h.whole_sources)
+      second.operands.push_back(step.operands[o]);
+    p_.dispatches[step.dispatch] = std::move(h.whole);
+    out.push_back(std::move(first));
+    out.push_back(std::move(second));
+    return true;
+  }
+
+  Program &p_;
+  size_t max_operands_;
+};
+
+} // namespace
+
+void split_reductions(Program &program, size_t max_operands) { SplitReductions(program, max_operands).run(program.steps); }
+
+} // namespace ingot::aotc::fuse

@@ -1,0 +1,14 @@
+// Sums of products on matrix units, with the tile.
+#pragma once
+
+#include <optional>
+
+#include "aotc/schedule/schedule.h"
+
+namespace ingot::aotc::schedule {
+
+// Tile number `tile` of the table, round and round (-1: chosen by the sizes, which may also say that the form does not pay).
+// Nothing where the dispatch is not of the form or the record has no units for it.
+std::optional<Scheduled> schedule_simt_fragments(const dispatch::Dispatch &d, const TargetRecord &record, int tile);
+
+} // namespace ingot::aotc::schedule

@@ -1,0 +1,108 @@
+// Long reductions in two steps: which, that they compute the same, and that the sizes alone decide.
+#define CATCH_CONFIG_MAIN
+#include <catch2/catch.hpp>
+
+#include <cstring>
+#include <random>
+
+#include "aotc/fuse/split_reductions.h"
+#include "aotc/schedule/schedule.h"
+#include "tests/fuse/execute.h"
+#include "tests/schedule/dispatch_maker.h"
+
+using namespace ingot::aotc;
+using namespace ingot::aotc::testing;
+
+namespace {
+
+// The dispatch as a program whose operands are inputs and outputs.
+fuse::Program program_of(const Case &c) {
+  fuse::Program p;
+  p.name = "one";
+  fuse::Step step;
+  for (const dispatch::Operand &o : c.dispatch.operands) {
+    fuse::Tensor t;
+    t.kind = o.output ? fuse::Tensor::Kind::kOutput : fuse::Tensor::Kind::kInput;
+    t.index = static_cast<uint32_t>(o.output ? p.output_tensors.size() : p.input_tensors.size());
+    t.type.element = o.type;
+    t.type.dims = {o.count};
+    const auto id = static_cast<fuse::TensorId>(p.tensors.size());
+    (o.output ? p.output_tensors : p.input_tensors).push_back(id);
+    step.operands.push_back(id);
+    p.tensors.push_back(t);
+  }
+  for (const auto &[symbol, value] : c.dims)
+    p.dims.push_back(symbol);
+  p.dispatches.push_back(c.dispatch);
+  p.steps.push_back(step);
+  return p;
+}
+
+// Dispatches afterwards; the results agree.
+size_t check(const Case &c, uint64_t seed, size_t max_operands = 0) {
+  INFO(dispatch::print(c.dispatch));
+  fuse::Program whole = program_of(c), parts = whole;
+  fuse::split_reductions(parts, max_operands);
+  INFO(fuse::print(parts));
+  std::mt19937_64 random(seed);
+  std::map<Symbol, int64_t> dims(c.dims.begin(), c.dims.end());
+  std::vector<std::vector<uint8_t>> inputs;
+  for (fuse::TensorId t : whole.input_tensors) {
+    auto count = whole.tensors[t].type.elements().evaluate([&](const Symbol &s) { return std::optional(dims.at(s)); });
+    std::vector<uint8_t> bytes;
+    for (int64_t i = 0; i < *count; ++i) {
+      const float value = static_cast<float>(random() % 2001) / 1000.0f - 1;
+      const int32_t number = static_cast<int32_t>(random() % 41) - 20;
+      const auto *from = whole.tensors[t].type.element == ElementType::kF32 ? reinterpret_cast<const uint8_t *>(&value)
+                                                                            : reinterpret_cast<const uint8_t *>(&number);
+      bytes.insert(bytes.end(), from, from + 4);
+    }
+    inputs.push_back(std::move(bytes));
+  }
+  auto scheduler = [](const dispatch::Dispatch &d) { return schedule::schedule_naive(d, TargetRecord::x86_64_v2()); };
+  auto a = execute(whole, inputs, dims, scheduler), b = execute(parts, inputs, dims, scheduler);
+  REQUIRE(a.size() == b.size());
+  for (size_t i = 0; i < a.size(); ++i)
+    CHECK(difference(b[i], a[i]) < 1e-5f);
+  return parts.steps.size();
+}
+
+} // namespace
+
+TEST_CASE("long rows") {
+  CHECK(check(reduce(ReduceKind::kAdd, {3, 8192}, {1}), 1) == 2);
+  CHECK(check(reduce(ReduceKind::kMax, {3, 8192}, {1}), 2) == 2);
+  CHECK(check(reduce(ReduceKind::kMin, {2, 6 * 4096}, {1}), 3) == 2);
+  CHECK(check(reduce(ReduceKind::kAdd, {16384, 2}, {0}), 4) == 2);
+  CHECK(check(reduce(ReduceKind::kAdd, {3, 16384}, {1}, ElementType::kI32), 5) == 2);
+  CHECK(check(reduce(ReduceKind::kAdd, {4, 2048, 8}, {1, 2}), 6) == 2);
+  CHECK(check(reduce(ReduceKind::kAdd, {3, 8191}, {1}), 7) == 1);  // a prime
+  CHECK(check(reduce(ReduceKind::kAdd, {300, 4096}, {1}), 8) == 1); // rows enough
+  CHECK(check(reduce(ReduceKind::kAdd, {3, 2048}, {1}), 9) == 1);  // short
+  CHECK(check(reduce(ReduceKind::kArgMax, {3, 8192}, {1}), 10) == 1);
+  CHECK(check(softmax(2, 8192), 11) == 1);
+}
+
+TEST_CASE("products of much depth") {
+  CHECK(check(matmul(1, 8, 9, 2048, true, true, 1, false), 1) == 2);
+  CHECK(check(matmul(1, 8, 9, 2048, false, true, 3, false), 2) == 2); // a residual
+  CHECK(check(matmul(1, 8, 9, 2048, false, true, 3, false), 2, 5) == 2);
+  CHECK(check(matmul(1, 8, 9, 2048, false, true, 3, false), 2, 3) == 1); // more operands than a dispatch may have
+  CHECK(check(matmul(1, 8, 9, 256, true, true, 1, false), 3) == 1);
+  Symbol t = Symbol::dim("t", 1, 1 << 20);
+  CHECK(check(matmul(1, t, 9, 4096, false, true, 2, false, {{t, 5}}), 4) == 2);
+  CHECK(check(matmul(1, 8, 9, t, false, true, 2, false, {{t, 3000}}), 5) == 1); // a depth that is not known
+  ConvShape s;
+  s.in = 128;
+  s.out = 8;
+  s.size = {5, 6};
+  s.activation = 3;
+  CHECK(check(conv(s), 6) == 2);
+}
+
+TEST_CASE("random depths") {
+  std::mt19937_64 random(3);
+  auto pick = [&](std::vector<int64_t> from) { return from[random() % from.size()]; };
+  for (uint64_t i = 0; i < 10; ++i)
+    check(matmul(pick({1, 2}), pick({4, 7, 16}), pick({4, 9}), pick({512, 768, 1000, 1536, 4096}), random() & 1, true, static_cast<int>(random() % 5), false), i);
+}

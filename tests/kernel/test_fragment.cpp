@@ -1,0 +1,246 @@
+// Fragments and copies under way: text there and back, rules, what they compute, and the same without a matrix unit.
+#include <catch2/catch.hpp>
+
+#include <cstring>
+#include <random>
+
+#include "aotc/kernel/builder.h"
+#include "aotc/kernel/integer.h"
+#include "aotc/kernel/interpreter.h"
+#include "aotc/kernel/legalise.h"
+#include "aotc/kernel/text.h"
+#include "aotc/kernel/verifier.h"
+
+using namespace ingot::aotc;
+using namespace ingot::aotc::kernel;
+
+namespace {
+
+struct Shape {
+  Scalar element = Scalar::kF16;
+  bool by_rows = false; // B in memory
+  int64_t a_pitch = 0, b_pitch = 0;
+  int64_t depth() const { return 32 / byte_size(element); }
+  int64_t unit() const { return 16 / byte_size(element); } // elements of 16 bytes
+};
+
+// Two subgroups: y[s][16][16] = 2 (x_s w_s) + row - column, x_s and w_s brought to the workgroup's memory by copies under way.
+// `wait`: batches that may still be under way when they are read.
+Kernel make(const Shape &s, int64_t wait = 0, bool barrier = true) {
+  Kernel k;
+  k.name = "fragments";
+  k.kind = Class::kSimt;
+  k.local_size = {64, 1, 1};
+  Builder b(k);
+  const int64_t a_count = 16 * s.a_pitch, b_lines = s.by_rows ? s.depth() : 16, b_count = b_lines * s.b_pitch;
+  const Scalar sum = s.element == Scalar::kI8 ? Scalar::kI32 : Scalar::kF32;
+  uint32_t x = b.add_buffer("x", Access::kRead, s.element), w = b.add_buffer("w", Access::kRead, s.element);
+  uint32_t y = b.add_buffer("y", Access::kWrite, sum);
+  uint32_t a = b.add_array("a", Space::kWorkgroup, s.element, static_cast<uint64_t>(2 * a_count));
+  uint32_t bs = b.add_array("bs", Space::kWorkgroup, s.element, static_cast<uint64_t>(2 * b_count));
+  ValueId thread = b.local_id(0), subgroup = b.div(thread, b.index(32));
+  for (auto [to, from, count] : {std::tuple(a, x, 2 * a_count), std::tuple(bs, w, 2 * b_count)}) {
+    for (int64_t i = 0; i < count; i += 64 * s.unit()) {
+      ValueId at = b.add(b.mul(thread, b.index(s.unit())), b.index(i));
+      b.if_then(b.lt(at, b.index(count)), [&] { b.copy_async(to, at, from, at, b.constant(Scalar::kBool, 1), static_cast<uint32_t>(s.unit())); });
+    }
+    b.copy_commit();
+  }
+  b.copy_wait(wait);
+  if (barrier)
+    b.barrier();
+  ValueId left = b.fragment_load(a, b.mul(subgroup, b.index(a_count)), b.index(s.a_pitch), FragmentRole::kA);
+  ValueId right = b.fragment_load(bs, b.mul(subgroup, b.index(b_count)), b.index(s.b_pitch), s.by_rows ? FragmentRole::kBRows : FragmentRole::kB);
+  ValueId row = b.fragment_row(), column = b.fragment_column();
+  for (int half = 0; half < 2; ++half) {
+    ValueId sums = b.fragment_mma(s.element, left, right, half, b.zero(Type(sum, 4)));
+    ValueId place = b.convert(Type(sum, 4), b.sub(row, column));
+    sums = b.add(b.add(sums, sums), place);
+    ValueId at = b.add(b.add(b.mul(row, b.splat(b.index(16), 4)), column),
+                       b.splat(b.add(b.mul(subgroup, b.index(256)), b.index(8 * half)), 4));
+    b.scatter(y, at, sums);
+  }
+  return k;
+}
+
+// Small multiples of 1/4: every sum is exact, in any order.
+struct Data {
+  std::vector<uint8_t> x, w, y;
+  std::vector<double> xs, ws;
+  Data(const Shape &s, uint64_t seed) : y(2 * 256 * 4) {
+    std::mt19937_64 random(seed);
+    auto fill = [&](std::vector<uint8_t> &bytes, std::vector<double> &values, int64_t count) {
+      for (int64_t i = 0; i < count; ++i) {
+        double v = static_cast<double>(static_cast<int64_t>(random() % 61) - 30) / (s.element == Scalar::kI8 ? 1 : 4);
+        values.push_back(v);
+        float f = static_cast<float>(v);
+        uint32_t bits = std::bit_cast<uint32_t>(f);
+        if (s.element == Scalar::kI8)
+          bits = static_cast<uint32_t>(static_cast<int32_t>(v));
+        else if (s.element == Scalar::kBF16)
+          bits >>= 16;
+        else if (s.element == Scalar::kF16)
+          bits = v == 0 ? 0 : (bits >> 16 & 0x8000) | ((bits & 0x7fffffff) - (112u << 23)) >> 13;
+        else
+          bits |= 0x1fff; // tf32 does not see these
+        for (uint32_t k = 0; k < byte_size(s.element); ++k)
+          bytes.push_back(static_cast<uint8_t>(bits >> 8 * k));
+      }
+    };
+    fill(x, xs, 2 * 16 * s.a_pitch);
+    fill(w, ws, 2 * (s.by_rows ? s.depth() : 16) * s.b_pitch);
+  }
+  RunResult run(const Kernel &k) {
+    Binding bindings[] = {{x.data(), x.size()}, {w.data(), w.size()}, {y.data(), y.size()}};
+    return interpret(k, bindings, {});
+  }
+  std::string wrong(const Shape &s) const {
+    for (int64_t g = 0; g < 2; ++g)
+      for (int64_t i = 0; i < 16; ++i)
+        for (int64_t j = 0; j < 16; ++j) {
+          double sum = 0, got = 0;
+          for (int64_t k = 0; k < s.depth(); ++k)
+            sum += xs[static_cast<size_t>((g * 16 + i) * s.a_pitch + k)] *
+                   ws[static_cast<size_t>(s.by_rows ? (g * s.depth() + k) * s.b_pitch + j : (g * 16 + j) * s.b_pitch + k)];
+          double wanted = 2 * sum + static_cast<double>(i - j % 8);
+          const uint8_t *at = &y[static_cast<size_t>((g * 256 + i * 16 + j) * 4)];
+          if (s.element == Scalar::kI8) {
+            int32_t v;
+            std::memcpy(&v, at, 4);
+            got = v;
+          } else {
+            float v;
+            std::memcpy(&v, at, 4);
+            got = v;
+          }
+          if (got != wanted)
+            return std::to_string(g) + " " + std::to_string(i) + " " + std::to_string(j) + ": " + std::to_string(got) + ", not " + std::to_string(wanted);
+        }
+    return "";
+  }
+};
+
+std::vector<Shape> shapes() {
+  std::vector<Shape> all;
+  for (Scalar element : {Scalar::kF16, Scalar::kBF16, Scalar::kF32, Scalar::kI8})
+    for (bool by_rows : {false, true})
+      for (int64_t more : {0, 1, 3}) {
+        if (by_rows && byte_size(element) != 2)
+          continue;
+        Shape s{element, by_rows};
+        s.a_pitch = s.depth() + more * s.unit();
+        s.b_pitch = (by_rows ? 16 : s.depth()) + (2 - more % 2) * s.unit();
+        all.push_back(s);
+      }
+  return all;
+}
+
+std::string illegal_by(const std::function<void(Kernel &)> &change) {
+  Shape s;
+  s.a_pitch = s.b_pitch = 16;
+  Kernel k = make(s);
+  REQUIRE(verify(k) == "");
+  change(k);
+  return verify(k);
+}
+Op &first(Kernel &k, Opcode code) {
+  for (Op &op : k.body.ops) {
+    if (op.code == code)
+      return op;
+    for (Region &part : op.regions)
+      for (Op &inner : part.ops)
+        if (inner.code == code)
+          return inner;
+  }
+  throw 1;
+}
+
+} // namespace
+
+TEST_CASE("fragments compute products, with rows and columns known") {
+  uint64_t seed = 1;
+  for (const Shape &s : shapes()) {
+    Kernel k = make(s);
+    INFO(print(k));
+    REQUIRE(verify_for(k, TargetRecord::cuda_sm80()) == "");
+    Data data(s, ++seed);
+    RunResult result = data.run(k);
+    CHECK(result.message == "");
+    CHECK(data.wrong(s) == "");
+    Kernel back;
+    CHECK(parse(print(k), back) == "");
+    CHECK(print(back) == print(k));
+  }
+}
+
+TEST_CASE("fragments without a matrix unit") {
+  TargetRecord plain = TargetRecord::cuda_sm80();
+  plain.fragment_f16 = plain.fragment_bf16 = plain.fragment_tf32 = plain.fragment_i8 = plain.async_copy = false;
+  TargetRecord small = plain; // nothing but 32 bits
+  small.i8 = small.i16 = small.i64 = small.f16 = small.bf16 = false;
+  small.storage_8 = small.storage_16 = small.bool_storage = false;
+  uint64_t seed = 100;
+  for (const TargetRecord &target : {plain, small})
+    for (const Shape &s : shapes()) {
+      Kernel k = make(s);
+      CHECK(verify_for(k, target) != "");
+      REQUIRE(legalise(k, target) == "");
+      CHECK(!uses(k.body, Opcode::kFragmentMma));
+      CHECK(!uses(k.body, Opcode::kCopyWait));
+      INFO(print(k).substr(0, 4000));
+      Data data(s, ++seed);
+      RunResult result = data.run(k);
+      CHECK(result.message == "");
+      CHECK(data.wrong(s) == "");
+    }
+  Shape s;
+  s.a_pitch = s.b_pitch = 16;
+  Kernel k = make(s);
+  CHECK(verify_for(k, plain).find("the target has no copies under way") != std::string::npos);
+  plain.subgroup_size = 0;
+  CHECK(legalise(k, plain).find("fragments, which are for subgroups of 32 threads") != std::string::npos);
+  TargetRecord other = TargetRecord::cuda_sm80();
+  other.fragment_f16 = false;
+  CHECK(verify_for(make(s), other).find("no matrix unit for these elements") != std::string::npos);
+}
+
+TEST_CASE("copies under way arrive when they are waited for") {
+  Shape s;
+  s.a_pitch = s.b_pitch = 16;
+  Data early(s, 5), alone(s, 5);
+  RunResult result = early.run(make(s, /*wait=*/1)); // the second batch is not there yet
+  CHECK(result.message == "");
+  CHECK(early.wrong(s) != "");
+  result = alone.run(make(s, 0, /*barrier=*/false)); // there, for the thread that waited
+  CHECK(result.message.find("race") != std::string::npos);
+}
+
+TEST_CASE("rules of fragments and copies") {
+  auto says = [](const std::string &message, const char *reason) {
+    INFO(message);
+    CHECK(message.find(reason) != std::string::npos);
+  };
+  says(illegal_by([](Kernel &k) { k.local_size = {48, 1, 1}; }), "whole subgroups");
+  says(illegal_by([](Kernel &k) { first(k, Opcode::kFragmentLoad).align = 4; }), "its alignment is not 16 bytes");
+  says(illegal_by([](Kernel &k) { first(k, Opcode::kFragmentLoad).memory = 0; }), "an array of the workgroup");
+  says(illegal_by([](Kernel &k) { first(k, Opcode::kFragmentLoad).imm = 3; }), "no such role");
+  says(illegal_by([](Kernel &k) { first(k, Opcode::kFragmentMma).imm2 = 2; }), "no such half");
+  says(illegal_by([](Kernel &k) { first(k, Opcode::kFragmentMma).imm = static_cast<int64_t>(Scalar::kI8); }), "the sums are not");
+  says(illegal_by([](Kernel &k) { first(k, Opcode::kFragmentMma).imm = static_cast<int64_t>(Scalar::kI16); }), "the elements are not");
+  says(illegal_by([](Kernel &k) { first(k, Opcode::kCopyAsync).imm = 3; }), "it copies 4, 8 or 16 bytes");
+  says(illegal_by([](Kernel &k) { first(k, Opcode::kCopyAsync).align = 4; }), "its alignment is that of what it copies");
+  says(illegal_by([](Kernel &k) { first(k, Opcode::kCopyAsync).imm2 = 2; }), "from a buffer that is only read");
+  says(illegal_by([](Kernel &k) { first(k, Opcode::kCopyWait).imm = 8; }), "more than 7 batches");
+  Kernel k;
+  REQUIRE(parse("kernel @k simt local 32 1 1 {\n  array @a workgroup f16 256 align 64\n  %0 = local_id 0 : index\n  %1 = const 16 : index\n"
+                "  %2 = lt %0, %1 : bool\n  if %2 {\n    %3 = fragment_load a, @a[%0], %1 align 8 : i32x4\n  }\n}\n", k) == "");
+  says(verify(k), "a subgroup op in control flow that is not uniform");
+}
+
+TEST_CASE("a fragment's place is the subgroup's") {
+  Kernel k;
+  REQUIRE(parse("kernel @k simt local 32 1 1 {\n  array @a workgroup f16 1024 align 64\n  %0 = local_id 0 : index\n  %1 = const 16 : index\n"
+                "  %2 = mul %0, %1 : index\n  %3 = fragment_load a, @a[%2], %1 align 8 : i32x4\n}\n", k) == "");
+  REQUIRE(verify(k) == "");
+  CHECK(interpret(k, {}, {}).message.find("differs within the subgroup") != std::string::npos);
+}
