@@ -185,7 +185,7 @@ TEST_CASE("command words") {
   CHECK(word(41, 9) == "command at word 39: wrong length");
   CHECK(word(44, 2) == "command at word 43: it calls a subroutine that does not come before it");
   CHECK(refusal_f([](hand_made::Function &f) { f.subroutines[1][1] = 1; }) == "subroutine 1, command at word 0: it calls a subroutine that does not come before it");
-  CHECK(refusal_f([](hand_made::Function &f) { f.commands.pop_back(); }) == "command at word 34: its length does not fit the text");
+  CHECK(refusal_f([](hand_made::Function &f) { f.commands.resize(44); }) == "command at word 34: its length does not fit the text");
   CHECK(contains(refusal_f([](hand_made::Function &f) { // 33 deep
           f.commands.clear();
           hand_made::CommandBuilder w(f.commands);

@@ -22,7 +22,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 WORK = harness.CACHE / "tests" / "dynamic"
 FULL = "--full" in sys.argv
 PRIMES = [p for p in range(2, 400) if all(p % q for q in range(2, p))]
-SIZES = {"llvm-cpu": 20, "local-task": 4, "vulkan": 20 if FULL else 2}
+SIZES = {"llvm-cpu": 20, "local-task": 4, "vulkan": 20 if FULL else 3}
 
 
 def pick(rng, low, high, step=1):

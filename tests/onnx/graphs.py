@@ -185,7 +185,7 @@ def one_test(tools, index, table, scratch):
     if found is None:
         return harness.fail(f"ingot run: exit status {status}: {err} [{operators}]")
     for name, value in expected.items():
-        relative, of_peak = generated.TOLERANCES.get(str(value.dtype), (1e-3, 1e-4))
+        relative, of_peak = 1e-3, 1e-4  # f64 too: what it is made of came through f32
         wrong = harness.agrees(found[name], np.asarray(value), relative, of_peak, proves=False)
         if wrong:
             return harness.fail(f"{name}: {wrong} [{operators}]")
