@@ -34,7 +34,7 @@ constexpr uint8_t kExprOpCount = 17;
 
 enum class SymbolKind : uint8_t {
   input = 0, // bound by the first input dim that is the plain symbol
-  host = 1,  // set while running: by read_scalar, or as a loop's iteration number
+  host = 1,  // set while running: by read_scalar or bind, or as a loop's iteration number
 };
 
 enum class SlotKind : uint8_t {
@@ -70,6 +70,7 @@ enum class Opcode : uint32_t {
   branch = 7,      // condition e, then n, else n, then-words..., else-words...
   loop = 8,        // trip count e or kNone, condition symbol or kNone, iteration symbol or kNone, body n, body-words...
   call = 9,        // subroutine (only one with a smaller index than the caller's own)
+  bind = 10,       // value e, host symbol
 };
 constexpr uint32_t kMaxCommandLength = 0xffffff;
 constexpr uint32_t kMaxNesting = 32; // of branch, loop and call together

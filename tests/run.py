@@ -37,12 +37,14 @@ SCRIPTS = {
     "gpu-archive": ("tests/gpu/gpu_archive.py", 1),
     "gpu-networks": ("tests/gpu/models_agree.py --networks", 10),
     "gpu-networks-large": ("tests/gpu/models_agree.py --large", ONLY_FULL),
+    "dynamic": ("tests/models/dynamic.py", 6),
     "control": ("tests/control/control.py", 1),
     "numerics": ("tests/numerics/numerics.py", 1),
     "onnx-suite-llvm-cpu": ("tests/onnx/suite.py", 8),
     "onnx-suite-vmvx": ("tests/onnx/suite.py --target=vmvx", 8),
     "onnx-suite-vulkan": ("tests/onnx/suite.py --target=vulkan", 30),
     "onnx-generated": ("tests/onnx/generated.py", 8),
+    "onnx-graphs": ("tests/onnx/graphs.py", 10),
 }
 LINE = re.compile(r"^(ok|not ok|skip) (\S+/\S.*?)(?: # (.*))?$")
 

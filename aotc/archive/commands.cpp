@@ -129,6 +129,7 @@ void CommandBuilder::check(uint32_t condition, uint32_t message) {
   command(program::Opcode::check, {condition, message});
 }
 void CommandBuilder::call(uint32_t subroutine) { command(program::Opcode::call, {subroutine}); }
+void CommandBuilder::bind(uint32_t value, uint32_t symbol) { command(program::Opcode::bind, {value, symbol}); }
 
 void CommandBuilder::begin_if(uint32_t condition) {
   frames_.push_back({words_.size(), 0});

@@ -62,6 +62,7 @@ public:
   void begin_loop(uint32_t trip_count, uint32_t condition_symbol, uint32_t iteration_symbol);
   void end_loop();
   void call(uint32_t subroutine);
+  void bind(uint32_t value, uint32_t symbol); // an expression, a host symbol
 
 private:
   struct Frame {

@@ -105,6 +105,9 @@ class Printer {
       case program::Opcode::call:
         out_ << "call " << a[0] << "\n";
         break;
+      case program::Opcode::bind:
+        out_ << "bind " << f_.symbols[a[1]].name << " to " << expr(a[0]) << "\n";
+        break;
       }
       at += length ? length : 1;
     }

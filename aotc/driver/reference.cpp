@@ -136,6 +136,7 @@ class Run {
         break;
       case Step::Kind::kIf: steps(value(step.condition) ? step.then : step.otherwise); break;
       case Step::Kind::kLoop: loop(step); break;
+      case Step::Kind::kBind: bind(step.symbol, value(step.condition)); break;
       }
   }
 
@@ -154,6 +155,12 @@ class Run {
     return static_cast<int64_t>(bits);
   }
 
+  void sizes(const fuse::LoopStep &loop, bool carried) {
+    for (const fuse::LoopStep::Size &s : loop.sizes)
+      if (s.carried == carried)
+        bind(s.symbol, value(s.next));
+  }
+
   void loop(const Step &step) {
     const fuse::LoopStep &loop = *step.loop;
     int64_t trips = loop.info.trip_count ? value(*loop.info.trip_count) : INT64_MAX;
@@ -163,6 +170,7 @@ class Run {
     for (bool go = true; go && i < trips; ++i) {
       symbols_[loop.info.iteration.id()] = i;
       steps(step.then);
+      sizes(loop, false);
       for (const auto &scan : loop.scans) {
         const size_t bytes = size(scan.slice), at = bytes * static_cast<size_t>(i);
         const std::vector<uint8_t> slice = memory(scan.slice);
@@ -170,6 +178,7 @@ class Run {
           memory_[scan.whole].resize(at + bytes);
         std::copy_n(slice.begin(), bytes, memory_[scan.whole].begin() + static_cast<long>(at));
       }
+      sizes(loop, true);
       for (const auto &carried : loop.carried)
         copy(carried.next, carried.state);
       go = !loop.condition || scalar(*loop.condition) != 0;

@@ -37,7 +37,7 @@ bool is_heavy(const Op &op) {
 
 bool is_tensor_op(const Op &op) {
   return op.code != graph::Opcode::kReadScalar && op.code != graph::Opcode::kCheck && op.code != graph::Opcode::kIf &&
-         op.code != graph::Opcode::kLoop && op.code != graph::Opcode::kCompute;
+         op.code != graph::Opcode::kLoop && op.code != graph::Opcode::kCompute && op.code != graph::Opcode::kBind;
 }
 
 // How a value is used inside the root it may be inlined into.
@@ -212,7 +212,7 @@ class Fuser {
   }
 
   // A reshape shares its operand's memory where that has memory of its own to share.
-  bool aliases(const Op &op) {
+  bool aliases(const Op &op) const {
     return op.code == graph::Opcode::kReshape;
   }
 
@@ -473,7 +473,7 @@ class Fuser {
   bool filled_at_run_time(const Op &splat) { return !function_.values[splat.results[0]].type.elements().is_constant(); }
 
   // The value whose memory a materialised value uses.
-  ValueId storage(ValueId v) {
+  ValueId storage(ValueId v) const {
     const Op *d = states_[v].definition;
     if (d && aliases(*d) && states_[v].materialised && states_[d->operands[0]].materialised)
       return storage(d->operands[0]);
@@ -519,6 +519,8 @@ class Fuser {
       bool direct = d && is_tensor_op(*d) && program_.tensors[t].kind == Tensor::Kind::kTransient;
       if (d && d->code == graph::Opcode::kCompute && program_.tensors[t].kind == Tensor::Kind::kTransient)
         direct = true;
+      if (sized_later(v))
+        direct = false;
       if (!direct) {
         TensorId out = new_tensor(function_.values[v].type, function_.graph.outputs[i].name);
         program_.tensors[out].kind = Tensor::Kind::kOutput;
@@ -532,6 +534,17 @@ class Fuser {
       program_.tensors[t].type = function_.values[v].type;
       program_.output_tensors.push_back(t);
     }
+  }
+
+  // Whether host scalars that the value's memory does not depend on are in its dims: it may be written before they are known.
+  bool sized_later(ValueId v) const {
+    const std::vector<Expr> &own = function_.values[v].type.dims, &memory = function_.values[storage(v)].type.dims;
+    for (const Expr &dim : own)
+      for (const Symbol &s : dim.symbols())
+        if (s.kind() == SymbolKind::kHost &&
+            std::none_of(memory.begin(), memory.end(), [&](const Expr &m) { return m.depends_on(s); }))
+          return true;
+    return false;
   }
 
   Step copy_step(TensorId from, TensorId to, const std::string &node) {
@@ -605,6 +618,9 @@ class Fuser {
         steps.push_back(step);
         break;
       }
+      case graph::Opcode::kBind:
+        steps.push_back(bind_step(op.symbol, op.exprs[0], op.node));
+        break;
       case graph::Opcode::kIf:
         emit_if(op, steps);
         break;
@@ -664,6 +680,15 @@ class Fuser {
     steps.push_back(std::move(step));
   }
 
+  static Step bind_step(const Symbol &symbol, const Expr &value, const std::string &node) {
+    Step step;
+    step.kind = Step::Kind::kBind;
+    step.node = node;
+    step.symbol = symbol;
+    step.condition = value;
+    return step;
+  }
+
   void emit_if(const Op &op, Steps &steps) {
     Step step;
     step.kind = Step::Kind::kIf;
@@ -672,10 +697,36 @@ class Fuser {
     for (size_t side = 0; side < 2; ++side) {
       Steps &body = side == 0 ? step.then : step.otherwise;
       emit(op.regions[side], body);
+      for (size_t i = 0; i < op.sizes.size(); ++i)
+        body.push_back(bind_step(op.sizes[i], op.regions[side].sizes[i], op.node));
       for (size_t i = 0; i < op.results.size(); ++i)
         body.push_back(copy_step(tensor(op.regions[side].outputs[i].value), tensor(op.results[i]), op.node));
     }
     steps.push_back(std::move(step));
+  }
+
+  bool depends_on(ValueId value, const std::vector<Symbol> &symbols) const {
+    for (const Expr &dim : function_.values[value].type.dims)
+      for (const Symbol &s : symbols)
+        if (dim.depends_on(s))
+          return true;
+    return false;
+  }
+
+  // Binds each size that the body found to a symbol of its own, and says when it becomes the loop's. Gives those symbols.
+  std::map<Symbol, Expr> emit_sizes(const Op &op, Step &step, LoopStep &loop) {
+    std::map<Symbol, Expr> next;
+    for (size_t i = 0; i < op.sizes.size(); ++i) {
+      const Symbol &s = op.sizes[i];
+      const Symbol found = Symbol::host(s.name() + "_next", s.min(), s.max());
+      step.then.push_back(bind_step(found, op.regions[0].sizes[i], op.node));
+      bool carried = false;
+      for (uint32_t k = 0; k < loop.info.carried; ++k)
+        carried = carried || depends_on(op.results[k], {s});
+      loop.sizes.push_back({s, found, carried});
+      next.emplace(s, found);
+    }
+    return next;
   }
 
   void emit_loop(const Op &op, Steps &steps) {
@@ -686,6 +737,8 @@ class Fuser {
     step.node = op.node;
     LoopStep loop;
     loop.info = info;
+    for (size_t i = 0; i < op.sizes.size(); ++i)
+      steps.push_back(bind_step(op.sizes[i], op.exprs[i], op.node));
     // Carried values live in the results' memory: initial values are copied in, each iteration's are copied back.
     for (uint32_t i = 0; i < info.carried; ++i) {
       TensorId state = tensor(op.results[i]);
@@ -693,6 +746,7 @@ class Fuser {
       steps.push_back(copy_step(tensor(op.operands[i]), state, op.node));
     }
     emit(body, step.then);
+    const std::map<Symbol, Expr> next_sizes = emit_sizes(op, step, loop);
     size_t first = info.has_condition ? 1 : 0;
     if (info.has_condition)
       loop.condition = tensor(body.outputs[0].value);
@@ -700,6 +754,17 @@ class Fuser {
       TensorId state = tensor(op.results[i]), next = tensor(body.outputs[first + i].value);
       if (next == state)
         continue; // passed through
+      // A state whose size changes moves when the size does, and with it what has that size: the next value waits in memory
+      // of the size to come.
+      if (depends_on(op.results[i], op.sizes)) {
+        graph::TensorType type = function_.values[op.results[i]].type;
+        for (Expr &dim : type.dims)
+          dim = dim.substitute(next_sizes);
+        const TensorId waiting = new_tensor(std::move(type), program_.tensors[next].name);
+        step.then.push_back(copy_step(next, waiting, op.node));
+        loop.carried.push_back({state, waiting});
+        continue;
+      }
       // A next value that is another carried value's state (a swap) is saved before any state is overwritten.
       for (uint32_t k = 0; k < info.carried; ++k)
         if (next == tensor(op.results[k])) {
@@ -769,6 +834,9 @@ void print_steps(std::ostringstream &out, const Program &p, const Steps &steps, 
       break;
     case Step::Kind::kReadScalar:
       out << indent << "read_scalar " << tensor(s.operands[0]) << " as " << s.symbol.name() << "\n";
+      break;
+    case Step::Kind::kBind:
+      out << indent << "bind " << s.symbol.name() << " to [" << s.condition.to_string() << "]\n";
       break;
     case Step::Kind::kCheck:
       out << indent << "check [" << s.condition.to_string() << "] \"" << s.text << "\"\n";

@@ -56,16 +56,23 @@ struct LoopStep {
     TensorId slice, whole;                             // slice is copied to whole at iteration * bytes of slice
   };
   std::vector<Scan> scans;
+  // Sizes that change from iteration to iteration get what the body found: of what is stacked before it is copied, of
+  // carried values after that and before they are.
+  struct Size {
+    Symbol symbol, next;
+    bool carried;
+  };
+  std::vector<Size> sizes;
 };
 
 struct Step {
-  enum class Kind : uint8_t { kDispatch, kCopy, kReadScalar, kCheck, kIf, kLoop } kind = Kind::kDispatch;
+  enum class Kind : uint8_t { kDispatch, kCopy, kReadScalar, kCheck, kIf, kLoop, kBind } kind = Kind::kDispatch;
   std::string node;                                    // source node, for messages
   uint32_t dispatch = 0;                               // kDispatch: number in Program::dispatches
   std::vector<TensorId> operands;                      // kDispatch: in the order of its operands; kCopy: {from, to};
                                                        // kReadScalar: {tensor}
-  Symbol symbol;                                       // kReadScalar
-  Expr condition;                                      // kCheck, kIf
+  Symbol symbol;                                       // kReadScalar, kBind
+  Expr condition;                                      // kCheck, kIf; kBind: the symbol's value
   std::string text;                                    // kCheck
   Steps then, otherwise;                               // kIf; kLoop: the body is `then`
   std::optional<LoopStep> loop;

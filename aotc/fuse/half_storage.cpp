@@ -209,6 +209,7 @@ class HalfStorage {
       for (const LoopStep::Scan &s : step.loop->scans)
         join(s.slice, s.whole);
       break;
+    case Step::Kind::kBind:
     case Step::Kind::kCheck:
     case Step::Kind::kIf:
       break;

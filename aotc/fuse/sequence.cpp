@@ -88,7 +88,7 @@ class LoopFuser {
 
   void fuse_loop(Step &step) {
     const LoopStep &loop = *step.loop;
-    if (!loop.info.trip_count || loop.condition || loop.info.initial_condition || names_trips(loop.info.trips))
+    if (!loop.info.trip_count || !loop.sizes.empty() || loop.condition || loop.info.initial_condition || names_trips(loop.info.trips))
       return;
     std::vector<BodyStep> body;
     std::map<TensorId, size_t> used; // by the loop

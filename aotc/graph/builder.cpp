@@ -337,8 +337,17 @@ void GraphBuilder::check(Expr condition, std::string text) {
   op.text = std::move(text);
 }
 
-std::vector<ValueId> GraphBuilder::if_else(Expr condition, Graph then, Graph otherwise, std::vector<TensorType> results) {
+Symbol GraphBuilder::bind(Expr value, std::string name, int64_t min, int64_t max) {
+  Op &op = append(Opcode::kBind, {});
+  op.exprs = {std::move(value)};
+  op.symbol = Symbol::host(std::move(name), min, max);
+  return op.symbol;
+}
+
+std::vector<ValueId> GraphBuilder::if_else(Expr condition, Graph then, Graph otherwise, std::vector<TensorType> results,
+                                           std::vector<Symbol> sizes) {
   Op &op = append(Opcode::kIf, {});
+  op.sizes = std::move(sizes);
   op.exprs = {std::move(condition)};
   op.regions.push_back(std::move(then));
   op.regions.push_back(std::move(otherwise));
@@ -350,8 +359,11 @@ std::vector<ValueId> GraphBuilder::if_else(Expr condition, Graph then, Graph oth
 }
 
 std::vector<ValueId> GraphBuilder::loop(LoopInfo info, std::vector<ValueId> initial, Graph body,
-                                        std::vector<TensorType> results) {
+                                        std::vector<TensorType> results, std::vector<Symbol> sizes,
+                                        std::vector<Expr> first) {
   Op &op = append(Opcode::kLoop, std::move(initial));
+  op.sizes = std::move(sizes);
+  op.exprs = std::move(first);
   op.loop = std::move(info);
   op.regions.push_back(std::move(body));
   for (TensorType &type : results)

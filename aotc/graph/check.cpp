@@ -9,9 +9,10 @@ namespace ingot::aotc::graph {
 
 namespace {
 
-constexpr std::array<std::string_view, 21> kOpcodeNames = {
+constexpr std::array<std::string_view, 23> kOpcodeNames = {
     "constant", "splat", "iota",     "host_tensor", "map",  "broadcast", "reshape", "transpose",   "slice", "pad", "concat",
-    "reduce",   "scan",  "contract", "conv",        "pool", "gather",    "compute", "read_scalar", "check", "if"};
+    "reduce",   "scan",  "contract", "conv",        "pool", "gather",    "compute", "read_scalar", "check", "if",
+    "loop", "bind"};
 
 // True unless the dims are known to differ.
 bool may_equal(const Expr &a, const Expr &b) {
@@ -119,11 +120,11 @@ std::string check_window(const Function &f, const Op &op, const TensorType &resu
 } // namespace
 
 std::string_view name(Opcode code) {
-  return code == Opcode::kLoop ? "loop" : kOpcodeNames[static_cast<size_t>(code)];
+  return kOpcodeNames[static_cast<size_t>(code)];
 }
 
 std::optional<Opcode> parse_opcode(std::string_view text) {
-  for (size_t i = 0; i <= static_cast<size_t>(Opcode::kLoop); ++i)
+  for (size_t i = 0; i < kOpcodeNames.size(); ++i)
     if (name(static_cast<Opcode>(i)) == text)
       return static_cast<Opcode>(i);
   return std::nullopt;
@@ -285,12 +286,13 @@ std::string check_op(const Function &f, const Op &op) {
                  ? ""
                  : "read_scalar takes one integer or bool scalar and defines a symbol";
     case Opcode::kCheck: return counts(0, 0) && op.exprs.size() == 1 ? "" : "check takes one expression";
+    case Opcode::kBind: return counts(0, 0) && op.exprs.size() == 1 && op.symbol ? "" : "bind takes one expression and defines a symbol";
     case Opcode::kIf: {
       if (!op.operands.empty() || op.exprs.size() != 1 || op.regions.size() != 2)
         return "if takes a condition and two regions";
       for (const Graph &region : op.regions) {
-        if (!region.inputs.empty() || region.outputs.size() != op.results.size())
-          return "if: a region's outputs must match the results";
+        if (!region.inputs.empty() || region.outputs.size() != op.results.size() || region.sizes.size() != op.sizes.size())
+          return "if: a region's outputs and sizes must match the results";
         for (size_t i = 0; i < op.results.size(); ++i)
           if (f.values[region.outputs[i].value].type.element != f.values[op.results[i]].type.element ||
               f.values[region.outputs[i].value].type.dims.size() != f.values[op.results[i]].type.dims.size())
@@ -307,6 +309,8 @@ std::string check_op(const Function &f, const Op &op) {
           op.results.size() != info.carried + info.scans || !info.iteration || !info.trips ||
           body.outputs.size() != info.carried + info.scans + (info.has_condition ? 1 : 0))
         return "loop: operands, region and results do not match";
+      if (op.exprs.size() != op.sizes.size() || body.sizes.size() != op.sizes.size())
+        return "loop: sizes do not match";
       if (!info.trip_count && !info.has_condition)
         return "loop without an end";
       for (size_t i = 0; i < info.carried; ++i) {

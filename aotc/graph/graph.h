@@ -63,7 +63,8 @@ enum class Opcode : uint8_t {
   kReadScalar,// (scalar tensor of int or bool) -> defines host symbol `symbol`; no tensor result
   kCheck,     // () exprs[0] must be non-zero at run time, else error `text`
   kIf,        // () condition exprs[0]; regions[0], regions[1] without inputs; results = the outputs of the one taken
-  kLoop,      // (initial...) exprs[0] = trip count (or none: hosts[0] false), see LoopInfo
+  kLoop,      // (initial...) see LoopInfo; exprs = initial values of `sizes`
+  kBind,      // () -> defines host symbol `symbol` as exprs[0]; no tensor result
 };
 
 enum class PadMode : uint8_t { kConstant, kReflect, kEdge, kWrap };
@@ -96,7 +97,10 @@ struct Op {
   std::vector<Expr> exprs;
   std::vector<std::string> labels;    // kContract
   std::string text;
-  Symbol symbol;                      // kReadScalar
+  Symbol symbol;                      // kReadScalar, kBind
+  // Host symbols that each region gives a value (Graph::sizes), for dims of results that depend on what a region does.
+  // kIf: bound after it. kLoop: bound in the body too, where they are the values of the iteration before.
+  std::vector<Symbol> sizes;
   std::shared_ptr<const ConstantData> constant;
   std::shared_ptr<const dispatch::Dispatch> compute;
   std::optional<LoopInfo> loop;
@@ -118,6 +122,7 @@ struct Graph {
   std::vector<Signature> inputs;      // of a function: the model's inputs; of a region: its parameters
   std::vector<Signature> outputs;
   std::vector<Op> ops;                // topologically sorted
+  std::vector<Expr> sizes;            // of a region: values for the enclosing op's `sizes`
 };
 
 struct Function {
@@ -171,8 +176,12 @@ class GraphBuilder {
   std::vector<ValueId> compute(dispatch::Dispatch dispatch, std::vector<ValueId> operands, std::vector<TensorType> results);
   Symbol read_scalar(ValueId scalar, std::string name, int64_t min, int64_t max);
   void check(Expr condition, std::string text);
-  std::vector<ValueId> if_else(Expr condition, Graph then, Graph otherwise, std::vector<TensorType> results);
-  std::vector<ValueId> loop(LoopInfo info, std::vector<ValueId> initial, Graph body, std::vector<TensorType> results);
+  Symbol bind(Expr value, std::string name, int64_t min, int64_t max);
+  std::vector<ValueId> if_else(Expr condition, Graph then, Graph otherwise, std::vector<TensorType> results,
+                               std::vector<Symbol> sizes = {});
+  // first: initial values of sizes.
+  std::vector<ValueId> loop(LoopInfo info, std::vector<ValueId> initial, Graph body, std::vector<TensorType> results,
+                            std::vector<Symbol> sizes = {}, std::vector<Expr> first = {});
 
  private:
   Op &append(Opcode code, std::vector<ValueId> operands);

@@ -275,7 +275,7 @@ class Parser {
     }
     for (;;) {
       space();
-      if (at_ >= text_.size() || (region && text_[at_] == '}') || peek_word() == "output")
+      if (at_ >= text_.size() || (region && text_[at_] == '}') || peek_word() == "output" || peek_word() == "size")
         break;
       Op parsed = op();
       graph.ops.push_back(std::move(parsed));
@@ -284,6 +284,8 @@ class Parser {
       const std::string output = string();
       graph.outputs.push_back({output, value()});
     }
+    while (region && accept_word("size"))
+      graph.sizes.push_back(one_expression());
     if (!region) {
       space();
       if (at_ != text_.size())
@@ -415,6 +417,8 @@ class Parser {
       o.text = string();
     } else if (key == "symbol") {
       o.symbol = host_symbol();
+    } else if (key == "size") {
+      o.sizes.push_back(host_symbol());
     } else if (key == "data") {
       o.constant = constant();
     } else if (key == "compute") {

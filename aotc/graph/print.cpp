@@ -102,6 +102,8 @@ struct Printer {
       op(o, indent);
     for (const Signature &output : graph.outputs)
       out += indent + "output " + quote(output.name) + ' ' + value(output.value) + '\n';
+    for (const Expr &size : graph.sizes)
+      out += indent + "size [" + size.to_string() + "]\n";
   }
 
   void op(const Op &op, const std::string &indent) {
@@ -143,6 +145,8 @@ struct Printer {
       out += " text=" + quote(op.text);
     if (op.symbol)
       out += " symbol=" + symbol(op.symbol);
+    for (const Symbol &size : op.sizes)
+      out += " size=" + symbol(size);
     if (op.constant)
       out += " data=" + constant(*op.constant);
     if (op.compute)

@@ -83,19 +83,25 @@ struct Verifier {
           (op.loop->initial_condition && !bound_expr(*op.loop->initial_condition, where)))
         return false;
     }
-    // Values and symbols of a region end with it; the loop's trips and the read scalar live on.
+    // Values and symbols of a region end with it; the loop's trips, sizes and the read scalar live on.
     for (const Graph &region : op.regions) {
       const std::vector<bool> outer_visible = visible;
       const std::set<Symbol> outer_bound = bound;
-      if (op.loop)
+      if (op.loop) {
         bound.insert(op.loop->iteration);
+        bound.insert(op.sizes.begin(), op.sizes.end());
+      }
       if (!graph(region, where + " region", false))
         return false;
+      for (const Expr &size : region.sizes)
+        if (!bound_expr(size, where + " region"))
+          return false;
       visible = outer_visible;
       bound = outer_bound;
     }
-    if (op.code == Opcode::kReadScalar && op.symbol)
+    if ((op.code == Opcode::kReadScalar || op.code == Opcode::kBind) && op.symbol)
       bound.insert(op.symbol);
+    bound.insert(op.sizes.begin(), op.sizes.end());
     if (op.loop)
       bound.insert(op.loop->trips);
     const std::string rule = check_op(function, op);

@@ -131,6 +131,10 @@ class Planner {
       case Step::Kind::kCheck:
         note_bound(step.condition);
         break;
+      case Step::Kind::kBind:
+        host_symbols_.push_back(step.symbol);
+        bound_to_[step.symbol].push_back(step.condition);
+        break;
       case Step::Kind::kIf: {
         // A tensor that both branches write (the result) is one; branches run one after the other in this numbering.
         walk(step.then);
@@ -153,7 +157,11 @@ class Planner {
           touch(c.slice);
           touch(c.whole);
           ranges_[c.whole].first = std::min(ranges_[c.whole].first, open_loops_.back().start);
+          if (!step.loop->info.trip_count)
+            growing_.insert(c.whole);
         }
+        for (const auto &s : step.loop->sizes)
+          loop_sizes_.emplace(s.symbol, std::pair(s.next, step.loop->info.trip_count));
         if (step.loop->condition)
           touch(*step.loop->condition);
         // What came from outside must survive every iteration.
@@ -178,37 +186,87 @@ class Planner {
       bounds_.emplace(*symbol, atom.args[1]);
   }
 
-  // Most bytes that a result of data-dependent size can take, over input dims alone.
+  // ---- bounds of results whose size depends on data, over input dims alone
+
+  static constexpr int64_t kMost = (int64_t{1} << 31) * 8; // bytes: a tensor stays below 2^31 elements
+
   Expr capacity(const Expr &bytes) const {
-    // A tensor stays below 2^31 elements. A size need not grow with a host value, so where nothing ties the values to
-    // input dims the interval's bound is taken.
-    constexpr int64_t kMost = (int64_t{1} << 31) * 8;
-    // A value that a constant bounds keeps its place in the interval, which it only narrows.
-    std::map<Symbol, Expr> narrowed;
-    for (const Symbol &s : bytes.symbols())
-      if (auto bound = bounds_.find(s); bound != bounds_.end() && bound->second.constant() && !trips_.count(s))
-        narrowed.emplace(s, Symbol::host(s.name(), s.min(), std::max(s.min(), std::min(s.max(), *bound->second.constant()))));
-    Expr e = bytes.substitute(narrowed);
-    bool free = true;
-    for (const Symbol &s : e.symbols())
-      free = free && s.kind() == SymbolKind::kHost && !trips_.count(s) && !bounds_.count(s);
-    if (free)
+    const Expr most = upper(bytes, 0);
+    const int64_t ends = bytes.upper(); // what the symbols' ranges alone say
+    if (most.constant() || ends < kMost)
+      return max(0, min(most, Expr(std::min(ends, kMost))));
+    return most;
+  }
+
+  // At least e, for all values of the host scalars; their lower ends are not below 0 where a size has them as factors.
+  Expr upper(const Expr &e, int depth) const {
+    if (!host_dependent(e))
+      return e;
+    if (depth > 12)
       return std::clamp<int64_t>(e.upper(), 0, kMost);
-    e = bytes;
-    for (int round = 0; round < 8 && host_dependent(e); ++round) {
-      std::map<Symbol, Expr> values;
-      for (const Symbol &s : e.symbols()) {
-        if (s.kind() != SymbolKind::kHost)
-          continue;
-        auto trips = trips_.find(s);
-        auto bound = bounds_.find(s);
-        values.emplace(s, trips != trips_.end() ? trips->second : bound != bounds_.end() ? bound->second : Expr(s.max()));
+    Expr sum = 0;
+    for (const Term &term : e.terms()) {
+      Expr product = 1;
+      for (const auto &factor : term.factors) {
+        const Expr f = Expr::from_terms({{1, {factor}}});
+        product = times(product, term.coefficient > 0 || !host_dependent(f) ? upper_atom(*factor, f, depth) : Expr(std::max<int64_t>(f.lower(), 0)));
       }
-      e = e.substitute(values);
+      sum = sum + times(product, term.coefficient);
     }
-    if (auto constant = e.constant())
-      return std::clamp<int64_t>(*constant, 0, kMost);
-    return e;
+    return sum;
+  }
+
+  // Without overflow: what is above the limit stays there.
+  static Expr times(const Expr &a, const Expr &b) {
+    const auto x = a.constant(), y = b.constant();
+    int64_t product;
+    if (x && y && (__builtin_mul_overflow(*x, *y, &product) || product > kMost))
+      return kMost;
+    return a * b;
+  }
+
+  Expr upper_atom(const Atom &a, const Expr &self, int depth) const {
+    if (!host_dependent(self))
+      return self;
+    const auto arg = [&](size_t i) { return upper(a.args[i], depth + 1); };
+    switch (a.op) {
+    case ExprOp::kSymbol: return upper_symbol(a.symbol, depth);
+    case ExprOp::kMin: return min(arg(0), arg(1));
+    case ExprOp::kMax: return max(arg(0), arg(1));
+    case ExprOp::kSelect: return max(arg(1), arg(2));
+    case ExprOp::kFloorDiv:
+      if (const auto divisor = a.args[1].constant(); divisor && *divisor > 0)
+        return floordiv(arg(0), *divisor);
+      break;
+    default: break;
+    }
+    return std::clamp<int64_t>(self.upper(), 0, kMost);
+  }
+
+  Expr upper_symbol(const Symbol &s, int depth) const {
+    const Expr range = s.max();
+    if (auto trips = trips_.find(s); trips != trips_.end())
+      return upper(trips->second, depth + 1);
+    if (auto bound = bounds_.find(s); bound != bounds_.end())
+      return min(range, bound->second);
+    auto values = bound_to_.find(s);
+    if (values == bound_to_.end())
+      return range;
+    Expr most = upper(values->second[0], depth + 1);
+    for (size_t i = 1; i < values->second.size(); ++i)
+      most = max(most, upper(values->second[i], depth + 1));
+    auto size = loop_sizes_.find(s);
+    if (size == loop_sizes_.end())
+      return min(range, most);
+    // It may grow by as much in every iteration; what does not grow by a sum has only its range.
+    const auto &[next, trips] = size->second;
+    const Expr found = bound_to_.at(next)[0];
+    if (!found.depends_on(s))
+      return min(range, max(most, upper(found, depth + 1)));
+    const auto linear = found.linear_in(s);
+    if (!trips || !linear || !(linear->coefficient == Expr(1)))
+      return range;
+    return min(range, most + times(upper(*trips, depth + 1), max(0, upper(linear->rest, depth + 1))));
   }
 
   // ---- symbols and expressions
@@ -225,8 +283,8 @@ class Planner {
       for (const Step &step : steps) {
         if (step.kind == Step::Kind::kLoop && step.loop->info.trips)
           symbols_[step.loop->info.trips.id()] = symbols_.at(step.loop->info.iteration.id());
-        if (step.kind == Step::Kind::kLoop && step.loop->info.trips && step.loop->info.trip_count)
-          trips_.emplace(step.loop->info.trips, *step.loop->info.trip_count);
+        if (step.kind == Step::Kind::kLoop && step.loop->info.trips)
+          trips_.emplace(step.loop->info.trips, step.loop->info.trip_count ? *step.loop->info.trip_count : Expr(step.loop->info.iteration) + 1);
         alias(step.then);
         alias(step.otherwise);
       }
@@ -306,7 +364,8 @@ class Planner {
     return x.type.elements() * Expr(static_cast<int64_t>(byte_size(x.type.element)));
   }
 
-  // Bytes to reserve: results stacked by a loop get room for its trip count, whatever ends it earlier.
+  // Bytes to reserve: results stacked by a loop get room for its trip count, whatever ends it earlier; where it has none,
+  // for one more than are done.
   Expr reserved_bytes(TensorId t) const {
     Expr bytes = byte_count(t);
     return trips_.empty() ? bytes : bytes.substitute(trips_);
@@ -330,16 +389,21 @@ class Planner {
   // ---- memory
 
   void assign_memory(MemoryReport *report) {
-    std::vector<Interval> arenas[2];
+    // By the host scalars of their sizes; none come first. What grows while it is alive must not move, so it is alone.
+    std::map<std::vector<uint64_t>, std::vector<Interval>> arenas;
     for (TensorId t = 0; t < program_.tensors.size(); ++t)
       if (program_.tensors[t].kind == Tensor::Kind::kTransient && ranges_[t].live()) {
         Expr bytes = reserved_bytes(t);
-        arenas[host_dependent(bytes) ? 1 : 0].push_back({t, ranges_[t].first, ranges_[t].last, bytes});
+        std::vector<uint64_t> key;
+        for (const Symbol &s : bytes.symbols())
+          if (s.kind() == SymbolKind::kHost)
+            key.push_back(s.id());
+        if (growing_.count(t))
+          key.push_back(UINT64_MAX - t);
+        arenas[key].push_back({t, ranges_[t].first, ranges_[t].last, bytes});
       }
     std::map<TensorId, std::pair<uint32_t, uint32_t>> places; // arena, offset expression
-    for (const auto &intervals : arenas) {
-      if (intervals.empty())
-        continue;
+    for (const auto &[key, intervals] : arenas) {
       Layout layout = lay_out(intervals, alignment_);
       if (report) {
         report->arena_bytes += layout.representative_size;
@@ -473,6 +537,10 @@ class Planner {
       case Step::Kind::kCheck:
         out.check(expr(step.condition), message(step.text));
         break;
+      case Step::Kind::kBind:
+        flush(out);
+        out.bind(expr(step.condition), symbols_.at(step.symbol.id()));
+        break;
       case Step::Kind::kIf:
         flush(out);
         out.begin_if(expr(step.condition));
@@ -550,14 +618,25 @@ class Planner {
     bool unbounded = !loop.info.trip_count && !loop.info.initial_condition;
     out.begin_loop(unbounded ? archive::kNone : expr(trips), condition, symbols_.at(loop.info.iteration.id()));
     emit(step.then, out);
+    emit_sizes(loop, false, out);
     for (const auto &scan : loop.scans)
       emit_copy(scan.slice, scan.whole, byte_count(scan.slice) * Expr(loop.info.iteration), byte_count(scan.slice), out);
+    emit_sizes(loop, true, out);
     for (const auto &carried : loop.carried)
       emit_copy(carried.next, carried.state, Expr(0), byte_count(carried.state), out);
     flush(out);
     if (loop.condition)
       out.read_scalar(slots_[*loop.condition], expr(0), INGOT_ELEMENT_TYPE_BOOL, condition);
     out.end_loop();
+  }
+
+  void emit_sizes(const fuse::LoopStep &loop, bool carried, archive::CommandBuilder &out) {
+    for (const fuse::LoopStep::Size &s : loop.sizes) {
+      if (s.carried != carried)
+        continue;
+      flush(out);
+      out.bind(expr(Expr(s.next)), symbols_.at(s.symbol.id()));
+    }
   }
 
   uint32_t true_slot() {
@@ -590,6 +669,9 @@ class Planner {
   std::vector<Symbol> host_symbols_;
   std::map<uint64_t, uint32_t> symbols_;
   std::map<Symbol, Expr> trips_, bounds_;
+  std::map<Symbol, std::vector<Expr>> bound_to_;
+  std::map<Symbol, std::pair<Symbol, std::optional<Expr>>> loop_sizes_; // what they become, and how often at most
+  std::set<TensorId> growing_;
   std::vector<Symbol> iterations_;
   std::map<std::string, uint32_t> expr_cache_;
   std::vector<uint32_t> slots_;

@@ -4,7 +4,8 @@
 // Memory plan: a transient lives from the step that writes it to the last that reads it. Those that live at the same time
 // are ordered, lower to higher, by packing them at representative dims (first fit over several orders, the best kept);
 // the order is then kept for all dims: an offset is the max, over the conflicting transients below, of their ends. With
-// fixed dims the offsets are constants. What depends on host scalars lives in an arena of its own, which may grow.
+// fixed dims the offsets are constants. What depends on host scalars lies in other arenas, which grow while a run finds the
+// scalars out: one for each set of scalars, so that its size is known as soon as the first of its tensors is.
 #pragma once
 
 #include <array>

@@ -52,6 +52,7 @@ hand_made::Builder sound() {
   w.call(1);                                                                    // 43
   w.end_if();
   w.end_loop();
+  w.bind(n, 1);                                                                 // 45
   return b;
 }
 
@@ -202,6 +203,9 @@ TEST_CASE("command words") {
   CHECK(word(23, 3) == "command at word 19: a fill pattern takes 1, 2, 4 or 8 bytes");
   CHECK(word(29, INGOT_ELEMENT_TYPE_F32) == "command at word 26: a scalar must be a bool or an integer");
   CHECK(word(30, 0) == "command at word 26: no such host symbol");
+  CHECK(word(46, 999) == "command at word 45: its value is no expression");
+  CHECK(word(47, 0) == "command at word 45: no such host symbol");
+  CHECK(word(45, 0x0000020a) == "command at word 45: wrong length");
   CHECK(word(33, 1) == "command at word 31: no such message");
   CHECK(word(32, 999) == "command at word 31: its condition is no expression");
   CHECK(word(35, kNone) == "command at word 34: a loop with neither trip count nor condition");
@@ -211,7 +215,7 @@ TEST_CASE("command words") {
   CHECK(word(41, 9) == "command at word 39: wrong length");
   CHECK(word(44, 2) == "command at word 43: it calls a subroutine that does not come before it");
   CHECK(refusal_f([](hand_made::Function &f) { f.subroutines[1][1] = 1; }) == "subroutine 1, command at word 0: it calls a subroutine that does not come before it");
-  CHECK(refusal_f([](hand_made::Function &f) { f.commands.pop_back(); }) == "command at word 34: its length does not fit the text");
+  CHECK(refusal_f([](hand_made::Function &f) { f.commands.resize(44); }) == "command at word 34: its length does not fit the text");
   CHECK(contains(refusal_f([](hand_made::Function &f) { // 33 deep
           f.commands.clear();
           hand_made::CommandBuilder w(f.commands);

@@ -299,6 +299,44 @@ TEST_CASE("profiles: one event per dispatch, with sites, versions and costs") {
   CHECK(context->run(in, out, &options).code() == INGOT_INVALID_ARGUMENT);
 }
 
+TEST_CASE("a bound host scalar sizes what follows, within its range") {
+  hand_made::Builder b;
+  hand_made::Function &f = b.function();
+  f.symbols = {{"n", 0, 100, hand_made::SymbolKind::input}, {"s", 0, 20, hand_made::SymbolKind::host}};
+  hand_made::ExprBuilder e(f);
+  const uint32_t zero = e.constant(0), eight = e.constant(8), n = e.symbol(0), s = e.symbol(1);
+  const uint32_t bytes = e.mul(n, eight), half = e.mul(s, eight);
+  f.inputs = {{"x", kI64, {n}, {}, hand_made::kNone}};
+  f.outputs = {{"y", kI64, {s}, {}, bytes}};
+  f.arenas = {half}; // known only when s is
+  const uint32_t x = hand_made::input_slot(f, 0, bytes), y = hand_made::output_slot(f, 0, half), t = hand_made::transient_slot(f, 0, zero, half);
+  hand_made::CommandBuilder w(f.commands);
+  w.bind(e.floordiv(n, e.constant(2)), 1);
+  w.copy(t, zero, x, zero, half);
+  w.barrier();
+  w.copy(y, zero, t, zero, half);
+  Loaded l(b.bytes());
+  INFO(l.error());
+  REQUIRE(l.session.ok());
+  auto context = l.session->context();
+  std::vector<int64_t> in(60), out(60);
+  for (size_t i = 0; i < in.size(); ++i) in[i] = int64_t(i + 1);
+  for (int64_t count : {6, 7, 1, 0, 40, 4, 42}) {
+    std::fill(out.begin(), out.end(), 0);
+    ingot::Tensor given[] = {ingot::view(in.data(), {count})}, found[] = {ingot::view(out.data(), {60})};
+    found[0].dims[0] = -1;
+    const ingot::Status status = context->run(given, found);
+    if (count > 41) { // s would be 21
+      CHECK(status.code() == INGOT_OUT_OF_RANGE);
+      CHECK(std::string(status.message()).find("host scalar s is 21, outside 0 .. 20") != std::string::npos);
+      continue;
+    }
+    REQUIRE(status.ok());
+    CHECK(found[0].dims[0] == count / 2);
+    for (int64_t i = 0; i < 60; ++i) CHECK(out[size_t(i)] == (i < count / 2 ? i + 1 : 0));
+  }
+}
+
 TEST_CASE("deadlines and cancellation stop a run") {
   hand_made::Builder b;
   const uint32_t kernel = b.kernel("add_scalar_i64", {hand_made::kAccessReadWrite}, 1);

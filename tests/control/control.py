@@ -24,6 +24,8 @@ F = np.float32
 
 
 def value(name, shape, kind=T.FLOAT):
+    """`shape` None: of unknown dims; all carried values here are lists."""
+    shape = [None] if shape is None else shape
     return helper.make_tensor_value_info(name, kind, shape)
 
 
@@ -72,6 +74,111 @@ def swapping_model():
 def nonzero_model():
     return model([helper.make_node("NonZero", ["x"], ["at"]), helper.make_node("Transpose", ["at"], ["t"]),
                   helper.make_node("Cast", ["t"], ["y"], to=T.FLOAT)], [value("x", [3, "w"])], [value("y", ["n", 2])])
+
+
+def node(op, inputs, outputs, **attributes):
+    return helper.make_node(op, inputs.split(), outputs.split(), **attributes)
+
+
+def graph(name, nodes, outputs, inputs=()):
+    return helper.make_graph(nodes, name, list(inputs), outputs)
+
+
+def positives(x, out, prefix):
+    """Nodes: the elements of x[w] above 0, as out[n]."""
+    return [node("Greater", f"{x} zero", f"{prefix}_p"), node("Compress", f"{x} {prefix}_p", out)]
+
+
+ZERO_ONE = [("zero", F(0)), ("one", F(1)), ("axis0", np.array([0], np.int64)), ("big", F(100)), ("i1", np.array([1], np.int64))]
+
+
+def chosen_model():
+    """Sizes that only a branch knows: the positives of x, or x twice; what follows uses them."""
+    then = graph("then", positives("x", "a", "t"), [value("a", ["n"])])
+    other = graph("else", [node("Concat", "x x", "b", axis=0)], [value("b", ["m"])])
+    return model([node("ReduceMax", "x", "s", keepdims=0), node("Greater", "s one", "c"),
+                  node("If", "c", "v", then_branch=then, else_branch=other), node("Neg", "v", "y"),
+                  node("Concat", "y x", "z", axis=0)],
+                 [value("x", ["w"])], [value("y", ["k"]), value("z", ["l"])], ZERO_ONE)
+
+
+def nested_model():
+    """A branch in a branch; three sizes, and two results with sizes of their own."""
+    inner_then = graph("inner_then", positives("x", "p", "i"), [value("p", ["n"])])
+    inner_else = graph("inner_else", [node("Slice", "x axis0 i1", "q")], [value("q", ["m"])])
+    then = graph("then", [node("ReduceMin", "x", "low", keepdims=0), node("Less", "low zero", "d"),
+                          node("If", "d", "a", then_branch=inner_then, else_branch=inner_else),
+                          node("NonZero", "x", "at"), node("Cast", "at", "a2", to=T.FLOAT)],
+                 [value("a", ["n"]), value("a2", [1, "nz"])])
+    other = graph("else", [node("Concat", "x x x", "b", axis=0), node("Unsqueeze", "x axis0", "b2")],
+                  [value("b", ["m"]), value("b2", [1, "w"])])
+    return model([node("ReduceMax", "x", "s", keepdims=0), node("Greater", "s one", "c"),
+                  node("If", "c", "v v2", then_branch=then, else_branch=other), node("Exp", "v", "y"), node("Abs", "v2", "y2")],
+                 [value("x", ["w"])], [value("y", ["k"]), value("y2", [1, "k2"])], ZERO_ONE)
+
+
+def ranks_model():
+    """One branch gives a row, the other a number: what follows is computed in both."""
+    then = graph("then", [node("Identity", "x", "a")], [value("a", ["w"])])
+    other = graph("else", [node("ReduceMin", "x", "b", keepdims=0)], [value("b", [])])
+    return model([node("ReduceMax", "x", "s", keepdims=0), node("Greater", "s one", "c"),
+                  helper.make_node("If", ["c"], ["v"], then_branch=then, else_branch=other),
+                  node("Mul", "v x", "m"), node("Add", "m one", "y"), node("ReduceSum", "m", "t", keepdims=0)],
+                 [value("x", ["w"])], [value("y", ["w"]), value("t", [])], ZERO_ONE)
+
+
+def growing_model():
+    """A carried value that starts empty and grows by what each iteration selects; one of an unknown part of it is stacked."""
+    body = graph("body", [node("Cast", "i", "f", to=T.FLOAT), node("Sub", "x f", "d"), *positives("d", "new", "b"),
+                          node("Concat", "v new", "v2", axis=0), node("Identity", "c", "c2"),
+                          *positives("x", "each", "e")],
+                 [value("c2", [], T.BOOL), value("v2", None), value("each", None)],
+                 [value("i", [], T.INT64), value("c", [], T.BOOL), value("v", None)])
+    return model([node("Slice", "x axis0 axis0", "empty"),
+                  helper.make_node("Loop", ["n", "", "empty"], ["last", "all"], body=body), node("Abs", "last", "y")],
+                 [value("n", [], T.INT64), value("x", ["w"])], [value("y", ["k"]), value("all", ["n", "m"])], ZERO_ONE)
+
+
+def while_model():
+    """No trip count: as many scan outputs as it takes."""
+    body = graph("body", [node("Add", "v v", "v2"), node("ReduceSum", "v2", "sum", keepdims=0), node("Less", "sum big", "go"),
+                          node("Neg", "v2", "each")],
+                 [value("go", [], T.BOOL), value("v2", ["w"]), value("each", ["w"])],
+                 [value("i", [], T.INT64), value("c", [], T.BOOL), value("v", ["w"])])
+    return model([node("ReduceSum", "x", "s", keepdims=0), node("Less", "s big", "c"),
+                  helper.make_node("Loop", ["", "c", "x"], ["last", "all"], body=body)],
+                 [value("x", ["w"])], [value("last", ["w"]), value("all", ["k", "w"])], ZERO_ONE)
+
+
+def nested_loop_model():
+    """A growing loop inside a loop, whose result is reduced, and a branch of unknown size inside it."""
+    then = graph("then", positives("u", "p", "t"), [value("p", None)])
+    other = graph("else", [node("Concat", "u x", "q", axis=0)], [value("q", None)])
+    inner = graph("inner", [node("Cast", "j", "jf", to=T.FLOAT), node("Sub", "u jf", "us"), node("ReduceSum", "us", "s", keepdims=0),
+                            node("Greater", "s zero", "big_enough"),
+                            helper.make_node("If", ["big_enough"], ["u2"], then_branch=then, else_branch=other), node("Identity", "cj", "cj2")],
+                  [value("cj2", [], T.BOOL), value("u2", None)],
+                  [value("j", [], T.INT64), value("cj", [], T.BOOL), value("u", None)])
+    body = graph("body", [helper.make_node("Loop", ["n", "", "v"], ["grown"], body=inner), node("ReduceSum", "grown", "sum", keepdims=1),
+                          node("Concat", "v sum", "v2", axis=0), node("Identity", "c", "c2")],
+                 [value("c2", [], T.BOOL), value("v2", None)],
+                 [value("i", [], T.INT64), value("c", [], T.BOOL), value("v", None)])
+    return model([helper.make_node("Loop", ["n", "", "x"], ["y"], body=body)],
+                 [value("n", [], T.INT64), value("x", ["w"])], [value("y", ["k"])], ZERO_ONE)
+
+
+def distinct_model():
+    """Unique and NonMaxSuppression inside branches."""
+    then = graph("then", [node("Unique", "x", "u")], [value("u", ["n"])])
+    other = graph("else", [node("NonMaxSuppression", "boxes scores i10 half", "at"), node("Cast", "at", "atf", to=T.FLOAT),
+                           node("Reshape", "atf minus", "b")], [value("b", ["m"])])
+    return model([node("ReduceMax", "x", "s", keepdims=0), node("Greater", "s one", "c"),
+                  node("Reshape", "x boxes_shape", "boxes"), node("ReduceMean", "boxes", "mean", axes=[2], keepdims=0),
+                  node("Unsqueeze", "mean i1", "scores"),
+                  node("If", "c", "v", then_branch=then, else_branch=other), node("Neg", "v", "y")],
+                 [value("x", ["w"])], [value("y", ["k"])],
+                 ZERO_ONE + [("boxes_shape", np.array([1, -1, 4], np.int64)), ("i10", np.array([10], np.int64)), ("half", np.array([0.5], F)),
+                             ("minus", np.array([-1], np.int64))])
 
 
 def scatter_model(seed, at=None):
@@ -141,6 +248,19 @@ def prepare(tools):
     for width in (1, 5, 17):
         for name, x in (("some", rng.random((3, width)) > 0.5), ("none", np.zeros((3, width))), ("all", np.ones((3, width)))):
             add(f"nonzero-{name}-{width}", "nonzero", nonzero_model, {"x": np.asarray(x, F)})
+    for width in (1, 5, 16, 23):
+        for name, x in (("some", rng.uniform(-2, 3, width)), ("small", rng.uniform(-1, 0.9, width)), ("none", -np.ones(width)),
+                        ("all", rng.uniform(1.5, 2, width))):
+            for made in (chosen_model, nested_model, ranks_model):
+                add(f"{made.__name__.removesuffix('_model')}-{name}-{width}", made.__name__, made, {"x": x.astype(F)})
+        if width % 4 == 0:
+            for factor in (0.5, 2):
+                add(f"distinct-{width}-{factor}", "distinct", distinct_model, {"x": (np.round(rng.uniform(0, factor, width), 1)).astype(F)})
+        for trips in (1, 3, 4):
+            add(f"growing-{trips}-{width}", "growing", growing_model, {"n": np.array(trips, np.int64), "x": rng.uniform(-1, 4, width).astype(F)})
+            add(f"nested-loop-{trips}-{width}", "nested-loop", nested_loop_model, {"n": np.array(trips, np.int64), "x": rng.uniform(-1, 1, width).astype(F)})
+        for scale in (0.001, 1, 4):
+            add(f"while-{scale}-{width}", "while", while_model, {"x": np.full(width, scale, F) + np.arange(width, dtype=F) * F(0.001)})
     for seed in range(12):
         shape = scatter_model(seed)[1]
         add(f"folded-scatter-{seed}", f"scatter-{seed}", lambda s=seed: scatter_model(s)[0],

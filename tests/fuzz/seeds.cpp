@@ -101,6 +101,7 @@ Bytes plain_control() {
   words.read_scalar(t, zero, INGOT_ELEMENT_TYPE_I64, 2);
   words.end_loop();
   words.copy(y, zero, t, zero, eight);
+  words.bind(e.binary(ExprOp::min, n, eight), 2);
   words.fill(found, zero, e.mul(n, eight), 9, 8);
   f.subroutines.resize(1);
   CommandBuilder(f.subroutines[0])

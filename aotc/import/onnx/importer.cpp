@@ -11,6 +11,8 @@
 
 #include "aotc/base/error.h"
 #include "aotc/graph/constant.h"
+#include "aotc/import/onnx/gradient.h"
+#include "aotc/import/onnx/ml.h"
 #include "aotc/import/onnx/narrow.h"
 
 namespace ingot::aotc::importer {
@@ -31,6 +33,8 @@ void collect_uses(const onnx::NodeProto &node, std::set<std::string> &uses) {
       uses.insert(output.name());
   };
   for (const onnx::AttributeProto &a : node.attribute()) {
+    if (a.name() == "y" && node.op_type() == "Gradient")
+      uses.insert(a.s());
     if (a.has_g())
       graph_uses(a.g());
     for (const onnx::GraphProto &graph : a.graphs())
@@ -306,6 +310,8 @@ void Importer::import_node(Scope &scope, const onnx::NodeProto &proto) {
       }
     check_narrow(node, proto.op_type());
     row->import(node);
+    if (rest().taken)
+      return;
     for (size_t i = 0; i < node.outputs(); ++i) {
       const std::string &output = proto.output(static_cast<int>(i));
       if (output.empty())
@@ -337,11 +343,11 @@ void Importer::import_node(Scope &scope, const onnx::NodeProto &proto) {
 }
 
 void Importer::import_nodes(Scope &scope, const google::protobuf::RepeatedPtrField<onnx::NodeProto> &nodes,
-                            const std::set<std::string> &outputs) {
+                            const std::set<std::string> &outputs, int first, const InPlace *in_place) {
   // Backward: which nodes are of use.
   std::set<std::string> needed = outputs;
   std::vector<bool> used(static_cast<size_t>(nodes.size()));
-  for (int i = nodes.size() - 1; i >= 0; --i) {
+  for (int i = nodes.size() - 1; i >= first; --i) {
     const onnx::NodeProto &node = nodes[i];
     for (const std::string &output : node.output())
       used[static_cast<size_t>(i)] = used[static_cast<size_t>(i)] || (!output.empty() && needed.count(output));
@@ -350,12 +356,16 @@ void Importer::import_nodes(Scope &scope, const google::protobuf::RepeatedPtrFie
   }
   // Out of order: a needed name may be produced by a node that the backward pass passed already. Such a node's user
   // reports it (find).
-  for (int i = 0; i < nodes.size(); ++i) {
+  Rest rest{&nodes, &outputs, first, false, in_place};
+  rests_.push_back(&rest);
+  for (int i = first; i < nodes.size() && !rest.taken; ++i) {
+    rest.next = i + 1;
     if (used[static_cast<size_t>(i)])
       import_node(scope, nodes[i]);
     else if (nodes[i].name().empty())
       ++anonymous_;
   }
+  rests_.pop_back();
 }
 
 // A model-local function: its nodes are imported in place, with attributes substituted.
@@ -623,6 +633,8 @@ struct Liveness {
   void run(graph::Graph &graph, const graph::Function &function) {
     for (const graph::Signature &output : graph.outputs)
       values[output.value] = true;
+    for (const Expr &size : graph.sizes)
+      use(size);
     std::vector<bool> keep(graph.ops.size());
     for (size_t n = graph.ops.size(); n-- > 0;) {
       graph::Op &op = graph.ops[n];
@@ -631,6 +643,8 @@ struct Liveness {
         live = live || values[v];
       live = live || (op.symbol && symbols.count(op.symbol));
       live = live || (op.loop && symbols.count(op.loop->trips));
+      for (const Symbol &s : op.sizes)
+        live = live || symbols.count(s);
       if (!live)
         continue;
       keep[n] = true;
@@ -779,7 +793,7 @@ const std::vector<OperatorRow> &operator_table() {
                              norm_operators(), reduce_operators(), resize_operators(), control_operators(),
                              quantize_operators(), sort_operators(), loss_operators(), recurrent_operators(),
                              attention_operators(), spatial_operators(), sample_operators(), signal_operators(),
-                             detect_operators(), training_operators(), random_operators()})
+                             detect_operators(), training_operators(), random_operators(), ml_operators(), gradient_operators()})
       all.insert(all.end(), rows.begin(), rows.end());
     return all;
   }();

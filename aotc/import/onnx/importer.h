@@ -51,6 +51,25 @@ struct Refusal {
   std::string reason, hint;
 };
 
+struct Rest;
+struct Scope;
+
+// A body that is imported in place of a node: its outputs get the names of the node's.
+struct InPlace {
+  Rest *enclosing = nullptr;
+  Scope *scope = nullptr;                                    // where the node's outputs go
+  std::vector<std::pair<std::string, std::string>> outputs; // of the body, of the node
+};
+
+// The nodes that follow the one being imported, and the names that all of them are to give.
+struct Rest {
+  const google::protobuf::RepeatedPtrField<onnx::NodeProto> *nodes = nullptr;
+  const std::set<std::string> *outputs = nullptr;
+  int next = 0;
+  bool taken = false; // the node imported them itself, and set its own outputs
+  const InPlace *in_place = nullptr; // what follows ends where these nodes do, unless it stands for a node of others
+};
+
 struct Scope {
   Scope *parent = nullptr;
   std::unordered_map<std::string, ValuePtr> values;
@@ -193,9 +212,11 @@ class Importer {
   ValueId materialise(Value &value);
   const std::vector<Expr> *host(Value &value);
   ValuePtr find(Scope &scope, const std::string &name);
-  // Imports nodes of a sub-graph into `scope` (its graph is the builder's current one).
+  // Imports nodes of a sub-graph, from number `first` on, into `scope` (its graph is the builder's current one).
   void import_nodes(Scope &scope, const google::protobuf::RepeatedPtrField<onnx::NodeProto> &nodes,
-                    const std::set<std::string> &outputs);
+                    const std::set<std::string> &outputs, int first = 0, const InPlace *in_place = nullptr);
+  Rest &rest() { return *rests_.back(); }
+  int doublings = 0; // what follows a condition is being imported in both of its branches: how often
   void import_initializers(Scope &scope, const onnx::GraphProto &graph);
   // Between enter and leave, ops go to `region`, and what was made inside is visible. Returns what leave takes.
   graph::Graph *enter_region(graph::Graph &region);
@@ -226,6 +247,7 @@ class Importer {
   std::vector<const onnx::FunctionProto *> calls_; // being inlined: recursion is refused
   std::vector<uint64_t> regions_ = {0}; // serial numbers of the open regions
   uint64_t last_region_ = 0;
+  std::vector<Rest *> rests_;           // of the open import_nodes
   size_t anonymous_ = 0;
   int depth_ = 0;
 };

@@ -105,6 +105,16 @@ void pool(Node &n, graph::PoolMode mode) {
       out = min(ceildiv(in + w.low[i] + w.high[i] - reach, stride) + 1, ceildiv(in + w.low[i], stride));
     else
       out = graph::window_extent(in, w.low[i], w.high[i], Expr(kernel[i]), w.strides[i], w.dilations[i]);
+    // ONNX divides toward zero: an input smaller than the window, but by less than a stride, has one window too.
+    const Expr spare = in + w.low[i] + w.high[i] - reach;
+    if (!automatic && !ceil && !proves_ge0(spare)) {
+      const Expr one_at_least = less(-stride, spare);
+      if (one_at_least.constant() && !*one_at_least.constant())
+        n.fail("the window is larger than the padded input " + to_string(n.type(0)));
+      if (!one_at_least.constant())
+        n.b.check(one_at_least, "node '" + n.name + "' (" + n.source + "): the window is larger than the padded input " + to_string(n.type(0)));
+      out = max(out, 1);
+    }
     if (out.constant() && *out.constant() < 1)
       n.fail("the window is larger than the padded input " + to_string(n.type(0)));
     dims.push_back(out);

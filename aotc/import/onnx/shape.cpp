@@ -231,6 +231,14 @@ std::optional<std::vector<int64_t>> view_axes(Node &n) {
 // Axes known at run time change no element: each result dim is the input dim whose place moves there.
 bool runtime_axes(Node &n) { return n.opset >= 13 && n.has(1) && !n.constant_ints(1); }
 
+// As host scalars: kernels then take each dim as a parameter, and know nothing of the choice that makes it.
+Dims bind_dims(Node &n, const Dims &dims) {
+  Dims bound;
+  for (const Expr &dim : dims)
+    bound.push_back(dim.is_constant() ? dim : Expr(n.b.bind(dim, n.importer().unique_symbol(n.name + "_dim"), 0, kMaxDim)));
+  return bound;
+}
+
 void squeeze_at_run_time(Node &n) {
   const Dims from = n.dims(0);
   const int64_t rank = n.rank(0);
@@ -245,6 +253,7 @@ void squeeze_at_run_time(Node &n) {
       dims[o] = dims[o] + select(logical_and(logical_not(dropped), equal(place, Expr(static_cast<int64_t>(o)))), from[static_cast<size_t>(i)], Expr(0));
     place = place + logical_not(dropped);
   }
+  dims = bind_dims(n, dims);
   n.require_equal(product(dims), product(from), "squeezed axes of " + to_string(n.type(0)) + " must have extent 1: elements");
   n.set(0, n.reshape(n.in(0), dims));
 }
@@ -266,6 +275,7 @@ void unsqueeze_at_run_time(Node &n) {
     dims.push_back(dim);
     place = place + logical_not(fresh);
   }
+  dims = bind_dims(n, dims);
   n.require_equal(product(dims), product(from), "axes must be distinct: elements");
   n.set(0, n.reshape(n.in(0), dims));
 }

@@ -5,8 +5,9 @@
 
 namespace ingot::aotc::importer {
 
-// Imports the nodes of `proto` into the builder's current graph and finds its outputs; `scope` holds its inputs.
-std::vector<ValuePtr> import_body(Node &node, Scope &scope, const onnx::GraphProto &proto);
+// Imports the nodes of `proto` into the builder's current graph and finds its outputs; `scope` holds its inputs. In place of
+// a node there are none where the body imported what follows that node too (Rest::taken).
+std::vector<ValuePtr> import_body(Node &node, Scope &scope, const onnx::GraphProto &proto, const InPlace *in_place = nullptr);
 
 // Symbols that ops of a region bind (read scalars, iterations): they mean nothing outside of it.
 void bound_inside(const graph::Graph &graph, std::set<Symbol> &out);

@@ -66,7 +66,9 @@ Code grow_arenas(ingot_context_t &c, FunctionState &s, bool late, bool *moved, E
     if (s.values[e] < 0) return fail(error, INGOT_OUT_OF_RANGE, "%.60s: arena %u has a negative size", name_of(f), i);
     if (uint64_t(s.values[e]) <= s.arenas[i].size) continue;
     if (late) INGOT_TRY(drain(c, nullptr, error));
-    INGOT_TRY(grow(c, &s.arenas[i], uint64_t(s.values[e]), late, "the arena", error));
+    // What grows by a little again and again is not copied each time.
+    const uint64_t needed = uint64_t(s.values[e]), more = late ? s.arenas[i].size + s.arenas[i].size / 2 : 0;
+    INGOT_TRY(grow(c, &s.arenas[i], needed > more ? needed : more, late, "the arena", error));
     *moved = true;
   }
   return INGOT_OK;
@@ -672,6 +674,10 @@ private:
       case Opcode::check:
         INGOT_TRY(value(w[1], &condition));
         if (!condition) return fail(error_, INGOT_CHECK_FAILED, "%.60s: %.400s", name_of(f_), ingot::text(f_->messages()->Get(w[2])));
+        break;
+      case Opcode::bind:
+        INGOT_TRY(value(w[1], &condition));
+        INGOT_TRY(set_symbol(w[2], condition));
         break;
       case Opcode::branch:
         INGOT_TRY(interrupted());

@@ -169,6 +169,12 @@ void print_command(Line &line, const schema::Variant *v, const schema::Function 
     symbol(w[2]);
     break;
   case Opcode::call: line.add("call subroutine %u", w[1]); break;
+  case Opcode::bind:
+    line.add("bind ");
+    symbol(w[2]);
+    line.add(" <- ");
+    line.expr(f, w[1]);
+    break;
   }
 }
 

@@ -342,6 +342,11 @@ private:
         if (inside > *deepest) *deepest = inside;
         break;
       }
+      case Opcode::bind:
+        INGOT_TRY(exactly(3));
+        if (!is_expr(w[1])) return bad_command(place, "its value is no expression");
+        if (!is_host_symbol(w[2])) return bad_command(place, "no such host symbol");
+        break;
       default: return bad_command(place, "unknown opcode");
       }
       at += length;

@@ -71,7 +71,7 @@ uint32_t FunctionPlan::walk(uint32_t text, uint32_t begin, uint32_t end, Straigh
       ++n;
       continue;
     }
-    if (!out) decisions += op != Opcode::call && op != Opcode::check;
+    if (!out) decisions += op != Opcode::call && op != Opcode::check && op != Opcode::bind;
     if (op == Opcode::branch) {
       n += walk(text, at + 4, at + 4 + w[2], out ? out + n : nullptr);
       n += walk(text, at + 4 + w[2], at + (w[0] >> 8), out ? out + n : nullptr);
