@@ -32,10 +32,11 @@ def pick(rng, low, high, step=1):
 
 
 class Case:
-    """feeds(size) for sizes drawn by draw(rng, scale); `flags` for a narrow and a wide range; `least`: the smallest size."""
+    """feeds(size) for sizes drawn by draw(rng, scale); `flags` for a narrow and a wide range; `least`: the smallest size;
+    `floor`: what differs by less is equal."""
 
-    def __init__(self, path, least, draw, feeds, flags, wide):
-        self.path, self.least, self.draw, self.feeds, self.flags, self.wide = path, least, draw, feeds, flags, wide
+    def __init__(self, path, least, draw, feeds, flags, wide, floor=0.0):
+        self.path, self.least, self.draw, self.feeds, self.flags, self.wide, self.floor = path, least, draw, feeds, flags, wide, floor
 
 
 def bert_feeds(size):
@@ -43,6 +44,14 @@ def bert_feeds(size):
     rng = np.random.default_rng(length)
     mask = (np.arange(length)[None] < rng.integers(1, length + 1, (batch, 1))).astype(np.int64)
     return {"ids": rng.integers(0, free_models.WORDS, size), "mask": mask, "types": rng.integers(0, 2, size)}
+
+
+def page(batch, height, width):
+    """Where a page of text has most ink: a small corner of one is often blank, and shows nothing."""
+    whole = catalogue.page((batch, 3, max(height, 160), max(width, 320)), 5)
+    ink = lambda at: whole[0, 0, at[0]:at[0] + height, at[1]:at[1] + width].mean()
+    top, left = min(((y, x) for y in range(0, whole.shape[2] - height + 1, 8) for x in range(0, whole.shape[3] - width + 1, 8)), key=ink)
+    return np.ascontiguousarray(whole[:, :, top:top + height, left:left + width])
 
 
 def gpt2_flags(past):
@@ -56,8 +65,9 @@ def cases():
         # det's neck adds what was halved five times: sides are multiples of 32
         "det": Case(models["det"].path, (1, 32, 32),
                     lambda r, s: (pick(r, 1, 1 + s // 5), pick(r, 1, 2 + s // 2, 32), pick(r, 1, 2 + s // 2, 32)),
-                    lambda n: {"x": catalogue.page((n[0], 3, *n[1:]), 5)},
-                    ("--input-shape=x=1..64x3x32..1024x32..1024",), ("--input-shape=x=1..16x3x32..4096x32..4096",)),
+                    lambda n: {"x": page(*n)},
+                    ("--input-shape=x=1..64x3x32..1024x32..1024",), ("--input-shape=x=1..16x3x32..4096x32..4096",),
+                    floor=1e-6),  # ONNX Runtime's sigmoid has steps of 1.5e-7 at 0
         "rec": Case(models["rec"].path, (1, 1), lambda r, s: (pick(r, 1, 1 + s // 4), pick(r, 1, 40 * s)),
                     lambda n: {"x": np.tanh(catalogue.image((n[0], 3, 48, n[1]), 5))},
                     ("--input-shape=x=1..64x3x48x1..2048",), ("--input-shape=x=?x3x48x?",)),
@@ -97,16 +107,20 @@ def compare(tools, name, case, target, device, count, scale, seed, scratch):
     status, out, err = tools.call([tools.build / "tests/models/run_sizes", archive, device, *folders], timeout=3000)
     if status != 0:
         return harness.fail(f"run_sizes: exit status {status}: {err}; sizes {sizes}")
-    worst = 0.0
+    worst, shown = 0.0, 0
     for size, folder, references, line in zip(sizes, folders, expected, out.splitlines()):
         if json.loads(line)["allocations"]:
             return harness.fail(f"size {size}: {json.loads(line)['allocations']} allocations in a second run")
         for k, reference in enumerate(references):
             result = np.load(folder / f"out{k}.npy")
-            wrong = harness.agrees(result, reference)
+            near = result.shape == reference.shape and np.abs(result - reference) <= case.floor
+            wrong = harness.agrees(np.where(near, reference, result), reference, proves=False)
             if wrong:
                 return harness.fail(f"size {size}: {names[k]}: {wrong}; seed {seed}")
-            worst = max(worst, float(np.abs(result - reference).max() / np.abs(reference).max()))
+            shown += k == 0 and len(np.unique(reference)) > 1
+            worst = max(worst, float(np.abs(result - reference).max() / max(case.floor, np.abs(reference).max(), 1e-30)))
+    if 2 * shown < len(sizes) - 2:  # det finds nothing in its smallest picture
+        return harness.fail(f"only {shown} of {len(sizes)} references are not constant; {sizes}")
     return harness.ok(f"{len(sizes)} sizes, worst error / peak {worst:.1e}; {sizes}")
 
 
