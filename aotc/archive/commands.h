@@ -62,6 +62,9 @@ public:
   void begin_loop(uint32_t trip_count, uint32_t condition_symbol, uint32_t iteration_symbol);
   void end_loop();
   void call(uint32_t subroutine);
+  void host_op(program::HostOp op, const std::vector<uint32_t> &results, const std::vector<uint32_t> &sources,
+               const std::vector<uint32_t> &exprs, const std::vector<uint32_t> &symbols,
+               const std::vector<uint32_t> &immediates);
 
 private:
   struct Frame {

@@ -37,7 +37,7 @@ bool is_heavy(const Op &op) {
 
 bool is_tensor_op(const Op &op) {
   return op.code != graph::Opcode::kReadScalar && op.code != graph::Opcode::kCheck && op.code != graph::Opcode::kIf &&
-         op.code != graph::Opcode::kLoop && op.code != graph::Opcode::kCompute;
+         op.code != graph::Opcode::kLoop && op.code != graph::Opcode::kCompute && op.code != graph::Opcode::kHost;
 }
 
 // How a value is used inside the root it may be inlined into.
@@ -497,6 +497,10 @@ class Fuser {
     const Op *d = states_[v].definition;
     TensorId t = new_tensor(function_.values[v].type, function_.values[v].name);
     it->second = t;
+    if (d && d->code == graph::Opcode::kHost && d->constant) {
+      program_.tensors[t].kind = Tensor::Kind::kConstant;
+      program_.tensors[t].constant = d->constant;
+    }
     if (d && (d->code == graph::Opcode::kConstant || (d->code == graph::Opcode::kSplat && !filled_at_run_time(*d)))) {
       program_.tensors[t].kind = Tensor::Kind::kConstant;
       program_.tensors[t].constant = d->constant;
@@ -605,6 +609,10 @@ class Fuser {
         steps.push_back(step);
         break;
       }
+      case graph::Opcode::kHost:
+        if (!op.constant)
+          emit_host(op, steps);
+        break;
       case graph::Opcode::kIf:
         emit_if(op, steps);
         break;
@@ -661,6 +669,18 @@ class Fuser {
     step.dispatch = static_cast<uint32_t>(program_.dispatches.size());
     operand_counts_.push_back(d.operands.size() + (d.checks.empty() ? 0 : 1)); // and the error word
     program_.dispatches.push_back(std::move(d));
+    steps.push_back(std::move(step));
+  }
+
+  void emit_host(const Op &op, Steps &steps) {
+    Step step;
+    step.kind = Step::Kind::kHost;
+    step.node = op.node;
+    for (ValueId operand : op.operands)
+      step.operands.push_back(tensor(operand));
+    for (ValueId result : op.results)
+      step.operands.push_back(tensor(result));
+    step.host = HostStep{op.host, op.results.size(), op.exprs, op.symbols, op.ints};
     steps.push_back(std::move(step));
   }
 
@@ -772,6 +792,17 @@ void print_steps(std::ostringstream &out, const Program &p, const Steps &steps, 
       break;
     case Step::Kind::kCheck:
       out << indent << "check [" << s.condition.to_string() << "] \"" << s.text << "\"\n";
+      break;
+    case Step::Kind::kHost:
+      out << indent << "host " << static_cast<uint32_t>(s.host->code) << " (";
+      for (size_t i = 0; i < s.operands.size(); ++i)
+        out << (i == 0 ? "" : i + s.host->results == s.operands.size() ? " -> " : ", ") << tensor(s.operands[i]);
+      out << ")";
+      for (const Expr &e : s.host->exprs)
+        out << " [" << e.to_string() << "]";
+      for (const Symbol &symbol : s.host->symbols)
+        out << " binds " << symbol.name();
+      out << "\n";
       break;
     case Step::Kind::kIf:
       out << indent << "if [" << s.condition.to_string() << "] {\n";

@@ -116,14 +116,40 @@ std::string check_window(const Function &f, const Op &op, const TensorType &resu
                                                                                                      : "conv: result dims";
 }
 
+std::string check_host(const Function &f, const Op &op) {
+  using program::HostOp;
+  const uint32_t number = static_cast<uint32_t>(op.host);
+  if (op.constant) {
+    const bool single = number == 0 && op.operands.empty() && op.results.size() == 1;
+    return single && f.values[op.results[0]].type.elements().constant() ? "" : "host: a constant has one result of fixed dims";
+  }
+  if (number == 0 || number >= program::kHostOpCount)
+    return "host: unknown op";
+  const program::HostOpForm &form = program::kHostOps[number];
+  const auto within = [](size_t n, const uint8_t (&range)[2]) { return n >= range[0] && n <= range[1]; };
+  // Of box and put, one side is a tensor, whose slot and type become the command's immediates.
+  const bool box = op.host == HostOp::box, put = op.host == HostOp::put;
+  const size_t sources = op.operands.size() - (box && !op.operands.empty()), results = op.results.size() - (put && !op.results.empty());
+  if (results != form.results || !within(sources, form.sources) || !within(op.exprs.size(), form.exprs) ||
+      !within(op.symbols.size(), form.symbols) || op.ints.size() != (box || put ? 0u : form.immediates))
+    return "host: wrong numbers of operands, results, expressions, symbols or immediates";
+  for (ValueId v : op.operands)
+    if ((f.values[v].type.element == kHostValue) == box)
+      return box ? "host: box takes a tensor" : "host: an operand is no host value";
+  for (ValueId v : op.results)
+    if ((f.values[v].type.element == kHostValue) == put)
+      return put ? "host: put gives a tensor" : "host: a result is no host value";
+  return "";
+}
+
 } // namespace
 
 std::string_view name(Opcode code) {
-  return code == Opcode::kLoop ? "loop" : kOpcodeNames[static_cast<size_t>(code)];
+  return code == Opcode::kHost ? "host" : code == Opcode::kLoop ? "loop" : kOpcodeNames[static_cast<size_t>(code)];
 }
 
 std::optional<Opcode> parse_opcode(std::string_view text) {
-  for (size_t i = 0; i <= static_cast<size_t>(Opcode::kLoop); ++i)
+  for (size_t i = 0; i <= static_cast<size_t>(Opcode::kHost); ++i)
     if (name(static_cast<Opcode>(i)) == text)
       return static_cast<Opcode>(i);
   return std::nullopt;
@@ -158,7 +184,8 @@ std::string check_op(const Function &f, const Op &op) {
     if (v >= f.values.size())
       return "result %" + std::to_string(v) + " does not exist";
     const TensorType &type = f.values[v].type;
-    if (type.element == ElementType::kNone || type.dims.size() > 8)
+    const bool host = op.code == Opcode::kHost || op.code == Opcode::kIf || op.code == Opcode::kLoop;
+    if ((type.element == kHostValue && !host) || type.dims.size() > 8)
       return "result %" + std::to_string(v) + " has no legal type: " + to_string(type);
     for (const Expr &dim : type.dims)
       if (dim.constant() && *dim.constant() < 0)
@@ -284,6 +311,7 @@ std::string check_op(const Function &f, const Op &op) {
       return counts(1, 0) && operand(0).dims.empty() && !is_float(operand(0).element) && op.symbol
                  ? ""
                  : "read_scalar takes one integer or bool scalar and defines a symbol";
+    case Opcode::kHost: return check_host(f, op);
     case Opcode::kCheck: return counts(0, 0) && op.exprs.size() == 1 ? "" : "check takes one expression";
     case Opcode::kIf: {
       if (!op.operands.empty() || op.exprs.size() != 1 || op.regions.size() != 2)

@@ -96,6 +96,7 @@ struct Verifier {
     }
     if (op.code == Opcode::kReadScalar && op.symbol)
       bound.insert(op.symbol);
+    bound.insert(op.symbols.begin(), op.symbols.end());
     if (op.loop)
       bound.insert(op.loop->trips);
     const std::string rule = check_op(function, op);

@@ -124,7 +124,8 @@ std::vector<Seed> hand_made_seeds() {
           {"gather", gather()},
           {"versions", versions(1, 2)},
           {"counter", counter()},
-          {"reciprocal", reciprocal()}};
+          {"reciprocal", reciprocal()},
+          {"plain_values", values()}};
 }
 
 Seed file_seed(const std::string &path) {

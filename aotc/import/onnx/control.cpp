@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "aotc/import/onnx/algebra.h"
+#include "aotc/import/onnx/host_values.h"
 #include "aotc/import/onnx/math.h"
 #include "aotc/import/onnx/subgraph.h"
 
@@ -18,6 +19,7 @@ void bound_inside(const graph::Graph &graph, std::set<Symbol> &out) {
   for (const graph::Op &op : graph.ops) {
     if (op.symbol)
       out.insert(op.symbol);
+    out.insert(op.symbols.begin(), op.symbols.end());
     if (op.loop) {
       out.insert(op.loop->trips);
       out.insert(op.loop->iteration);
@@ -103,7 +105,11 @@ void import_if(Node &n) {
     n.fail("the branches have " + std::to_string(a.outputs.size()) + " and " + std::to_string(b.outputs.size()) +
            " outputs, the node has " + std::to_string(n.outputs()));
   std::vector<TensorType> types;
+  std::vector<std::optional<HostType>> host_types;
   for (size_t i = 0; i < n.outputs(); ++i) {
+    host_types.push_back(a.outputs[i]->host_type && b.outputs[i]->host_type ? merge(*a.outputs[i]->host_type, *b.outputs[i]->host_type) : std::nullopt);
+    if ((a.outputs[i]->host_type || b.outputs[i]->host_type) && !host_types.back())
+      n.fail("the branches give values of different kinds for output " + std::to_string(i));
     const TensorType &ta = a.outputs[i]->type, &tb = b.outputs[i]->type;
     const std::string both = to_string(ta) + " and " + to_string(tb);
     if (ta.element != tb.element || ta.dims.size() != tb.dims.size())
@@ -119,7 +125,23 @@ void import_if(Node &n) {
   }
   const std::vector<ValueId> results = n.b.if_else(condition, std::move(a.graph), std::move(b.graph), types);
   for (size_t i = 0; i < n.outputs(); ++i)
-    n.set(i, results[i]);
+    if (host_types[i])
+      n.set_host_value(i, results[i], *host_types[i]);
+    else
+      n.set(i, results[i]);
+}
+
+// Of a list or an optional after the loop: what the body gives it, if it may also be what it was before.
+HostType carried_type(Node &n, const HostType &before, const HostType &after) {
+  HostType from = before;
+  if (before.kind == HostType::Kind::kOptional && after.kind == HostType::Kind::kList && before.list) {
+    from.kind = HostType::Kind::kList;
+    from.list = false;
+  }
+  const auto type = merge(from, after);
+  if (!type)
+    n.fail("a carried value is " + to_string(before) + " before and " + to_string(after) + " after an iteration");
+  return *type;
 }
 
 // before: Loop(m, cond, v...) body(i, cond, v...) -> (cond, v..., scan...); after: loop with the trip count and the
@@ -181,6 +203,7 @@ void import_loop(Node &n) {
     auto v = std::make_shared<Value>();
     v->name = body.input(static_cast<int>(i) + 2).name();
     v->type = n.type(i + 2);
+    v->host_type = n.host_type(i + 2);
     v->id = n.b.add_value(v->type, v->name);
     v->home = n.importer().region();
     region.inputs.push_back({v->name, v->id});
@@ -196,12 +219,15 @@ void import_loop(Node &n) {
   if (info.has_condition)
     region.outputs.push_back({outputs[0]->name, n.b.reshape(n.importer().materialise(*outputs[0]), {})});
   std::vector<TensorType> types;
+  std::vector<std::optional<HostType>> host_types(carried);
   for (size_t i = 0; i < carried; ++i) {
     const TensorType &from = n.type(i + 2), &to = outputs[i + 1]->type;
     const std::string what = "carried value '" + outputs[i + 1]->name + "' is " + to_string(from) + " before and " +
                              to_string(to) + " after an iteration";
-    if (from.element != to.element || from.dims.size() != to.dims.size())
+    if (from.element != to.element || from.dims.size() != to.dims.size() || n.host_type(i + 2).has_value() != outputs[i + 1]->host_type.has_value())
       n.fail(what, "a carried value keeps its type and shape");
+    if (n.host_type(i + 2)) // an optional may be a sequence afterwards
+      host_types[i] = carried_type(n, *n.host_type(i + 2), *outputs[i + 1]->host_type);
     for (size_t d = 0; d < from.dims.size(); ++d)
       n.require_equal(to.dims[d], from.dims[d], what);
     region.outputs.push_back({outputs[i + 1]->name, n.importer().materialise(*outputs[i + 1])});
@@ -211,6 +237,8 @@ void import_loop(Node &n) {
   bound_inside(region, inside);
   std::vector<Dims> scan_dims;
   for (size_t i = carried + 1; i < outputs.size(); ++i) {
+    if (outputs[i]->host_type)
+      n.fail("scan output '" + outputs[i]->name + "' is " + to_string(*outputs[i]->host_type) + ", which is not stacked");
     region.outputs.push_back({outputs[i]->name, n.importer().materialise(*outputs[i])});
     // Where a dim depends on the iteration as far as can be seen, the model may say what it is: then that is checked.
     Dims dims = outputs[i]->type.dims;
@@ -240,7 +268,10 @@ void import_loop(Node &n) {
   }
   const std::vector<ValueId> results = n.b.loop(std::move(info), initial, std::move(region), types);
   for (size_t i = 0; i < n.outputs(); ++i)
-    n.set(i, results[i]);
+    if (i < carried && host_types[i])
+      n.set_host_value(i, results[i], *host_types[i]);
+    else
+      n.set(i, results[i]);
 }
 
 // before: Scan(state..., x...) body(state..., x[i]...) -> (state..., y...); after: a loop over the scanned axis that slices

@@ -11,6 +11,7 @@
 
 #include "aotc/base/error.h"
 #include "aotc/graph/constant.h"
+#include "aotc/import/onnx/host_values.h"
 #include "aotc/import/onnx/narrow.h"
 
 namespace ingot::aotc::importer {
@@ -147,6 +148,8 @@ ValueId Importer::materialise(Value &value) {
 }
 
 ValuePtr Importer::constant(const onnx::TensorProto &tensor, std::string &error) {
+  if (tensor.data_type() == onnx::TensorProto::STRING)
+    return strings_value(*this, tensor, error);
   std::optional<DecodedTensor> decoded = decode_tensor(tensor, folder_, error);
   if (!decoded)
     return nullptr;
@@ -305,7 +308,8 @@ void Importer::import_node(Scope &scope, const onnx::NodeProto &proto) {
         return;
       }
     check_narrow(node, proto.op_type());
-    row->import(node);
+    if (!import_host_inputs(node))
+      row->import(node);
     for (size_t i = 0; i < node.outputs(); ++i) {
       const std::string &output = proto.output(static_cast<int>(i));
       if (output.empty())
@@ -497,8 +501,16 @@ bool Importer::import_inputs(Scope &scope, const onnx::GraphProto &graph) {
       continue;
     }
     if (!input.type().has_tensor_type()) {
-      problem("input '" + input.name() + "' is not a tensor (a sequence, optional, map or sparse tensor)",
-              "only tensors are supported as inputs");
+      try {
+        value->host_type = declared_host_type(input.type());
+      } catch (const Refusal &refusal) {
+        problem("input '" + input.name() + "' " + refusal.reason, refusal.hint);
+        continue;
+      }
+      value->type = {graph::kHostValue, {}};
+      value->id = builder.add_value(value->type, input.name());
+      value->poisoned = false;
+      function.graph.inputs.push_back({input.name(), value->id});
       continue;
     }
     const onnx::TypeProto_Tensor &tensor = input.type().tensor_type();
@@ -506,6 +518,10 @@ bool Importer::import_inputs(Scope &scope, const onnx::GraphProto &graph) {
     if (!element && narrow_storage(tensor.elem_type())) {
       element = narrow_storage(tensor.elem_type());
       value->narrow = tensor.elem_type();
+    }
+    if (tensor.elem_type() == onnx::TensorProto::STRING) {
+      element = graph::kHostValue;
+      value->host_type = strings_type();
     }
     if (!element) {
       problem("input '" + input.name() + "' has element type " + onnx_type_name(tensor.elem_type()) +
@@ -603,7 +619,7 @@ bool Importer::import_inputs(Scope &scope, const onnx::GraphProto &graph) {
     value->poisoned = false;
     value->type = type;
     value->id = builder.add_value(type, input.name());
-    function.graph.inputs.push_back({input.name(), value->id});
+    function.graph.inputs.push_back({input.name(), value->id, value->host_type.has_value()});
   }
   return problems() == before;
 }
@@ -630,6 +646,8 @@ struct Liveness {
       for (ValueId v : op.results)
         live = live || values[v];
       live = live || (op.symbol && symbols.count(op.symbol));
+      for (const Symbol &s : op.symbols)
+        live = live || symbols.count(s);
       live = live || (op.loop && symbols.count(op.loop->trips));
       if (!live)
         continue;
@@ -705,7 +723,7 @@ void Importer::probe(Scope &scope) {
     std::vector<std::string> visible;
     for (const std::string &name : node.outputs) {
       const auto it = scope.values.find(name);
-      if (it == scope.values.end() || it->second->narrow)
+      if (it == scope.values.end() || it->second->narrow || it->second->host_type)
         continue;
       const ValueId known = it->second->id;
       if (known < varying.size() && !varying[known] && !it->second->data && !outputs.count(name))
@@ -759,7 +777,8 @@ std::optional<graph::Function> Importer::run(const onnx::ModelProto &model) {
       continue;
     builder.set_origin("", "");
     const ValueId id = materialise(*it->second);
-    function.graph.outputs.push_back({output.name(), id});
+    const auto &host = it->second->host_type;
+    function.graph.outputs.push_back({output.name(), id, host && host->kind == HostType::Kind::kStrings});
   }
   if (!diagnostics_.empty())
     return std::nullopt;
@@ -779,7 +798,8 @@ const std::vector<OperatorRow> &operator_table() {
                              norm_operators(), reduce_operators(), resize_operators(), control_operators(),
                              quantize_operators(), sort_operators(), loss_operators(), recurrent_operators(),
                              attention_operators(), spatial_operators(), sample_operators(), signal_operators(),
-                             detect_operators(), training_operators(), random_operators()})
+                             detect_operators(), training_operators(), random_operators(), sequence_operators(),
+                             string_operators()})
       all.insert(all.end(), rows.begin(), rows.end());
     return all;
   }();

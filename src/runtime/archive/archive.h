@@ -3,6 +3,7 @@
 
 #include "src/runtime/archive/schema.h"
 #include "src/runtime/base.h"
+#include "src/runtime/host/module.h"
 #include "src/runtime/platform/platform.h"
 
 namespace ingot {
@@ -27,6 +28,7 @@ struct ingot_archive_t {
   const uint8_t *bytes = nullptr;
   ingot::platform::FileView mapped;
   ingot::Array<uint8_t> copied;
+  const ingot::HostModule *host = nullptr; // lists and strings; null: such archives are refused
 
   const ingot::schema::Archive *root() const { return ingot::schema::GetArchive(metadata.data()); }
   const ingot::schema::Variant *variant(uint32_t v) const { return root()->variants()->Get(v); }

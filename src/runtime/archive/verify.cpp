@@ -31,6 +31,8 @@ public:
     INGOT_TRY(tensors());
     INGOT_TRY(slots());
     INGOT_TRY(sites());
+    if (archive_.host)
+      if (const char *problem = archive_.host->verify(archive_, f_, nullptr)) return bad("%s", problem);
     return commands();
   }
 
@@ -331,6 +333,12 @@ private:
         if (inside > *deepest) *deepest = inside;
         break;
       }
+      case Opcode::host_op:
+        if (archive_.host) {
+          if (const char *problem = archive_.host->verify(archive_, f_, w)) return bad_command(place, problem);
+          break;
+        }
+        [[fallthrough]]; // without the feature there is no such opcode
       default: return bad_command(place, "unknown opcode");
       }
       at += length;
