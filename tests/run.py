@@ -37,6 +37,7 @@ SCRIPTS = {
     "gpu-networks": ("tests/gpu/models_agree.py --networks", 10),
     "gpu-networks-large": ("tests/gpu/models_agree.py --large", ONLY_FULL),
     "control": ("tests/control/control.py", 1),
+    "values": ("tests/values/values.py", 1),
     "numerics": ("tests/numerics/numerics.py", 1),
     "onnx-suite-llvm-cpu": ("tests/onnx/suite.py", 8),
     "onnx-suite-vmvx": ("tests/onnx/suite.py --target=vmvx", 8),

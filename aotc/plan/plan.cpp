@@ -337,16 +337,19 @@ class Planner {
   // ---- memory
 
   void assign_memory(MemoryReport *report) {
-    std::vector<Interval> arenas[2];
+    // By the host scalars of their sizes; none come first. A tensor's place then depends on its own scalars alone.
+    std::map<std::vector<uint64_t>, std::vector<Interval>> arenas;
     for (TensorId t = 0; t < program_.tensors.size(); ++t)
       if (program_.tensors[t].kind == Tensor::Kind::kTransient && ranges_[t].live() && !is_host(t)) {
         Expr bytes = reserved_bytes(t);
-        arenas[host_dependent(bytes) ? 1 : 0].push_back({t, ranges_[t].first, ranges_[t].last, bytes});
+        std::vector<uint64_t> key;
+        for (const Symbol &s : bytes.symbols())
+          if (s.kind() == SymbolKind::kHost)
+            key.push_back(s.id());
+        arenas[key].push_back({t, ranges_[t].first, ranges_[t].last, bytes});
       }
     std::map<TensorId, std::pair<uint32_t, uint32_t>> places; // arena, offset expression
-    for (const auto &intervals : arenas) {
-      if (intervals.empty())
-        continue;
+    for (const auto &[key, intervals] : arenas) {
       Layout layout = lay_out(intervals, alignment_);
       if (report) {
         report->arena_bytes += layout.representative_size;

@@ -2,7 +2,7 @@
 
 #include <utility>
 
-#include "tools/ingot/values.h"
+#include "tools/ingot/value_json.h"
 
 namespace ingot::tool {
 

@@ -9,7 +9,7 @@
 #include "tools/ingot/commands.h"
 #include "tools/ingot/model.h"
 #include "tools/ingot/npy.h"
-#include "tools/ingot/values.h"
+#include "tools/ingot/value_json.h"
 
 namespace ingot::tool {
 

@@ -6,7 +6,7 @@
 
 #include "tools/ingot/failure.h"
 #include "tools/ingot/npy.h"
-#include "tools/ingot/values.h"
+#include "tools/ingot/value_json.h"
 
 namespace ingot::tool {
 

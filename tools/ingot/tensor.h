@@ -52,7 +52,7 @@ class Bytes {
 struct HostTensor {
   TensorType type;
   Bytes bytes;
-  std::shared_ptr<ingot_value_t> value = nullptr; // of strings, lists and optionals (values.h): then without bytes
+  std::shared_ptr<ingot_value_t> value = nullptr; // of strings, lists and optionals (value_json.h): then without bytes
 };
 
 HostTensor make_tensor(TensorType type);

@@ -1,5 +1,5 @@
-// See values.h.
-#include "tools/ingot/values.h"
+// See value_json.h.
+#include "tools/ingot/value_json.h"
 
 #include <cmath>
 #include <cstring>
