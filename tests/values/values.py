@@ -194,8 +194,8 @@ def lookups():
         node = helper.make_node("TfIdfVectorizer", ["x"], ["y"], mode=mode, min_gram_length=1, max_gram_length=2, max_skip_count=1, ngram_counts=[0, 2],
                                 ngram_indexes=[2, 0, 1, 3], **weights, **{"pool_strings" if kind == T.STRING else "pool_int64s": pool}, **kw)
         return model([node], [tensor("x", list(x.shape), kind)], [tensor("y", list(x.shape[:-1]) + [4])]), {"x": x}
-    cases = {f"tfidf-{mode}-{name}": tfidf(mode, x, pool) for mode in ("TF", "IDF", "TFIDF")
-             for name, x, pool in (("rows", x, [1, 2, 5, 3, 1, 2]), ("row", x[0], [1, 5, 5, 1, 1, 2]), ("strings", text, ["a", "b", "a", "b", "c", "b"]))}
+    cases = {f"tfidf-{mode}-{name}": tfidf(mode, data, pool) for mode in ("TF", "IDF", "TFIDF")
+             for name, data, pool in (("rows", x, [1, 2, 5, 3, 1, 2]), ("row", x[0], [1, 5, 5, 1, 1, 2]), ("strings", text, ["a", "b", "a", "b", "c", "b"]))}
     def encode(x, out, **kw):
         return model([helper.make_node("LabelEncoder", ["x"], ["y"], domain="ai.onnx.ml", **kw)],
                      [tensor("x", [len(x)], T.STRING if x.dtype == object else helper.np_dtype_to_tensor_dtype(x.dtype))], [tensor("y", [len(x)], out)]), {"x": x}
@@ -209,6 +209,7 @@ def prepare(tools):
     tests = {}
 
     def run(scratch, made, feeds, expected, target="llvm-cpu"):
+        expected = {n: strings(v) if isinstance(v, np.ndarray) and v.dtype.kind in "US" else v for n, v in expected.items()}
         path, archive = scratch / "m.onnx", scratch / "m.ingot"
         path.write_bytes(made.SerializeToString())
         status, out, err = tools.compile(path, archive, f"--target={target}")

@@ -270,6 +270,24 @@ void import_equal(Node &n) {
 
 } // namespace
 
+bool only_host_uses(const onnx::GraphProto &graph, const onnx::ValueInfoProto &input) {
+  static const std::set<std::string> takers = {"SplitToSequence", "SequenceConstruct", "SequenceInsert", "Optional", "OptionalHasElement"};
+  if (input.type().tensor_type().elem_type() == onnx::TensorProto::STRING)
+    return true;
+  for (const onnx::NodeProto &node : graph.node()) {
+    for (const onnx::AttributeProto &a : node.attribute())
+      if (a.has_g() || a.graphs_size())
+        return false; // it may be captured there
+    for (const std::string &name : node.input())
+      if (name == input.name() && !takers.count(node.op_type()))
+        return false;
+  }
+  for (const onnx::ValueInfoProto &output : graph.output())
+    if (output.name() == input.name())
+      return false;
+  return true;
+}
+
 bool import_host_inputs(Node &n) {
   static const std::set<std::string> moves = {"Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Slice", "Split", "Concat", "Gather",
                                               "GatherElements", "GatherND", "Expand", "Tile", "Where", "DepthToSpace", "SpaceToDepth", "Compress",

@@ -39,6 +39,9 @@ ValueId numbers_constant(graph::GraphBuilder &b, ElementType type, const std::ve
 // A tensor of strings of the model; null, and why, where it is malformed.
 ValuePtr strings_value(Importer &importer, const onnx::TensorProto &tensor, std::string &error);
 
+// Whether only host ops use an input of a graph: no kernel then depends on its dims, which may be 0.
+bool only_host_uses(const onnx::GraphProto &graph, const onnx::ValueInfoProto &input);
+
 // Operators that need not know of strings: those that move elements are imported for the elements' numbers, which are
 // looked up afterwards. True where the node was one. A list, an optional or strings that an operator does not take are
 // refused.

@@ -598,7 +598,7 @@ bool Importer::import_inputs(Scope &scope, const onnx::GraphProto &graph) {
         extent = Expr(*merged.fixed);
       } else {
         const std::string base = param.empty() ? input.name() + "_" + std::to_string(i) : param;
-        const Symbol symbol = Symbol::dim(unique_symbol(base), merged.range ? merged.range->first : 1,
+        const Symbol symbol = Symbol::dim(unique_symbol(base), merged.range ? merged.range->first : only_host_uses(graph, input) ? 0 : 1,
                                           merged.range ? merged.range->second : kMaxDim);
         function.dims.push_back(symbol);
         extent = symbol;

@@ -55,7 +55,7 @@ void destroy_function_state(const ingot_device_t &device, const HostModule *host
   for (ingot_driver_recording_t *r : s->recordings) // first: this waits for what still uses the memory below
     if (r) device.driver->recording_destroy(r);
   destroy_io(device, allocator, s->io);
-  if (s->host) host->destroy(s->host);
+  if (INGOT_VALUES && s->host) host->destroy(s->host);
   for (Block &b : s->arenas) release_block(device, allocator, &b);
   for (const Block &b : s->staging) release_bytes(allocator, b.host, size_t(b.size), kAlignment);
   destroy_object(allocator, s);

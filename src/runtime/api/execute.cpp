@@ -113,7 +113,7 @@ bool any_imported(const ingot_tensor_t *tensors, size_t n) {
 } // namespace
 
 Code tensor_place(const ingot_device_t &device, const ingot_tensor_t &t, Place *out, size_t *available, Error *error) {
-  const bool value = t.type >= INGOT_ELEMENT_TYPE_STRING; // an object of the host's, of whose memory nothing may be used
+  const bool value = INGOT_VALUES && t.type >= INGOT_ELEMENT_TYPE_STRING; // an object of the host's, of whose memory nothing may be used
   if (!t.buffer || value) {
     *out = {nullptr, static_cast<uint8_t *>(t.data), 0, 0};
     *available = value ? 0 : t.size;
@@ -249,7 +249,7 @@ public:
     if (changed) ++s_.epoch;
     ++s_.late_epoch; // host scalars are unset again
     s_.bound = true;
-    if (s_.host) c_.session->archive->host->clear(s_.host);
+    if (INGOT_VALUES && s_.host) c_.session->archive->host->clear(s_.host);
     Code code = has_own_memory(device_) ? run_on_device(inputs, outputs) : run_text(kNone, 0, count(f_->commands()));
     if (code == INGOT_OK) code = finish(outputs, true);
     else finish(outputs, false);
@@ -696,7 +696,9 @@ private:
         if (condition) INGOT_TRY(run_text(text, at + 4, at + 4 + w[2]));
         else INGOT_TRY(run_text(text, at + 4 + w[2], at + (w[0] >> 8)));
         break;
-      case Opcode::host_op: INGOT_TRY(host_op(w)); break;
+      case Opcode::host_op:
+        if (INGOT_VALUES) INGOT_TRY(host_op(w)); // else no archive has one
+        break;
       case Opcode::loop: INGOT_TRY(run_loop(text, at, w)); break;
       case Opcode::call:
         INGOT_TRY(interrupted());

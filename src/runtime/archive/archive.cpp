@@ -29,9 +29,10 @@ Code check_header(const uint8_t *data, uint64_t size, uint64_t known, program::H
     return fail(error, INGOT_INCOMPATIBLE, "archive: needs a reader of version %u, this one is version %u: update Ingot",
                 out->min_reader, program::kReaderVersion);
   if (const uint64_t unknown = out->required_features & ~known)
-    return fail(error, INGOT_INCOMPATIBLE, unknown == program::kFeatureHostValues
-                                             ? "archive: works with lists or strings (feature 0x%llx): open it as <ingot/values.h> says"
-                                             : "archive: needs features 0x%llx that this reader does not know: update Ingot",
+    return fail(error, INGOT_INCOMPATIBLE,
+                unknown != program::kFeatureHostValues ? "archive: needs features 0x%llx that this reader does not know: update Ingot"
+                : INGOT_VALUES ? "archive: works with lists or strings (feature 0x%llx): open it as <ingot/values.h> says"
+                               : "archive: works with lists or strings (feature 0x%llx), which this build leaves out (-Dvalues)",
                 (unsigned long long)unknown);
   if (out->file_size != size)
     return fail(error, INGOT_CORRUPT, "archive: the header says %llu bytes, the file has %llu: it is %s",
@@ -92,7 +93,7 @@ Code locate_segments(ingot_archive_t &archive, const uint8_t *data, uint64_t siz
 
 Code open_archive(ingot_archive_t &archive, const uint8_t *data, uint64_t size, Error *error) {
   program::Header header;
-  INGOT_TRY(check_header(data, size, program::kKnownFeatures | (archive.host ? program::kFeatureHostValues : 0), &header, error));
+  INGOT_TRY(check_header(data, size, program::kKnownFeatures | (archive.values() ? program::kFeatureHostValues : 0), &header, error));
   archive.bytes = data;
   archive.file_size = size;
   archive.data_offset = header.data_offset;

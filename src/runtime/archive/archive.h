@@ -30,6 +30,7 @@ struct ingot_archive_t {
   ingot::Array<uint8_t> copied;
   const ingot::HostModule *host = nullptr; // lists and strings; null: such archives are refused
 
+  const ingot::HostModule *values() const { return INGOT_VALUES ? host : nullptr; }
   const ingot::schema::Archive *root() const { return ingot::schema::GetArchive(metadata.data()); }
   const ingot::schema::Variant *variant(uint32_t v) const { return root()->variants()->Get(v); }
   const ingot::schema::Function *function(uint32_t v, uint32_t f) const { return variant(v)->functions()->Get(f); }

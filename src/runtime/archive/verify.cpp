@@ -31,8 +31,8 @@ public:
     INGOT_TRY(tensors());
     INGOT_TRY(slots());
     INGOT_TRY(sites());
-    if (archive_.host)
-      if (const char *problem = archive_.host->verify(archive_, f_, nullptr)) return bad("%s", problem);
+    if (archive_.values())
+      if (const char *problem = archive_.values()->verify(archive_, f_, nullptr)) return bad("%s", problem);
     return commands();
   }
 
@@ -334,8 +334,8 @@ private:
         break;
       }
       case Opcode::host_op:
-        if (archive_.host) {
-          if (const char *problem = archive_.host->verify(archive_, f_, w)) return bad_command(place, problem);
+        if (archive_.values()) {
+          if (const char *problem = archive_.values()->verify(archive_, f_, w)) return bad_command(place, problem);
           break;
         }
         [[fallthrough]]; // without the feature there is no such opcode

@@ -5,6 +5,11 @@
 
 #include "src/runtime/archive/schema.h"
 
+// Whether this build has the module; without it, the core's side of the seam folds away.
+#if !defined(INGOT_VALUES)
+#define INGOT_VALUES 0
+#endif
+
 struct ingot_archive_t;
 struct ingot_context_t;
 

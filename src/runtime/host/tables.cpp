@@ -121,7 +121,7 @@ Code host_lookup(const HostOpArgs &a) {
 }
 
 // pool: n-grams one behind the other, counts[n - 1]: where those of n elements begin, indexes: the output of each n-gram,
-// weights: of each output, or none. mode 0 TF, 1 IDF, 2 TFIDF.
+// weights: of the outputs in order, or none. mode 0 TF, 1 IDF, 2 TFIDF.
 Code host_tfidf(const HostOpArgs &a) {
   for (uint32_t i : {0u, 1u})
     if (!a.sources[i] || a.sources[i]->is_list() || !whole_bytes(*a.sources[i]))
@@ -169,13 +169,10 @@ Code host_tfidf(const HostOpArgs &a) {
           }
     }
   }
-  // An output's weight is that of its n-gram.
-  if (mode != 0)
-    for (uint64_t i = 0; i < y.count; ++i)
-      if (mode == 1) out[i] = out[i] > 0;
-  if (mode != 0 && weights.count)
-    for (uint64_t g = 0; g < indexes.count; ++g)
-      for (int64_t r = 0; r < rows; ++r) out[r * width + i64_at(indexes, g)] *= reinterpret_cast<const float *>(weights.data())[g];
+  for (uint64_t i = 0; mode != 0 && i < y.count; ++i) {
+    if (mode == 1) out[i] = out[i] > 0;
+    if (const uint64_t column = i % uint64_t(width); column < weights.count) out[i] *= reinterpret_cast<const float *>(weights.data())[column];
+  }
   return INGOT_OK;
 }
 
