@@ -1,6 +1,8 @@
 // Lists, optionals and strings: values of the API, a hand-made program of host ops, refusals, exhausted memory.
 #include <catch2/catch.hpp>
 
+#include <cstring>
+
 #include "schemas/program_words.h"
 #include "tests/archive/hand_made.h"
 #include "tests/archive/support.h"
@@ -26,7 +28,7 @@ std::vector<float> floats_of(const ingot::Value &value, uint32_t element = INGOT
 struct Run {
   explicit Run(const ingot_allocator_t *allocator = nullptr)
       : words(allocator), o(allocator), list(allocator), optional(allocator), upper(allocator), found(allocator), pieces(allocator) {}
-  ingot::Status operator()(const ingot::Session &session) {
+  ingot::Status operator()(ingot::Session &session) {
     ingot::Tensor in[] = {tensor(x, kF32, {3}), words.view({4}), o.view()};
     ingot::Tensor out[] = {tensor(y, kF32, {-1}), list.view(), optional.view(), upper.view({-1}), found.view(), pieces.view()};
     const ingot::Status status = session.run(in, out);
