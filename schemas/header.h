@@ -8,7 +8,9 @@ namespace ingot::program {
 constexpr uint8_t kMagic[8] = {0x89, 'I', 'N', 'G', 'O', 'T', '\r', '\n'};
 constexpr uint32_t kFormatVersion = 1; // of what the writer writes
 constexpr uint32_t kReaderVersion = 1; // highest min_reader that this reader accepts
-constexpr uint64_t kKnownFeatures = 0; // required-feature bits that this reader knows
+// Required-feature bits.
+constexpr uint64_t kFeatureHostValues = 1; // host slots and host ops: lists, optionals, strings
+constexpr uint64_t kKnownFeatures = 0;     // that every reader of this version knows
 constexpr uint32_t kHeaderSize = 64;
 constexpr uint32_t kMaxSegmentAlignment = 4096;
 

@@ -71,8 +71,77 @@ enum class Opcode : uint32_t {
   loop = 8,        // trip count e or kNone, condition symbol or kNone, iteration symbol or kNone, body n, body-words...
   call = 9,        // subroutine (only one with a smaller index than the caller's own)
   bind = 10,       // value e, host symbol
+  host_op = 11,    // see HostOp
 };
 constexpr uint32_t kMaxCommandLength = 0xffffff;
+
+// A host op works on values that the runtime itself keeps: tensors of numbers or strings, lists of them, or nothing
+// (an optional without an element). They live in host slots, a table beside the slots of bytes.
+// Words of the command: opcode | length, kind, results n, sources n, exprs n, symbols n, immediates n, then
+// {host slot}..., {host slot}..., {e}..., {host symbol}..., {immediate}...
+enum class HostOp : uint32_t {
+  copy = 1,      // (any) -> the same
+  none = 2,      // () -> nothing
+  empty = 3,     // () -> list without elements; immediate: element type
+  construct = 4, // (tensor...) -> list
+  insert = 5,    // (list, tensor) [position e] -> list; without a position at the end
+  erase = 6,     // (list) [position e] -> list; without a position the last
+  at = 7,        // (list) position e -> tensor
+  length = 8,    // (list): symbol = number of elements
+  has = 9,       // (any): symbol = 0 where it is nothing, else 1
+  box = 10,      // () dims e... -> tensor from a slot of bytes; immediates: slot, element type
+  shape = 11,    // (tensor): symbols = its dims; immediate: element type, which is checked as the rank is
+  put = 12,      // (tensor) dims e...: to a slot of bytes; immediates: slot, element type
+  split = 13,    // (tensor[, i64 sizes, or a scalar: size of the parts]) -> list; immediates: axis, keep the axis (0, 1)
+  concat = 14,   // (list) -> tensor; immediates: axis (two's complement), a new axis (0, 1)
+  take = 15,     // (tensor, i64 indices) -> elements by flat index, dims of the indices
+  equal = 16,    // (strings, strings) -> bool tensor, broadcast
+  join = 17,     // (strings, strings) -> strings one behind the other, broadcast
+  tokenize = 18, // (strings[, delimiter]) -> strings with a new last axis, i64 counts; immediate: most splits + 1, or 0
+  normalize = 19, // (strings, stopwords) -> strings; immediates: 0 as is, 1 lower, 2 upper; 1: case counts
+  match = 20,    // (strings, i32 automaton) -> bool tensor (regex_words.h)
+  lookup = 21,   // (x, keys, values, default) -> values of equal keys
+  tfidf = 22,    // (x, pool, counts, indexes, weights) -> f32; immediates: mode, shortest, longest gram, most skips
+  decode = 23,   // (u8 bytes of an image file) -> u8 [h, w, channels]; immediate: 0 RGB, 1 BGR, 2 grayscale
+};
+constexpr uint32_t kHostOpCount = 24, kHostOpHeader = 7;
+
+// Counts that an op takes: at least, at most.
+struct HostOpForm {
+  uint8_t results, sources[2], exprs[2], symbols[2], immediates;
+};
+constexpr HostOpForm kHostOps[kHostOpCount] = {
+    {},
+    {1, {1, 1}, {0, 0}, {0, 0}, 0},   // copy
+    {1, {0, 0}, {0, 0}, {0, 0}, 0},   // none
+    {1, {0, 0}, {0, 0}, {0, 0}, 1},   // empty
+    {1, {1, 255}, {0, 0}, {0, 0}, 0}, // construct
+    {1, {2, 2}, {0, 1}, {0, 0}, 0},   // insert
+    {1, {1, 1}, {0, 1}, {0, 0}, 0},   // erase
+    {1, {1, 1}, {1, 1}, {0, 0}, 0},   // at
+    {0, {1, 1}, {0, 0}, {1, 1}, 0},   // length
+    {0, {1, 1}, {0, 0}, {1, 1}, 0},   // has
+    {1, {0, 0}, {0, 8}, {0, 0}, 2},   // box
+    {0, {1, 1}, {0, 0}, {0, 8}, 1},   // shape
+    {0, {1, 1}, {0, 8}, {0, 0}, 2},   // put
+    {1, {1, 2}, {0, 0}, {0, 0}, 2},   // split
+    {1, {1, 1}, {0, 0}, {0, 0}, 2},   // concat
+    {1, {2, 2}, {0, 0}, {0, 0}, 0},   // take
+    {1, {2, 2}, {0, 0}, {0, 0}, 0},   // equal
+    {1, {2, 2}, {0, 0}, {0, 0}, 0},   // join
+    {2, {1, 2}, {0, 0}, {0, 0}, 1},   // tokenize
+    {1, {2, 2}, {0, 0}, {0, 0}, 2},   // normalize
+    {1, {2, 2}, {0, 0}, {0, 0}, 0},   // match
+    {1, {4, 4}, {0, 0}, {0, 0}, 0},   // lookup
+    {1, {5, 5}, {0, 0}, {0, 0}, 4},   // tfidf
+    {1, {1, 1}, {0, 0}, {0, 0}, 1},   // decode
+};
+
+// A host slot takes kHostSlotWords words of Function::host_slots: kind, `of` (input, output or segment), then for a
+// constant element type, rank, offset low, high, bytes low, high, dims (8). The bytes of strings: u64 n + 1 offsets into
+// the text behind them, then the text.
+enum class HostSlotKind : uint32_t { transient = 0, input = 1, output = 2, constant = 3 };
+constexpr uint32_t kHostSlotWords = 16;
 constexpr uint32_t kMaxNesting = 32; // of branch, loop and call together
 
 // Limits that both sides check.

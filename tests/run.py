@@ -40,6 +40,7 @@ SCRIPTS = {
     "dynamic": ("tests/models/dynamic.py", 6),
     "control": ("tests/control/control.py", 1),
     "control-vulkan": ("tests/control/control.py --vulkan", 1),
+    "values": ("tests/values/values.py", 1),
     "numerics": ("tests/numerics/numerics.py", 1),
     "onnx-suite-llvm-cpu": ("tests/onnx/suite.py", 8),
     "onnx-suite-vmvx": ("tests/onnx/suite.py --target=vmvx", 8),

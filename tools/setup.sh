@@ -26,7 +26,8 @@ die() { say "$*"; exit 1; }
 
 build_packages="g++ meson ninja-build pkg-config ccache llvm-19-dev liblld-19-dev lld-19 libonnx-dev libprotobuf-dev
   protobuf-compiler libflatbuffers-dev flatbuffers-compiler libcli11-dev nlohmann-json3-dev libxxhash-dev libzstd-dev
-  zlib1g-dev libpng-dev"
+  libjpeg-dev libpng-dev libopenjp2-7-dev libtiff-dev libwebp-dev
+  zlib1g-dev"
 python_packages="python3 python3-venv"
 test_packages="catch2 clang-19 clang-format-19 libclang-rt-19-dev qemu-user-static libc6-dev-arm64-cross
   g++-aarch64-linux-gnu spirv-tools mesa-vulkan-drivers libvulkan-dev vulkan-validationlayers chromium python3-skimage

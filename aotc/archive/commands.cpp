@@ -131,6 +131,17 @@ void CommandBuilder::check(uint32_t condition, uint32_t message) {
 void CommandBuilder::call(uint32_t subroutine) { command(program::Opcode::call, {subroutine}); }
 void CommandBuilder::bind(uint32_t value, uint32_t symbol) { command(program::Opcode::bind, {value, symbol}); }
 
+void CommandBuilder::host_op(program::HostOp op, const std::vector<uint32_t> &results,
+                             const std::vector<uint32_t> &sources, const std::vector<uint32_t> &exprs,
+                             const std::vector<uint32_t> &symbols, const std::vector<uint32_t> &immediates) {
+  const size_t start = words_.size();
+  command(program::Opcode::host_op, {uint32_t(op), uint32_t(results.size()), uint32_t(sources.size()), uint32_t(exprs.size()),
+                                     uint32_t(symbols.size()), uint32_t(immediates.size())});
+  for (const auto *list : {&results, &sources, &exprs, &symbols, &immediates})
+    words_.insert(words_.end(), list->begin(), list->end());
+  close(start);
+}
+
 void CommandBuilder::begin_if(uint32_t condition) {
   frames_.push_back({words_.size(), 0});
   command(program::Opcode::branch, {condition, 0, 0});

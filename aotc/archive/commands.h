@@ -63,6 +63,9 @@ public:
   void end_loop();
   void call(uint32_t subroutine);
   void bind(uint32_t value, uint32_t symbol); // an expression, a host symbol
+  void host_op(program::HostOp op, const std::vector<uint32_t> &results, const std::vector<uint32_t> &sources,
+               const std::vector<uint32_t> &exprs, const std::vector<uint32_t> &symbols,
+               const std::vector<uint32_t> &immediates);
 
 private:
   struct Frame {

@@ -91,6 +91,15 @@ struct ErrorSite {
 // Loop-free text of commands; build it with CommandBuilder (commands.h).
 using Words = std::vector<uint32_t>;
 
+// A value that the runtime keeps: a list, an optional, strings. See HostSlotKind.
+struct HostSlot {
+  program::HostSlotKind kind = program::HostSlotKind::transient;
+  uint32_t of = 0; // input, output or segment
+  ingot_element_type_t type = INGOT_ELEMENT_TYPE_NONE; // of a constant, as what follows
+  std::vector<uint32_t> dims;
+  uint64_t offset = 0, size = 0;
+};
+
 // An entry point.
 struct Function {
   std::string name = "main";
@@ -105,6 +114,7 @@ struct Function {
   std::vector<std::string> messages; // of `check`
   Words commands;
   std::vector<Words> subroutines; // number i may call only those below i; all share the function's tables
+  std::vector<HostSlot> host_slots;
 };
 
 // One compiled form of a kernel. Of the versions whose mask the machine has, the one with the highest rank runs.

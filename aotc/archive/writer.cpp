@@ -78,6 +78,18 @@ Offset<flatbuffers::Vector<Offset<schema::TensorSpec>>> tensors(FlatBufferBuilde
   return b.CreateVector(out);
 }
 
+std::vector<uint32_t> host_slots(const Function &f, const Layout &layout) {
+  std::vector<uint32_t> words;
+  for (const HostSlot &s : f.host_slots) {
+    const uint32_t of = s.kind == program::HostSlotKind::constant ? layout.index.at(s.of) : s.of;
+    words.insert(words.end(), {uint32_t(s.kind), of, uint32_t(s.type), uint32_t(s.dims.size()), uint32_t(s.offset),
+                               uint32_t(s.offset >> 32), uint32_t(s.size), uint32_t(s.size >> 32)});
+    words.insert(words.end(), s.dims.begin(), s.dims.end());
+    words.resize((words.size() + program::kHostSlotWords - 1) / program::kHostSlotWords * program::kHostSlotWords);
+  }
+  return words;
+}
+
 Offset<schema::Function> function(FlatBufferBuilder &b, const Function &f, const Layout &layout) {
   std::vector<Offset<schema::Symbol>> symbols;
   for (const Symbol &s : f.symbols)
@@ -115,8 +127,10 @@ Offset<schema::Function> function(FlatBufferBuilder &b, const Function &f, const
   auto messages_v = strings(b, f.messages);
   auto commands_v = b.CreateVector(f.commands);
   auto subroutines_v = b.CreateVector(subroutines);
+  Offset<flatbuffers::Vector<uint32_t>> host_slots_v;
+  if (!f.host_slots.empty()) host_slots_v = b.CreateVector(host_slots(f, layout));
   return schema::CreateFunction(b, name, symbols_v, exprs_v, inputs_v, outputs_v, arenas_v, slots_v, sites_v,
-                                error_sites_v, messages_v, commands_v, subroutines_v);
+                                error_sites_v, messages_v, commands_v, subroutines_v, host_slots_v);
 }
 
 Offset<schema::Kernel> kernel(FlatBufferBuilder &b, const Kernel &k) {

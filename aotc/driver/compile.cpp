@@ -24,6 +24,7 @@
 #include "aotc/layout/split_concats.h"
 #include "aotc/layout/split_constants.h"
 #include "aotc/quantise/integer_products.h"
+#include "schemas/header.h"
 
 #include "llvm/ADT/StringRef.h"
 #include "llvm/Config/llvm-config.h"
@@ -459,6 +460,10 @@ std::optional<CompileResult> compile(const CompileOptions &options, Diagnostics 
   model.provenance.flags = flags_text(options);
   model.provenance.source_name = std::filesystem::path(options.models[0].path).filename().string();
   model.provenance.source_sha256 = sha256_of_file(options.models[0].path);
+  for (const archive::Variant &v : model.variants)
+    for (const archive::Function &f : v.functions)
+      if (!f.host_slots.empty())
+        model.required_features |= program::kFeatureHostValues;
   result.bytes = archive::write_archive(model);
   report(options, "write", 1, 1);
   return result;

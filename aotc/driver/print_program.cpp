@@ -9,6 +9,10 @@ namespace {
 using archive::Function;
 using archive::kNone;
 
+constexpr const char *kHostOps[program::kHostOpCount] = {
+    "",    "copy",  "none",   "empty", "construct", "insert", "erase",    "at",        "length", "has",    "box",   "shape",
+    "put", "split", "concat", "take",  "equal",     "join",   "tokenize", "normalize", "match",  "lookup", "tfidf", "decode"};
+
 class Printer {
  public:
   Printer(const archive::Variant &variant, const Function &function) : variant_(variant), f_(function) {}
@@ -21,6 +25,10 @@ class Printer {
       out_ << "  arena " << i << " size " << expr(f_.arenas[i]) << "\n";
     for (size_t i = 0; i < f_.slots.size(); ++i)
       print_slot(i);
+    for (size_t i = 0; i < f_.host_slots.size(); ++i) {
+      static constexpr const char *kKinds[] = {"transient", "input", "output", "constant"};
+      out_ << "  host slot " << i << " " << kKinds[static_cast<size_t>(f_.host_slots[i].kind)] << " " << f_.host_slots[i].of << "\n";
+    }
     print_words(f_.commands, 0, f_.commands.size(), "  ");
     out_ << "}\n";
     return out_.str();
@@ -102,6 +110,24 @@ class Printer {
         print_words(w, at + 5, at + 5 + a[3], indent + "  ");
         out_ << indent << "}\n";
         break;
+      case program::Opcode::host_op: {
+        out_ << "host " << kHostOps[a[0]] << " (";
+        const uint32_t *list = a + 6;
+        for (uint32_t i = 0; i < a[1] + a[2]; ++i) {
+          const uint32_t slot = i < a[2] ? list[a[1] + i] : list[i - a[2]];
+          out_ << (i == a[2] ? " -> h" : i ? ", h" : "h") << slot;
+        }
+        out_ << ")";
+        list += a[1] + a[2];
+        for (uint32_t i = 0; i < a[3]; ++i)
+          out_ << " [" << expr(*list++) << "]";
+        for (uint32_t i = 0; i < a[4]; ++i)
+          out_ << " binds " << f_.symbols[*list++].name;
+        for (uint32_t i = 0; i < a[5]; ++i)
+          out_ << " " << *list++;
+        out_ << "\n";
+        break;
+      }
       case program::Opcode::call:
         out_ << "call " << a[0] << "\n";
         break;

@@ -134,6 +134,8 @@ class Run {
         if (value(step.condition) == 0)
           stop(step.text);
         break;
+      case Step::Kind::kHost:
+        stop("node '" + step.node + "' works on lists, optionals or strings, which the reference interpreter does not keep");
       case Step::Kind::kIf: steps(value(step.condition) ? step.then : step.otherwise); break;
       case Step::Kind::kLoop: loop(step); break;
       case Step::Kind::kBind: bind(step.symbol, value(step.condition)); break;

@@ -37,7 +37,8 @@ bool is_heavy(const Op &op) {
 
 bool is_tensor_op(const Op &op) {
   return op.code != graph::Opcode::kReadScalar && op.code != graph::Opcode::kCheck && op.code != graph::Opcode::kIf &&
-         op.code != graph::Opcode::kLoop && op.code != graph::Opcode::kCompute && op.code != graph::Opcode::kBind;
+         op.code != graph::Opcode::kLoop && op.code != graph::Opcode::kCompute && op.code != graph::Opcode::kBind &&
+         op.code != graph::Opcode::kHost;
 }
 
 // How a value is used inside the root it may be inlined into.
@@ -497,6 +498,10 @@ class Fuser {
     const Op *d = states_[v].definition;
     TensorId t = new_tensor(function_.values[v].type, function_.values[v].name);
     it->second = t;
+    if (d && d->code == graph::Opcode::kHost && d->constant) {
+      program_.tensors[t].kind = Tensor::Kind::kConstant;
+      program_.tensors[t].constant = d->constant;
+    }
     if (d && (d->code == graph::Opcode::kConstant || (d->code == graph::Opcode::kSplat && !filled_at_run_time(*d)))) {
       program_.tensors[t].kind = Tensor::Kind::kConstant;
       program_.tensors[t].constant = d->constant;
@@ -621,6 +626,10 @@ class Fuser {
       case graph::Opcode::kBind:
         steps.push_back(bind_step(op.symbol, op.exprs[0], op.node));
         break;
+      case graph::Opcode::kHost:
+        if (!op.constant)
+          emit_host(op, steps);
+        break;
       case graph::Opcode::kIf:
         emit_if(op, steps);
         break;
@@ -687,6 +696,18 @@ class Fuser {
     step.symbol = symbol;
     step.condition = value;
     return step;
+  }
+
+  void emit_host(const Op &op, Steps &steps) {
+    Step step;
+    step.kind = Step::Kind::kHost;
+    step.node = op.node;
+    for (ValueId operand : op.operands)
+      step.operands.push_back(tensor(operand));
+    for (ValueId result : op.results)
+      step.operands.push_back(tensor(result));
+    step.host = HostStep{op.host, op.results.size(), op.exprs, op.symbols, op.ints};
+    steps.push_back(std::move(step));
   }
 
   void emit_if(const Op &op, Steps &steps) {
@@ -840,6 +861,17 @@ void print_steps(std::ostringstream &out, const Program &p, const Steps &steps, 
       break;
     case Step::Kind::kCheck:
       out << indent << "check [" << s.condition.to_string() << "] \"" << s.text << "\"\n";
+      break;
+    case Step::Kind::kHost:
+      out << indent << "host " << static_cast<uint32_t>(s.host->code) << " (";
+      for (size_t i = 0; i < s.operands.size(); ++i)
+        out << (i == 0 ? "" : i + s.host->results == s.operands.size() ? " -> " : ", ") << tensor(s.operands[i]);
+      out << ")";
+      for (const Expr &e : s.host->exprs)
+        out << " [" << e.to_string() << "]";
+      for (const Symbol &symbol : s.host->symbols)
+        out << " binds " << symbol.name();
+      out << "\n";
       break;
     case Step::Kind::kIf:
       out << indent << "if [" << s.condition.to_string() << "] {\n";

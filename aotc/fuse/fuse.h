@@ -65,8 +65,16 @@ struct LoopStep {
   std::vector<Size> sizes;
 };
 
+struct HostStep {
+  program::HostOp code;
+  size_t results = 0;                                  // how many operands of the step, the last ones, it writes
+  std::vector<Expr> exprs;
+  std::vector<Symbol> symbols;
+  std::vector<int64_t> immediates;
+};
+
 struct Step {
-  enum class Kind : uint8_t { kDispatch, kCopy, kReadScalar, kCheck, kIf, kLoop, kBind } kind = Kind::kDispatch;
+  enum class Kind : uint8_t { kDispatch, kCopy, kReadScalar, kCheck, kIf, kLoop, kBind, kHost } kind = Kind::kDispatch;
   std::string node;                                    // source node, for messages
   uint32_t dispatch = 0;                               // kDispatch: number in Program::dispatches
   std::vector<TensorId> operands;                      // kDispatch: in the order of its operands; kCopy: {from, to};
@@ -76,6 +84,7 @@ struct Step {
   std::string text;                                    // kCheck
   Steps then, otherwise;                               // kIf; kLoop: the body is `then`
   std::optional<LoopStep> loop;
+  std::optional<HostStep> host;                        // kHost
 };
 
 struct Program {

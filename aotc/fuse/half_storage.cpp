@@ -200,6 +200,10 @@ class HalfStorage {
     case Step::Kind::kReadScalar:
       keeps_[step.operands[0]] = true;
       break;
+    case Step::Kind::kHost:
+      for (TensorId t : step.operands)
+        keeps_[t] = true;
+      break;
     case Step::Kind::kCopy:
       join(step.operands[0], step.operands[1]);
       break;

@@ -344,6 +344,29 @@ Symbol GraphBuilder::bind(Expr value, std::string name, int64_t min, int64_t max
   return op.symbol;
 }
 
+std::vector<ValueId> GraphBuilder::host(program::HostOp code, std::vector<ValueId> operands, std::vector<TensorType> results,
+                                        std::vector<Expr> exprs, std::vector<Symbol> symbols, std::vector<int64_t> immediates) {
+  Op &op = append(Opcode::kHost, std::move(operands));
+  op.host = code;
+  op.exprs = std::move(exprs);
+  op.symbols = std::move(symbols);
+  op.ints = std::move(immediates);
+  for (TensorType &type : results)
+    op.results.push_back(add_value(std::move(type), ""));
+  const std::string problem = check_op(function_, op);
+  ensure(problem.empty(), "graph builder: " + problem);
+  return op.results;
+}
+
+ValueId GraphBuilder::host_constant(std::vector<Expr> dims, std::shared_ptr<const ConstantData> data) {
+  Op &op = append(Opcode::kHost, {});
+  op.constant = std::move(data);
+  op.results.push_back(add_value({kHostValue, std::move(dims)}, ""));
+  const std::string problem = check_op(function_, op);
+  ensure(problem.empty(), "graph builder: " + problem);
+  return op.results[0];
+}
+
 std::vector<ValueId> GraphBuilder::if_else(Expr condition, Graph then, Graph otherwise, std::vector<TensorType> results,
                                            std::vector<Symbol> sizes) {
   Op &op = append(Opcode::kIf, {});

@@ -9,10 +9,10 @@ namespace ingot::aotc::graph {
 
 namespace {
 
-constexpr std::array<std::string_view, 23> kOpcodeNames = {
+constexpr std::array<std::string_view, 24> kOpcodeNames = {
     "constant", "splat", "iota",     "host_tensor", "map",  "broadcast", "reshape", "transpose",   "slice", "pad", "concat",
     "reduce",   "scan",  "contract", "conv",        "pool", "gather",    "compute", "read_scalar", "check", "if",
-    "loop", "bind"};
+    "loop", "bind", "host"};
 
 // True unless the dims are known to differ.
 bool may_equal(const Expr &a, const Expr &b) {
@@ -117,6 +117,32 @@ std::string check_window(const Function &f, const Op &op, const TensorType &resu
                                                                                                      : "conv: result dims";
 }
 
+std::string check_host(const Function &f, const Op &op) {
+  using program::HostOp;
+  const uint32_t number = static_cast<uint32_t>(op.host);
+  if (op.constant) {
+    const bool single = number == 0 && op.operands.empty() && op.results.size() == 1;
+    return single && f.values[op.results[0]].type.elements().constant() ? "" : "host: a constant has one result of fixed dims";
+  }
+  if (number == 0 || number >= program::kHostOpCount)
+    return "host: unknown op";
+  const program::HostOpForm &form = program::kHostOps[number];
+  const auto within = [](size_t n, const uint8_t (&range)[2]) { return n >= range[0] && n <= range[1]; };
+  // Of box and put, one side is a tensor, whose slot and type become the command's immediates.
+  const bool box = op.host == HostOp::box, put = op.host == HostOp::put;
+  const size_t sources = op.operands.size() - (box && !op.operands.empty()), results = op.results.size() - (put && !op.results.empty());
+  if (results != form.results || !within(sources, form.sources) || !within(op.exprs.size(), form.exprs) ||
+      !within(op.symbols.size(), form.symbols) || op.ints.size() != (box || put ? 0u : form.immediates))
+    return "host: wrong numbers of operands, results, expressions, symbols or immediates";
+  for (ValueId v : op.operands)
+    if ((f.values[v].type.element == kHostValue) == box)
+      return box ? "host: box takes a tensor" : "host: an operand is no host value";
+  for (ValueId v : op.results)
+    if ((f.values[v].type.element == kHostValue) == put)
+      return put ? "host: put gives a tensor" : "host: a result is no host value";
+  return "";
+}
+
 } // namespace
 
 std::string_view name(Opcode code) {
@@ -159,7 +185,8 @@ std::string check_op(const Function &f, const Op &op) {
     if (v >= f.values.size())
       return "result %" + std::to_string(v) + " does not exist";
     const TensorType &type = f.values[v].type;
-    if (type.element == ElementType::kNone || type.dims.size() > 8)
+    const bool host = op.code == Opcode::kHost || op.code == Opcode::kIf || op.code == Opcode::kLoop;
+    if ((type.element == kHostValue && !host) || type.dims.size() > 8)
       return "result %" + std::to_string(v) + " has no legal type: " + to_string(type);
     for (const Expr &dim : type.dims)
       if (dim.constant() && *dim.constant() < 0)
@@ -285,6 +312,7 @@ std::string check_op(const Function &f, const Op &op) {
       return counts(1, 0) && operand(0).dims.empty() && !is_float(operand(0).element) && op.symbol
                  ? ""
                  : "read_scalar takes one integer or bool scalar and defines a symbol";
+    case Opcode::kHost: return check_host(f, op);
     case Opcode::kCheck: return counts(0, 0) && op.exprs.size() == 1 ? "" : "check takes one expression";
     case Opcode::kBind: return counts(0, 0) && op.exprs.size() == 1 && op.symbol ? "" : "bind takes one expression and defines a symbol";
     case Opcode::kIf: {

@@ -16,6 +16,7 @@
 #include "aotc/base/type.h"
 #include "aotc/dispatch/dispatch.h"
 #include "aotc/kernel/kernel.h"
+#include "schemas/program_words.h"
 
 namespace ingot::aotc::graph {
 
@@ -29,6 +30,10 @@ struct TensorType {
   bool operator==(const TensorType &) const = default;
 };
 std::string to_string(const TensorType &type); // "f32[1,3,48,w]"
+
+// Lists, optionals and strings are values that the runtime keeps. Their type has no element; strings have dims, the others
+// none, and what they hold is known to the importer alone.
+inline constexpr ElementType kHostValue = ElementType::kNone;
 
 // Bytes of a constant tensor, dense row-major little-endian. Shared, never copied.
 struct ConstantData {
@@ -65,6 +70,8 @@ enum class Opcode : uint8_t {
   kIf,        // () condition exprs[0]; regions[0], regions[1] without inputs; results = the outputs of the one taken
   kLoop,      // (initial...) see LoopInfo; exprs = initial values of `sizes`
   kBind,      // () -> defines host symbol `symbol` as exprs[0]; no tensor result
+  kHost,      // (host values..., or the tensor of box) `host` op of the runtime: exprs, symbols it binds, ints = immediates;
+              // results are host values, that of put a tensor; `constant` and no op: a constant host value
 };
 
 enum class PadMode : uint8_t { kConstant, kReflect, kEdge, kWrap };
@@ -101,6 +108,8 @@ struct Op {
   // Host symbols that each region gives a value (Graph::sizes), for dims of results that depend on what a region does.
   // kIf: bound after it. kLoop: bound in the body too, where they are the values of the iteration before.
   std::vector<Symbol> sizes;
+  program::HostOp host = {};          // kHost
+  std::vector<Symbol> symbols;        // kHost: host symbols that it binds
   std::shared_ptr<const ConstantData> constant;
   std::shared_ptr<const dispatch::Dispatch> compute;
   std::optional<LoopInfo> loop;
@@ -115,6 +124,7 @@ struct ValueInfo {
 struct Signature {
   std::string name;
   ValueId value = kNoValue;
+  bool strings = false;               // of a function's host values: a tensor of strings, else a list or an optional
 };
 
 // Values are numbered over the whole function, nested regions included: `values` of a region is unused.
@@ -177,6 +187,11 @@ class GraphBuilder {
   Symbol read_scalar(ValueId scalar, std::string name, int64_t min, int64_t max);
   void check(Expr condition, std::string text);
   Symbol bind(Expr value, std::string name, int64_t min, int64_t max);
+  // A host op; `results` are their types.
+  std::vector<ValueId> host(program::HostOp code, std::vector<ValueId> operands, std::vector<TensorType> results,
+                            std::vector<Expr> exprs = {}, std::vector<Symbol> symbols = {}, std::vector<int64_t> immediates = {});
+  // A host value of known contents: numbers, or strings (data of type kHostValue, bytes as schemas/program_words.h says).
+  ValueId host_constant(std::vector<Expr> dims, std::shared_ptr<const ConstantData> data);
   std::vector<ValueId> if_else(Expr condition, Graph then, Graph otherwise, std::vector<TensorType> results,
                                std::vector<Symbol> sizes = {});
   // first: initial values of sizes.

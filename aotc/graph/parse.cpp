@@ -2,6 +2,7 @@
 // function it gets.
 #include <charconv>
 #include <map>
+#include <set>
 
 #include "aotc/base/error.h"
 #include "aotc/graph/check.h"
@@ -224,8 +225,8 @@ class Parser {
   }
   ElementType element() {
     const std::string_view w = peek_word();
-    const auto type = parse_element_type(w);
-    if (!type || *type == ElementType::kNone)
+    const auto type = w == aotc::name(kHostValue) ? kHostValue : parse_element_type(w);
+    if (!type)
       fail("unknown element type '" + std::string(w) + "'");
     at_ += w.size();
     return *type;
@@ -260,7 +261,7 @@ class Parser {
     at_ = after;
     if (d.value >= f_.values.size())
       f_.values.resize(d.value + 1, {{ElementType::kNone, {}}, ""});
-    if (f_.values[d.value].type.element != ElementType::kNone)
+    if (!defined_.insert(d.value).second)
       fail("value %" + std::to_string(d.value) + " is defined twice");
     f_.values[d.value] = {std::move(type), d.name};
   }
@@ -271,7 +272,7 @@ class Parser {
       const std::string input = string();
       const Definition d = definition();
       define(d);
-      graph.inputs.push_back({input, d.value});
+      graph.inputs.push_back({input, d.value, accept_word("strings")});
     }
     for (;;) {
       space();
@@ -282,7 +283,8 @@ class Parser {
     }
     while (accept_word("output")) {
       const std::string output = string();
-      graph.outputs.push_back({output, value()});
+      const ValueId v = value();
+      graph.outputs.push_back({output, v, accept_word("strings")});
     }
     while (region && accept_word("size"))
       graph.sizes.push_back(one_expression());
@@ -419,6 +421,13 @@ class Parser {
       o.symbol = host_symbol();
     } else if (key == "size") {
       o.sizes.push_back(host_symbol());
+    } else if (key == "host") {
+      const int64_t number = integer();
+      if (number < 0 || number >= program::kHostOpCount)
+        fail("unknown host op");
+      o.host = static_cast<program::HostOp>(number);
+    } else if (key == "binds") {
+      o.symbols.push_back(host_symbol());
     } else if (key == "data") {
       o.constant = constant();
     } else if (key == "compute") {
@@ -456,6 +465,7 @@ class Parser {
   int depth_ = 0;
   Function f_;
   std::map<std::string, Symbol> symbols_;
+  std::set<ValueId> defined_;
 };
 
 } // namespace

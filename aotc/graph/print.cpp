@@ -8,6 +8,7 @@
 //   output "y" %1
 //
 // Regions stand in braces after their op. Every attribute has one spelling, and only those that an op uses are printed.
+#include <algorithm>
 #include <cstdio>
 
 #include "aotc/graph/check.h"
@@ -66,7 +67,7 @@ uint64_t hash(const std::vector<uint8_t> &bytes) {
 std::string constant(const ConstantData &data) {
   std::string out(name(data.type));
   char text[32];
-  if (data.bytes.size() > 64 * byte_size(data.type)) {
+  if (data.bytes.size() > 64 * std::max<size_t>(1, byte_size(data.type))) {
     std::snprintf(text, sizeof text, "#%016llx", static_cast<unsigned long long>(hash(data.bytes)));
     return out + text;
   }
@@ -96,12 +97,12 @@ struct Printer {
     for (const Signature &input : graph.inputs) {
       out += indent + "input " + quote(input.name) + ' ';
       definition(input.value);
-      out += '\n';
+      out += input.strings ? " strings\n" : "\n";
     }
     for (const Op &o : graph.ops)
       op(o, indent);
     for (const Signature &output : graph.outputs)
-      out += indent + "output " + quote(output.name) + ' ' + value(output.value) + '\n';
+      out += indent + "output " + quote(output.name) + ' ' + value(output.value) + (output.strings ? " strings\n" : "\n");
     for (const Expr &size : graph.sizes)
       out += indent + "size [" + size.to_string() + "]\n";
   }
@@ -147,6 +148,10 @@ struct Printer {
       out += " symbol=" + symbol(op.symbol);
     for (const Symbol &size : op.sizes)
       out += " size=" + symbol(size);
+    if (op.code == Opcode::kHost)
+      out += " host=" + std::to_string(static_cast<uint32_t>(op.host));
+    for (const Symbol &s : op.symbols)
+      out += " binds=" + symbol(s);
     if (op.constant)
       out += " data=" + constant(*op.constant);
     if (op.compute)

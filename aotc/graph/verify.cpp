@@ -102,6 +102,7 @@ struct Verifier {
     if ((op.code == Opcode::kReadScalar || op.code == Opcode::kBind) && op.symbol)
       bound.insert(op.symbol);
     bound.insert(op.sizes.begin(), op.sizes.end());
+    bound.insert(op.symbols.begin(), op.symbols.end());
     if (op.loop)
       bound.insert(op.loop->trips);
     const std::string rule = check_op(function, op);

@@ -74,9 +74,9 @@ class Planner {
     walk(program_.steps);
     declare_symbols();
     for (size_t i = 0; i < program_.inputs.size(); ++i)
-      function_.inputs.push_back(spec(program_.inputs[i].name, program_.input_tensors[i]));
+      function_.inputs.push_back(spec(program_.inputs[i], program_.input_tensors[i]));
     for (size_t i = 0; i < program_.outputs.size(); ++i)
-      function_.outputs.push_back(spec(program_.outputs[i].name, program_.output_tensors[i]));
+      function_.outputs.push_back(spec(program_.outputs[i], program_.output_tensors[i]));
     assign_memory(report);
     error_sites();
     archive::CommandBuilder commands(function_.commands);
@@ -123,8 +123,11 @@ class Planner {
       case Step::Kind::kDispatch:
       case Step::Kind::kCopy:
       case Step::Kind::kReadScalar:
+      case Step::Kind::kHost:
         for (TensorId t : step.operands)
           touch(t);
+        if (step.host)
+          host_symbols_.insert(host_symbols_.end(), step.host->symbols.begin(), step.host->symbols.end());
         if (step.kind == Step::Kind::kReadScalar)
           host_symbols_.push_back(step.symbol);
         break;
@@ -359,6 +362,8 @@ class Planner {
     return false;
   }
 
+  bool is_host(TensorId t) const { return program_.tensors[t].type.element == graph::kHostValue; }
+
   Expr byte_count(TensorId t) const {
     const Tensor &x = program_.tensors[t];
     return x.type.elements() * Expr(static_cast<int64_t>(byte_size(x.type.element)));
@@ -371,17 +376,19 @@ class Planner {
     return trips_.empty() ? bytes : bytes.substitute(trips_);
   }
 
-  archive::TensorSpec spec(const std::string &name, TensorId t) {
+  archive::TensorSpec spec(const graph::Signature &signature, TensorId t) {
     const Tensor &x = program_.tensors[t];
     archive::TensorSpec s;
-    s.name = name;
-    s.type = archive_type(x.type.element);
+    s.name = signature.name;
+    s.type = is_host(t) ? (signature.strings ? INGOT_ELEMENT_TYPE_STRING : INGOT_ELEMENT_TYPE_VALUE) : archive_type(x.type.element);
     for (const Expr &d : x.type.dims) {
       s.dims.push_back(expr(d));
       auto symbol = d.symbol();
       s.dim_names.push_back(symbol ? symbol->name() : "");
     }
-    if (x.kind == Tensor::Kind::kOutput && host_dependent(byte_count(t)))
+    if (x.kind == Tensor::Kind::kOutput && is_host(t))
+      s.capacity = expr(0);
+    else if (x.kind == Tensor::Kind::kOutput && host_dependent(byte_count(t)))
       s.capacity = expr(capacity(byte_count(t)));
     return s;
   }
@@ -392,7 +399,7 @@ class Planner {
     // By the host scalars of their sizes; none come first. What grows while it is alive must not move, so it is alone.
     std::map<std::vector<uint64_t>, std::vector<Interval>> arenas;
     for (TensorId t = 0; t < program_.tensors.size(); ++t)
-      if (program_.tensors[t].kind == Tensor::Kind::kTransient && ranges_[t].live()) {
+      if (program_.tensors[t].kind == Tensor::Kind::kTransient && ranges_[t].live() && !is_host(t)) {
         Expr bytes = reserved_bytes(t);
         std::vector<uint64_t> key;
         for (const Symbol &s : bytes.symbols())
@@ -433,6 +440,10 @@ class Planner {
       bool io = x.kind == Tensor::Kind::kInput || x.kind == Tensor::Kind::kOutput;
       if (!io && !ranges_[t].live())
         continue;
+      if (is_host(t)) {
+        slots_[t] = host_slot(x);
+        continue;
+      }
       archive::Slot slot;
       slot.name = x.name;
       slot.size = expr(reserved_bytes(t));
@@ -471,6 +482,27 @@ class Planner {
       slots_[t] = static_cast<uint32_t>(function_.slots.size());
       function_.slots.push_back(std::move(slot));
     }
+  }
+
+  // The number of a slot for a value that the runtime keeps.
+  uint32_t host_slot(const Tensor &x) {
+    archive::HostSlot slot;
+    switch (x.kind) {
+    case Tensor::Kind::kInput: slot.kind = program::HostSlotKind::input; break;
+    case Tensor::Kind::kOutput: slot.kind = program::HostSlotKind::output; break;
+    case Tensor::Kind::kTransient: break;
+    case Tensor::Kind::kConstant:
+      slot.kind = program::HostSlotKind::constant;
+      slot.type = x.constant->type == graph::kHostValue ? INGOT_ELEMENT_TYPE_STRING : archive_type(x.constant->type);
+      for (const Expr &d : x.type.dims)
+        slot.dims.push_back(static_cast<uint32_t>(*d.constant()));
+      slot.offset = weights_.add(x.constant->bytes);
+      slot.size = x.constant->bytes.size();
+      break;
+    }
+    slot.of = x.kind == Tensor::Kind::kConstant ? weight_segment_ : x.index;
+    function_.host_slots.push_back(std::move(slot));
+    return static_cast<uint32_t>(function_.host_slots.size() - 1);
   }
 
   void error_sites() {
@@ -534,6 +566,9 @@ class Planner {
                         archive_type(program_.tensors[step.operands[0]].type.element),
                         symbols_.at(step.symbol.id()));
         break;
+      case Step::Kind::kHost:
+        emit_host(step, out);
+        break;
       case Step::Kind::kCheck:
         out.check(expr(step.condition), message(step.text));
         break;
@@ -558,12 +593,40 @@ class Planner {
     }
   }
 
+  void emit_host(const Step &step, archive::CommandBuilder &out) {
+    const fuse::HostStep &host = *step.host;
+    pending_.clear(); // what touches tensors waits for everything before
+    std::vector<uint32_t> results, sources, exprs, symbols, immediates;
+    for (size_t i = 0; i < step.operands.size(); ++i) {
+      const TensorId t = step.operands[i];
+      if (is_host(t))
+        (i + host.results >= step.operands.size() ? results : sources).push_back(slots_[t]);
+      else
+        immediates = {slots_[t], static_cast<uint32_t>(archive_type(program_.tensors[t].type.element))}; // box and put
+    }
+    for (const Expr &e : host.exprs)
+      exprs.push_back(expr(e));
+    for (const Symbol &s : host.symbols)
+      symbols.push_back(symbols_.at(s.id()));
+    for (int64_t i : host.immediates)
+      immediates.push_back(static_cast<uint32_t>(i));
+    if (host.code == program::HostOp::empty || host.code == program::HostOp::shape) {
+      const auto element = static_cast<ElementType>(immediates[0]);
+      immediates[0] = element == graph::kHostValue ? INGOT_ELEMENT_TYPE_STRING : archive_type(element);
+    }
+    out.host_op(host.code, results, sources, exprs, symbols, immediates);
+  }
+
   uint32_t message(const std::string &text) {
     function_.messages.push_back(text);
     return static_cast<uint32_t>(function_.messages.size() - 1);
   }
 
   void emit_copy(TensorId from, TensorId to, const Expr &to_offset, const Expr &bytes, archive::CommandBuilder &out) {
+    if (is_host(from)) {
+      out.host_op(program::HostOp::copy, {slots_[to]}, {slots_[from]}, {}, {}, {});
+      return;
+    }
     order({{from, false}, {to, true}}, out);
     out.copy(slots_[to], expr(to_offset), slots_[from], expr(0), expr(bytes));
   }

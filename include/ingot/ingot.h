@@ -108,7 +108,9 @@ enum {
   INGOT_ELEMENT_TYPE_U2 = 23,
   INGOT_ELEMENT_TYPE_COMPLEX64 = 24,
   INGOT_ELEMENT_TYPE_COMPLEX128 = 25,
-  INGOT_ELEMENT_TYPE_COUNT = 26
+  INGOT_ELEMENT_TYPE_STRING = 26, /* `data` is an ingot_value_t, see <ingot/values.h> */
+  INGOT_ELEMENT_TYPE_VALUE = 27,  /* the same: a list or an optional; rank 0 */
+  INGOT_ELEMENT_TYPE_COUNT = 28
 };
 
 /* "f32"; "?" for an unknown one. */

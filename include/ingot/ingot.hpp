@@ -210,6 +210,7 @@ using DeviceOptions = ingot_device_options_t;
 class Archive {
 public:
   Archive() = default;
+  explicit Archive(ingot_archive_t *owned) : handle_(owned) {}
   // Weights are used in place; see ingot_archive_map about files that somebody truncates meanwhile.
   static Result<Archive> map(const char *path, const ingot_allocator_t *allocator = nullptr) {
     Status status;

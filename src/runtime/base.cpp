@@ -108,7 +108,7 @@ constexpr ElementRow kElements[INGOT_ELEMENT_TYPE_COUNT] = {
     {"?", 0},     {"bool", 8},    {"i8", 8},          {"i16", 16},    {"i32", 32},        {"i64", 64},   {"u8", 8},
     {"u16", 16},  {"u32", 32},    {"u64", 64},        {"f16", 16},    {"bf16", 16},       {"f32", 32},   {"f64", 64},
     {"f8e4m3fn", 8}, {"f8e4m3fnuz", 8}, {"f8e5m2", 8}, {"f8e5m2fnuz", 8}, {"f8e8m0", 8}, {"f4e2m1", 4}, {"i4", 4},
-    {"u4", 4},    {"i2", 2},      {"u2", 2},          {"complex64", 64}, {"complex128", 128}};
+    {"u4", 4},    {"i2", 2},      {"u2", 2},          {"complex64", 64}, {"complex128", 128}, {"string", 0}, {"value", 0}};
 
 } // namespace
 } // namespace ingot

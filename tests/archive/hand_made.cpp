@@ -288,6 +288,122 @@ std::vector<uint8_t> versions(uint64_t middle_mask, uint64_t top_mask) {
   return b.bytes();
 }
 
+namespace {
+
+// The bytes of strings as host slots have them.
+void append_strings(std::vector<uint8_t> &out, const std::vector<std::string> &texts, HostSlot *slot) {
+  out.resize((out.size() + 7) / 8 * 8);
+  slot->offset = out.size();
+  uint64_t at = 0;
+  const auto put = [&](uint64_t v) {
+    for (int i = 0; i < 8; ++i) out.push_back(uint8_t(v >> 8 * i));
+  };
+  put(0);
+  for (const std::string &t : texts) put(at += t.size());
+  for (const std::string &t : texts) out.insert(out.end(), t.begin(), t.end());
+  slot->size = out.size() - slot->offset;
+  slot->kind = ingot::program::HostSlotKind::constant;
+  slot->type = INGOT_ELEMENT_TYPE_STRING;
+  slot->dims = {uint32_t(texts.size())};
+}
+
+template <class T> void append_numbers(std::vector<uint8_t> &out, ingot_element_type_t type, const std::vector<T> &values, HostSlot *slot) {
+  out.resize((out.size() + 7) / 8 * 8);
+  slot->offset = out.size();
+  for (T v : values)
+    for (size_t i = 0; i < sizeof v; ++i) out.push_back(reinterpret_cast<const uint8_t *>(&v)[i]);
+  slot->size = out.size() - slot->offset;
+  slot->kind = ingot::program::HostSlotKind::constant;
+  slot->type = type;
+  slot->dims = {uint32_t(values.size())};
+}
+
+} // namespace
+
+std::vector<uint8_t> values() {
+  using ingot::program::HostOp;
+  using ingot::program::HostSlotKind;
+  using ingot::program::SymbolKind;
+  constexpr auto kF32 = INGOT_ELEMENT_TYPE_F32, kI64 = INGOT_ELEMENT_TYPE_I64, kString = INGOT_ELEMENT_TYPE_STRING, kValue = INGOT_ELEMENT_TYPE_VALUE;
+  ArchiveModel model;
+  model.required_features = 1;
+  Variant v;
+  v.target = "llvm-cpu";
+  v.arch = "x86_64";
+  Function f;
+  f.symbols = {{"n", 1, 64, SymbolKind::input}, {"w", 1, 16, SymbolKind::input}, {"length", 0, 100, SymbolKind::host},
+               {"has", 0, 1, SymbolKind::host}, {"total", 0, 1000, SymbolKind::host}, {"i", 0, 100, SymbolKind::host},
+               {"kept", 0, 100, SymbolKind::host}};
+  ExprBuilder e(f);
+  const uint32_t n = e.symbol(0), w = e.symbol(1), length = e.symbol(2), has = e.symbol(3), total = e.symbol(4), kept = e.symbol(6), zero = e.constant(0), four = e.constant(4);
+  f.inputs = {{"x", kF32, {n}, {}, kNone}, {"words", kString, {w}, {}, kNone}, {"o", kValue, {}, {}, kNone}};
+  f.outputs = {{"y", kF32, {total}, {}, e.constant(4000)}, {"list", kValue, {}, {}, zero}, {"optional", kValue, {}, {}, zero},
+               {"upper", kString, {kept}, {}, zero}, {"found", kValue, {}, {}, zero}, {"pieces", kValue, {}, {}, zero}};
+  const uint32_t x = input_slot(f, 0, e.mul(n, four)), y = output_slot(f, 0, e.mul(total, four));
+  Segment weights;
+  weights.name = "weights";
+  HostSlot delimiter, stopwords, automaton, keys, numbers, otherwise, pool, counts, indexes, weight;
+  append_strings(weights.bytes, {"-"}, &delimiter);
+  append_strings(weights.bytes, {"monday"}, &stopwords);
+  // [a-z]+
+  append_numbers<int32_t>(weights.bytes, INGOT_ELEMENT_TYPE_I32, {4, 4, 0, 1, 1, 0, 2, 2, 3, 0, 0, 0, 0, 'a', 'z'}, &automaton);
+  append_strings(weights.bytes, {"one", "two"}, &keys);
+  append_numbers<int64_t>(weights.bytes, kI64, {1, 2}, &numbers);
+  append_numbers<int64_t>(weights.bytes, kI64, {-1}, &otherwise);
+  append_strings(weights.bytes, {"one", "one", "two"}, &pool);
+  append_numbers<int64_t>(weights.bytes, kI64, {0, 1}, &counts);
+  append_numbers<int64_t>(weights.bytes, kI64, {0, 1}, &indexes);
+  append_numbers<float>(weights.bytes, kF32, {0.5f, 2}, &weight);
+  model.segments.push_back(weights);
+  const auto slot = [&](HostSlot s) {
+    f.host_slots.push_back(s);
+    return uint32_t(f.host_slots.size() - 1);
+  };
+  const auto io = [&](HostSlotKind kind, uint32_t of) { return slot({kind, of, 0, {}, 0, 0}); };
+  const uint32_t words = io(HostSlotKind::input, 1), o = io(HostSlotKind::input, 2), out_list = io(HostSlotKind::output, 1),
+                 out_optional = io(HostSlotKind::output, 2), upper = io(HostSlotKind::output, 3), found = io(HostSlotKind::output, 4),
+                 pieces = io(HostSlotKind::output, 5), boxed = slot({}), list = slot({}), joined = slot({}), element = slot({}),
+                 count = slot({}), equal = slot({}), match = slot({}), looked = slot({}), score = slot({}), twice = slot({});
+  const uint32_t d = slot(delimiter), stop = slot(stopwords), regex = slot(automaton), key = slot(keys), number = slot(numbers),
+                 other = slot(otherwise), p = slot(pool), c = slot(counts), index = slot(indexes), weighed = slot(weight);
+  f.messages = {"the list is not as long as it should be"};
+  CommandBuilder b(f.commands);
+  b.host_op(HostOp::box, {boxed}, {}, {n}, {}, {x, uint32_t(kF32)});
+  b.host_op(HostOp::empty, {list}, {}, {}, {}, {uint32_t(kF32)});
+  b.host_op(HostOp::split, {list}, {boxed}, {}, {}, {0, 1});
+  b.begin_loop(e.constant(3), kNone, 5);
+  b.host_op(HostOp::insert, {list}, {list, boxed}, {zero}, {}, {});
+  b.host_op(HostOp::erase, {list}, {list}, {}, {}, {});
+  b.host_op(HostOp::insert, {list}, {list, boxed}, {}, {}, {});
+  b.end_loop();
+  b.host_op(HostOp::length, {}, {list}, {}, {2}, {});
+  b.check(e.binary(ExprOp::eq, length, e.add(n, e.constant(3))), 0);
+  b.host_op(HostOp::at, {element}, {list}, {e.sub(length, e.constant(1))}, {}, {});
+  b.host_op(HostOp::construct, {out_list}, {element, boxed}, {}, {}, {});
+  b.host_op(HostOp::concat, {joined}, {list}, {}, {}, {0, 0});
+  b.host_op(HostOp::shape, {}, {joined}, {}, {4}, {uint32_t(kF32)});
+  b.host_op(HostOp::put, {}, {joined}, {total}, {}, {y, uint32_t(kF32)});
+  b.host_op(HostOp::has, {}, {o}, {}, {3}, {});
+  b.begin_if(has);
+  b.host_op(HostOp::copy, {out_optional}, {o}, {}, {}, {});
+  b.begin_else();
+  b.host_op(HostOp::none, {out_optional}, {}, {}, {}, {});
+  b.end_if();
+  b.host_op(HostOp::normalize, {upper}, {words, stop}, {}, {}, {2, 0});
+  b.host_op(HostOp::shape, {}, {upper}, {}, {6}, {uint32_t(kString)});
+  b.host_op(HostOp::tokenize, {pieces, count}, {words, d}, {}, {}, {0});
+  b.host_op(HostOp::join, {twice}, {words, d}, {}, {}, {});
+  b.host_op(HostOp::equal, {equal}, {words, twice}, {}, {}, {});
+  b.host_op(HostOp::match, {match}, {words, regex}, {}, {}, {});
+  b.host_op(HostOp::lookup, {looked}, {words, key, number, other}, {}, {}, {});
+  b.host_op(HostOp::tfidf, {score}, {words, p, c, index, weighed}, {}, {}, {2, 1, 2, 1});
+  b.host_op(HostOp::take, {twice}, {number, index}, {}, {}, {});
+  b.host_op(HostOp::copy, {found}, {looked}, {}, {}, {});
+  v.functions.push_back(f);
+  model.variants.push_back(v);
+  return write_archive(model);
+}
+
 std::vector<uint8_t> counter() {
   Builder b;
   const uint32_t add = b.kernel("add_scalar_i64", {kAccessReadWrite}, 1);

@@ -61,6 +61,9 @@ std::vector<uint8_t> control_flow();
 std::vector<uint8_t> gather();
 // One kernel in three versions: no features (rank 1), features of the host's level (rank 2), features nobody has (rank 3).
 std::vector<uint8_t> versions(uint64_t middle_mask, uint64_t top_mask);
+// Lists, optionals and strings, without kernels: parts of x[n] in a list with more of it, their concatenation, what the
+// optional o holds if anything, and words split, normalised, compared, matched and looked up.
+std::vector<uint8_t> values();
 // A state slot of one i64 that each run raises by 1 and copies to the output.
 std::vector<uint8_t> counter();
 // `dispatches` empty kernels.

@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include <ingot/ingot.hpp>
+#include <ingot/values.hpp>
 
 namespace support {
 
@@ -40,8 +40,15 @@ struct CountingAllocator {
 // Everything that it takes to run an archive that lies in memory.
 struct Loaded {
   explicit Loaded(const std::vector<uint8_t> &bytes, const char *uri = "local-sync", const ingot_allocator_t *allocator = nullptr)
-      : instance(allocator ? *allocator : ingot_allocator_t{}), archive(ingot::Archive::open(bytes.data(), bytes.size(), false, allocator)),
+      : instance(allocator ? *allocator : ingot_allocator_t{}), archive(open(bytes, allocator)),
         device(instance.open(uri)), session(device->prepare(*archive)) {}
+  // Archives with lists and strings too.
+  static ingot::Result<ingot::Archive> open(const std::vector<uint8_t> &bytes, const ingot_allocator_t *allocator) {
+    ingot_archive_t *out = nullptr;
+    ingot::Status status;
+    if (!status.set(ingot_values_archive_open(allocator, bytes.data(), bytes.size(), false, &out, status.slot()))) return status;
+    return ingot::Archive(out);
+  }
   std::string error() const {
     if (!archive.ok()) return archive.message();
     if (!device.ok()) return device.message();

@@ -75,6 +75,8 @@ def prepare(tools):
         "header-c": lambda _: header_lines("ingot.h", "c", 500),
         "header-cpp": lambda _: header_lines("ingot.hpp", "c++", 1500),
         "header-driver": lambda _: header_lines("driver.h", "c", 500),
+        "header-values-c": lambda _: header_lines("values.h", "c", 500),
+        "header-values-cpp": lambda _: header_lines("values.hpp", "c++", 1500),
         "header-vulkan": lambda _: header_lines("vulkan.h", "c", 500),
         **{f"first-run-faults-{name}": (lambda _, n=name: budgets.first_run_faults(n)) for name in MODELS},
     }

@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include <ingot/ingot.h>
+#include <ingot/values.h>
 
 namespace fuzz {
 namespace {
@@ -152,6 +152,52 @@ struct Exact {
   size_t size;
 };
 
+// Strings of the dims given, or a list of two tensors, or nothing: as the number of the input says.
+struct Value {
+  Value() {
+    ingot_error_t error;
+    if (ingot_value_create(nullptr, &handle, &error) != INGOT_OK) die("value", error.message);
+  }
+  ~Value() { ingot_value_release(handle); }
+  Value(const Value &) = delete;
+  bool fill(const ingot_tensor_t &tensor, uint32_t input) {
+    static constexpr ingot_string_t kWords[] = {{"one", 3}, {"Monday", 6}, {"two-\xc3\xa4-", 7}, {"", 0}, {"\xff\xe2\x82", 3}};
+    if (tensor.type == INGOT_ELEMENT_TYPE_STRING) {
+      uint64_t count = 1;
+      for (uint32_t d = 0; d < tensor.rank; ++d)
+        if (tensor.dims[d] < 0 || __builtin_mul_overflow(count, uint64_t(tensor.dims[d]), &count) || count > 4096) return false;
+      std::vector<ingot_string_t> strings;
+      for (uint64_t i = 0; i < count; ++i) strings.push_back(kWords[(i + input) % 5]);
+      return ingot_value_set_strings(handle, strings.data(), tensor.dims, tensor.rank, nullptr) == INGOT_OK;
+    }
+    if (input % 3 == 0) return true;
+    float numbers[6] = {1, 2, 3, 4, 5, 6};
+    ingot_tensor_t t = {numbers, sizeof numbers, nullptr, 0, INGOT_ELEMENT_TYPE_F32, 2, {2, 3}};
+    Value a, b;
+    ingot_value_set_tensor(a.handle, &t, nullptr);
+    t.dims[0] = 1;
+    ingot_value_set_tensor(b.handle, &t, nullptr);
+    const ingot_value_t *elements[] = {a.handle, b.handle};
+    return ingot_value_set_list(handle, INGOT_ELEMENT_TYPE_F32, elements, 2, nullptr) == INGOT_OK;
+  }
+  // Everything that it holds is read.
+  void read() const {
+    const bool list = ingot_value_kind(handle) == INGOT_VALUE_LIST;
+    for (size_t i = 0; i < (list ? ingot_value_count(handle) : 1); ++i) {
+      ingot_tensor_t t;
+      const uint32_t element = list ? uint32_t(i) : INGOT_NONE;
+      if (ingot_value_tensor(handle, element, &t, nullptr) != INGOT_OK) continue;
+      if (t.size) g_sink = g_sink + static_cast<const uint8_t *>(t.data)[0] + static_cast<const uint8_t *>(t.data)[t.size - 1];
+      ingot_string_t text;
+      for (uint64_t s = 0; ingot_value_string(handle, element, s, &text, nullptr) == INGOT_OK && s < 4096; ++s)
+        for (size_t c = 0; c < text.size; ++c) g_sink = g_sink + uint8_t(text.data[c]);
+    }
+  }
+  ingot_value_t *handle = nullptr;
+};
+
+bool is_value(ingot_element_type_t type) { return type >= INGOT_ELEMENT_TYPE_STRING; }
+
 // Runs one function on inputs whose symbols are at their smallest (or largest) values. True where the run
 // succeeded.
 bool run_function(const ingot_archive_t *archive, ingot_session_t *session, ingot_context_t *context,
@@ -168,12 +214,15 @@ bool run_function(const ingot_archive_t *archive, ingot_session_t *session, ingo
   if (info.input_count > 64 || info.output_count > 64) return false;
   std::vector<ingot_tensor_t> inputs, outputs(info.output_count);
   std::vector<Exact *> memory;
+  std::vector<Value *> values;
   struct Cleaner {
     std::vector<Exact *> &m;
+    std::vector<Value *> &v;
     ~Cleaner() {
       for (Exact *e : m) delete e;
+      for (Value *value : v) delete value;
     }
-  } cleaner{memory};
+  } cleaner{memory, values};
   for (uint32_t i = 0; i < info.input_count; ++i) {
     ingot_signature_tensor_t signature;
     if (ingot_archive_input(archive, f, i, &signature) != INGOT_OK) die("run", "an input that is not there");
@@ -188,6 +237,13 @@ bool run_function(const ingot_archive_t *archive, ingot_session_t *session, ingo
       if (tensor.dims[d] < 0 || __builtin_mul_overflow(bits, uint64_t(tensor.dims[d]), &bits) ||
           bits > 8u << 22)
         bits = 8;
+    }
+    if (is_value(tensor.type)) {
+      values.push_back(new Value);
+      if (!values.back()->fill(tensor, i)) return false;
+      tensor.data = values.back()->handle;
+      inputs.push_back(tensor);
+      continue;
     }
     memory.push_back(new Exact((bits + 7) / 8));
     const size_t step =
@@ -205,6 +261,11 @@ bool run_function(const ingot_archive_t *archive, ingot_session_t *session, ingo
   check_error(code, error, "infer");
   if (code != INGOT_OK) return false;
   for (ingot_tensor_t &output : outputs) {
+    if (is_value(output.type)) {
+      values.push_back(new Value);
+      output.data = values.back()->handle;
+      continue;
+    }
     const size_t size = output.size > size_t(8) << 20 ? 16 : output.size;
     memory.push_back(new Exact(size));
     output.data = memory.back()->data;
@@ -216,6 +277,7 @@ bool run_function(const ingot_archive_t *archive, ingot_session_t *session, ingo
   code = ingot_context_run(context, f, inputs.data(), inputs.size(), outputs.data(), outputs.size(), &options,
                            &error);
   check_error(code, error, "run");
+  for (const Value *value : values) value->read();
   return code == INGOT_OK;
 }
 
@@ -278,7 +340,7 @@ Report exercise(const uint8_t *data, size_t size) {
   ingot_instance_t *instance = nullptr;
   ingot_archive_t *archive = nullptr;
   check_error(ingot_instance_create(&allocator, &instance, &error), error, "instance");
-  const ingot_code_t code = ingot_archive_open(&allocator, copy, size, /*borrow=*/true, &archive, &error);
+  const ingot_code_t code = ingot_values_archive_open(&allocator, copy, size, /*borrow=*/true, &archive, &error);
   check_error(code, error, "open archive");
   if (code == INGOT_OK) {
     report.outcome = Outcome::loaded;

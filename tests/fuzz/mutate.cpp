@@ -110,6 +110,7 @@ class Numbers {
     each(f->slots(), [&](const schema::Slot *s) { all_fields(s); });
     each(f->sites(), [&](const schema::Site *s) { all_fields(s); });
     elements(f->commands());
+    elements(f->host_slots());
     elements(f->commands()); // twice: they deserve more than their share
     each(f->subroutines(), [&](const schema::Subroutine *s) { elements(s->commands()); });
   }

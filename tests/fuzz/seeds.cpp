@@ -126,7 +126,8 @@ std::vector<Seed> hand_made_seeds() {
           {"prepared", prepared(6)},
           {"versions", versions(1, 2)},
           {"counter", counter()},
-          {"reciprocal", reciprocal()}};
+          {"reciprocal", reciprocal()},
+          {"plain_values", values()}};
 }
 
 Seed file_seed(const std::string &path) {

@@ -41,6 +41,57 @@ def versions():
     return pins
 
 
+class Value:
+    """What is no array: a sequence (a list of arrays, and their dtype where it is empty), an optional (an array or None)."""
+
+    def __init__(self, content, dtype=None):
+        self.content, self.dtype = content, dtype
+
+
+def is_value(thing):
+    """Whether the tool reads and writes it as JSON: strings, sequences, optionals."""
+    return isinstance(thing, Value) or np.asarray(thing).dtype.kind in "OUS"
+
+
+TYPE_NAMES = {"float32": "f32", "float64": "f64", "float16": "f16", "bool": "bool", "object": "string",
+              **{f"{k}int{b}": f"{'u' if k else 'i'}{b}" for k in ("", "u") for b in (8, 16, 32, 64)}}
+
+
+def write_json_value(path, thing):
+    """As docs/values.md says; numbers lie in .npy files beside it."""
+    def tensor(array, name):
+        array = np.asarray(array)
+        if array.dtype.kind in "OUS":
+            return {"type": "string", "dims": list(array.shape), "values": [str(s) for s in array.reshape(-1)]}
+        np.save(path.with_name(f"{path.stem}_{name}.npy"), np.ascontiguousarray(array) if array.ndim else array)
+        return {"npy": f"{path.stem}_{name}.npy"}
+
+    content = thing.content if isinstance(thing, Value) else thing
+    if isinstance(content, list):
+        kind = content[0].dtype if content else thing.dtype
+        value = {"list": TYPE_NAMES[np.dtype(kind).name], "elements": [tensor(a, i) for i, a in enumerate(content)]}
+    else:
+        value = None if content is None else tensor(content, "value")
+    path.write_text(json.dumps(value))
+
+
+def read_json_value(path):
+    def tensor(value):
+        if value["type"] == "string":
+            out = np.empty(len(value["values"]), object)
+            out[:] = value["values"]
+            return out.reshape(value["dims"])
+        name = next(n for n, t in TYPE_NAMES.items() if t == value["type"])
+        return np.array([float(v) if isinstance(v, str) else v for v in value["values"]], dtype=name).reshape(value["dims"])
+
+    value = json.loads(path.read_text())
+    if value is None:
+        return Value(None)
+    if "list" in value:
+        return Value([tensor(v) for v in value["elements"]])
+    return tensor(value)
+
+
 class Outcome:
     """status: ok, fail, skip or refused (the compiler said why it cannot, as it should)."""
 
@@ -104,23 +155,29 @@ class Tools:
     def compile(self, model, archive, *flags, timeout=300):
         return self.call([self.aotc, model, "-o", archive, "--progress=off", *flags], timeout)
 
-    def run(self, archive, inputs, output_names, folder, *flags, timeout=120):
-        """Runs an archive on {name: array}; (outputs by name or None, exit status, error text)."""
+    def run(self, archive, inputs, output_names, folder, *flags, timeout=120, values=()):
+        """Runs an archive on {name: array or Value}; (outputs by name or None, exit status, error text). `values`: names of
+        outputs that are strings, sequences or optionals."""
         if self.device and not any(str(f).startswith("--device") for f in flags):
             flags, timeout = (*flags, f"--device={self.device}"), max(timeout, LIMIT_ON_DEVICE)
         command = [self.ingot, "run", archive, *flags]
         for index, (name, array) in enumerate(inputs.items()):
+            if is_value(array):
+                path = folder / f"in{index}.json"
+                write_json_value(path, array)
+                command.append(f"--input={name}=@{path}")
+                continue
             path = folder / f"in{index}.npy"
             np.save(path, np.ascontiguousarray(array) if np.ndim(array) else np.asarray(array))
             command.append(f"--input={name}=@{path}")
         paths = {}
         for index, name in enumerate(output_names):
-            paths[name] = folder / f"out{index}.npy"
+            paths[name] = folder / f"out{index}.{'json' if name in values else 'npy'}"
             command.append(f"--output={name}=@{paths[name]}")
         status, out, err = self.call(command, timeout)
         if status != 0:
             return None, status, err or out
-        return {name: np.load(path) for name, path in paths.items()}, 0, ""
+        return {name: read_json_value(path) if name in values else np.load(path) for name, path in paths.items()}, 0, ""
 
 
 def agrees(actual, reference, relative=1e-3, of_peak=1e-4, proves=True):

@@ -82,8 +82,8 @@ def lacking(model, table):
     return missing
 
 
-# Element types that no archive holds, and (below) values that are not tensors.
-FOREIGN_TYPES = {"STRING", "COMPLEX64", "COMPLEX128"}
+# Element types that no archive holds, and (below) values that are neither tensors nor sequences or optionals of them.
+FOREIGN_TYPES = {"COMPLEX64", "COMPLEX128"}
 
 
 def foreign_types(model):
@@ -100,8 +100,6 @@ def foreign_types(model):
             for attribute in node.attribute:
                 if attribute.type == onnx.AttributeProto.TENSOR:
                     element(attribute.t.data_type)
-                elif attribute.type in (onnx.AttributeProto.STRINGS, ) and attribute.name == "value_strings":
-                    found.add("string")
                 elif attribute.type == onnx.AttributeProto.GRAPH:
                     walk(attribute.g.node)
                 elif node.op_type == "Cast" and attribute.name == "to":
@@ -111,7 +109,7 @@ def foreign_types(model):
         kind = value.type.WhichOneof("value")
         if kind == "tensor_type":
             element(value.type.tensor_type.elem_type)
-        elif kind:
+        elif kind and kind not in ("sequence_type", "optional_type"):
             found.add(kind.removesuffix("_type"))
     for weight in model.graph.initializer:
         element(weight.data_type)
@@ -120,12 +118,24 @@ def foreign_types(model):
 
 
 def load_value(path, value_info):
-    """A tensor of a test's data set; None where it is a sequence or an optional, which arrays cannot hold."""
-    if value_info.type.WhichOneof("value") != "tensor_type":
-        return None
-    tensor = onnx.TensorProto()
-    tensor.ParseFromString(path.read_bytes())
-    return stored(numpy_helper.to_array(tensor))
+    """A value of a test's data set: an array, harness.Value([arrays]) of a sequence, harness.Value(None, array or list) of
+    an optional."""
+    kind = value_info.type.WhichOneof("value")
+    proto = {"tensor_type": onnx.TensorProto, "sequence_type": onnx.SequenceProto, "optional_type": onnx.OptionalProto}[kind]()
+    proto.ParseFromString(path.read_bytes())
+    if kind == "tensor_type":
+        return stored(numpy_helper.to_array(proto))
+    content = numpy_helper.to_list(proto) if kind == "sequence_type" else numpy_helper.to_optional(proto)
+    if isinstance(content, list):
+        return harness.Value([stored(np.asarray(e)) for e in content], stored(np.zeros(0, sequence_dtype(value_info.type))).dtype)
+    return harness.Value(None if content is None else stored(np.asarray(content)))
+
+
+def sequence_dtype(kind):
+    """Of the elements of a sequence, or of one in an optional."""
+    while kind.WhichOneof("value") != "tensor_type":
+        kind = kind.optional_type.elem_type if kind.WhichOneof("value") == "optional_type" else kind.sequence_type.elem_type
+    return onnx.helper.tensor_dtype_to_np_dtype(kind.tensor_type.elem_type)
 
 
 def stored(array):
@@ -141,6 +151,22 @@ def stored(array):
 
 
 def compare(actual, expected):
+    if isinstance(actual, harness.Value) != isinstance(expected, harness.Value):
+        return f"{type(actual).__name__}, expected {type(expected).__name__}"
+    if isinstance(expected, harness.Value):
+        a, e = actual.content, expected.content
+        if type(a) is not type(e):
+            return f"{type(a).__name__}, expected {type(e).__name__}"
+        if e is None:
+            return None
+        if not isinstance(e, list):
+            return compare(a, e)
+        if len(a) != len(e):
+            return f"{len(a)} elements, expected {len(e)}"
+        return next((f"element {i}: {wrong}" for i, wrong in enumerate(map(compare, a, e)) if wrong), None)
+    if expected.dtype == object:
+        same = actual.dtype == object and actual.shape == expected.shape and (actual == expected).all()
+        return None if same else f"strings {actual.tolist()}, expected {expected.tolist()}"
     if actual.dtype.kind == "V" and actual.dtype.itemsize == expected.dtype.itemsize:
         actual = actual.view(expected.dtype)  # .npy has no name for bfloat16
     if actual.shape != expected.shape:
@@ -296,9 +322,8 @@ class Suite:
     def results(self, case, archive, scratch, *flags):
         drawn = any(n.op_type in RANDOM_OPERATORS for n in case.model.graph.node)
         for feeds, expected in case.data_sets():
-            if any(a is None for a in feeds.values()) or any(a is None for a in expected.values()):
-                return harness.fail("compiled, but this runner cannot pass sequences or optionals")
-            outputs, status, err = self.tools.run(archive, feeds, list(expected), scratch, *flags)
+            values = {n for n, v in expected.items() if harness.is_value(v)}
+            outputs, status, err = self.tools.run(archive, feeds, list(expected), scratch, *flags, values=values)
             if outputs is None:
                 return harness.fail(f"ingot run: exit status {status}: {err}")
             for name, value in expected.items():
@@ -306,7 +331,10 @@ class Suite:
                     same = outputs[name].shape == value.shape and outputs[name].dtype == value.dtype
                     wrong = None if same else "shape or type"
                 else:
-                    wrong = compare(outputs[name], value)
+                    actual = outputs[name]
+                    if isinstance(value, harness.Value) and isinstance(actual, np.ndarray):
+                        actual = harness.Value(actual)  # of an optional
+                    wrong = compare(actual, value)
                 if wrong:
                     return harness.fail(f"{name}: {wrong}")
         return harness.ok()

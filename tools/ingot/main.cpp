@@ -13,7 +13,7 @@ namespace {
 
 constexpr char kSpecs[] =
     "NAME=SPEC or SPEC (in order): 2x3xf32=1,2,3,4,5,6 | 2x3xf32=0.5 (all the same) | 2x3xf32=random:SEED | "
-    "2x3xf32=@FILE.bin | @FILE.npy | random:SEED";
+    "2x3xf32=@FILE.bin | @FILE.npy | random:SEED; strings, lists, optionals: @FILE.json | json:TEXT";
 
 // Everything repeatable takes one value a time, so that a value may begin with anything.
 CLI::Option *add_list(CLI::App *app, const char *name, std::vector<std::string> &target, const char *help) {
@@ -34,7 +34,7 @@ int run(int argc, char **argv) {
   run->add_option("--function", run_options.function, "entry point");
   add_list(run, "--input", run_options.inputs, kSpecs);
   add_list(run, "--output", run_options.outputs,
-           "[NAME=]- to print, or [NAME=]@FILE.npy; all are printed by default");
+           "[NAME=]- to print, or [NAME=]@FILE.npy (strings, lists, optionals: FILE.json); all are printed by default");
   add_list(run, "--expect", run_options.expected, "[NAME=]@FILE.npy: what an output must agree with");
   CLI::Option *rtol_option = run->add_option("--rtol", rtol, "relative tolerance of --expect");
   CLI::Option *atol_option = run->add_option("--atol", atol, "absolute tolerance of --expect");

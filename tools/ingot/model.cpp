@@ -2,10 +2,12 @@
 
 #include <utility>
 
+#include "tools/ingot/value_json.h"
+
 namespace ingot::tool {
 
 Archive open_archive(const std::string &path, const ingot_allocator_t *allocator) {
-  auto archive = Archive::map(path.c_str(), allocator);
+  auto archive = values::map(path.c_str(), allocator);
   const std::string message = archive.message();
   if (!archive) check(archive.status(), message.find(path) == std::string::npos ? path : "");
   return std::move(*archive);
@@ -122,6 +124,14 @@ Outputs make_outputs(const Session &session, uint32_t function, const std::vecto
     bool unknown = false;
     for (uint32_t i = 0; i < view.rank; ++i) unknown = unknown || view.dims[i] < 0;
     if (unknown && view.size > kMostForUnknown) view.size = kMostForUnknown;
+    if (is_value_type(view.type)) {
+      HostTensor value{{view.type, {view.dims, view.dims + view.rank}}, Bytes()};
+      value.value = make_value();
+      view.data = value.value.get();
+      view.size = 0;
+      out.tensors.push_back(std::move(value));
+      continue;
+    }
     HostTensor tensor{{view.type, {view.dims, view.dims + view.rank}}, Bytes(view.size)};
     view.data = tensor.bytes.data();
     out.tensors.push_back(std::move(tensor));

@@ -9,6 +9,7 @@
 #include "tools/ingot/commands.h"
 #include "tools/ingot/model.h"
 #include "tools/ingot/npy.h"
+#include "tools/ingot/value_json.h"
 
 namespace ingot::tool {
 
@@ -18,6 +19,10 @@ constexpr int64_t kPrinted = 1024; // elements of an output that are shown
 
 void print_output(const Signature &signature, const HostTensor &tensor) {
   const char *name = signature.name.c_str();
+  if (tensor.value) {
+    std::printf("%s: %s = %s\n", name, to_text(tensor.type).c_str(), value_text(tensor).c_str());
+    return;
+  }
   std::printf("%s: %s = %s%s\n", name, to_text(tensor.type).c_str(), tensor.type.dims.size() > 1 ? "\n" : "",
               values_text(tensor, kPrinted).c_str());
 }
@@ -59,6 +64,8 @@ int run_command(const RunOptions &options) {
     const HostTensor &tensor = outputs.tensors[target.index];
     if (target.body == "-")
       print_output(out[target.index], tensor);
+    else if (tensor.value)
+      write_value(target.body.substr(1), tensor);
     else
       write_npy(target.body.substr(1), tensor);
   }
@@ -66,7 +73,8 @@ int run_command(const RunOptions &options) {
   for (const NamedSpec &reference : references) {
     const HostTensor &actual = outputs.tensors[reference.index];
     Signature concrete = {out[reference.index].name, actual.type};
-    const std::string why = disagreement(actual, parse_tensor(reference.body, concrete), options.tolerance);
+    const HostTensor wanted = parse_tensor(reference.body, concrete);
+    const std::string why = actual.value ? value_disagreement(actual, wanted, options.tolerance) : disagreement(actual, wanted, options.tolerance);
     if (!why.empty())
       wrong += (wrong.empty() ? "" : "\n") + std::string("output '") + concrete.name + "': " + why;
   }

@@ -6,6 +6,7 @@
 
 #include "tools/ingot/failure.h"
 #include "tools/ingot/npy.h"
+#include "tools/ingot/value_json.h"
 
 namespace ingot::tool {
 
@@ -24,7 +25,7 @@ bool starts_with(const std::string &text, const std::string &head) {
 
 // Could this be a spec without a name?
 bool is_body(const std::string &text) {
-  if (text == "-" || starts_with(text, "@") || starts_with(text, "random:")) return true;
+  if (text == "-" || starts_with(text, "@") || starts_with(text, "random:") || starts_with(text, "json:")) return true;
   TensorType type;
   return parse_type(text.substr(0, text.find('=')), &type);
 }
@@ -143,6 +144,7 @@ std::vector<NamedSpec> resolve_names(const std::vector<std::string> &specs,
 }
 
 HostTensor parse_tensor(const std::string &body, const Signature &signature) {
+  if (is_value_type(signature.type.type)) return parse_value(body, signature.name, signature.type.type);
   if (starts_with(body, "@")) {
     const std::string path = body.substr(1);
     if (path.size() >= 4 && path.compare(path.size() - 4, 4, ".bin") == 0)

@@ -188,6 +188,7 @@ HostTensor make_tensor(TensorType type) {
 }
 
 Tensor view_of(const HostTensor &tensor) {
+  if (tensor.value) return view(tensor.value.get(), 0, tensor.type.type, {tensor.type.dims.data(), tensor.type.dims.size()});
   return view(tensor.bytes.data(), tensor.bytes.size(), tensor.type.type,
               {tensor.type.dims.data(), tensor.type.dims.size()});
 }

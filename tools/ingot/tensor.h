@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include <ingot/ingot.hpp>
+#include <ingot/values.hpp>
 
 namespace ingot::tool {
 
@@ -52,6 +52,7 @@ class Bytes {
 struct HostTensor {
   TensorType type;
   Bytes bytes;
+  std::shared_ptr<ingot_value_t> value = nullptr; // of strings, lists and optionals (value_json.h): then without bytes
 };
 
 HostTensor make_tensor(TensorType type);

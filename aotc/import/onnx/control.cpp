@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "aotc/import/onnx/algebra.h"
+#include "aotc/import/onnx/host_values.h"
 #include "aotc/import/onnx/math.h"
 #include "aotc/import/onnx/subgraph.h"
 
@@ -19,6 +20,7 @@ void bound_inside(const graph::Graph &graph, std::set<Symbol> &out) {
     if (op.symbol)
       out.insert(op.symbol);
     out.insert(op.sizes.begin(), op.sizes.end());
+    out.insert(op.symbols.begin(), op.symbols.end());
     if (op.loop) {
       out.insert(op.loop->trips);
       out.insert(op.loop->iteration);
@@ -115,8 +117,13 @@ bool choose_on_host(Node &n, const Expr &condition, const Branch &a, const Branc
 // host symbol that each branch binds
 std::vector<ValuePtr> join(Node &n, const Expr &condition, Branch a, Branch b) {
   std::vector<TensorType> types;
+  std::vector<std::optional<HostType>> host_types;
   std::vector<Symbol> sizes;
   for (size_t i = 0; i < a.outputs.size(); ++i) {
+    const auto &ha = a.outputs[i]->host_type, &hb = b.outputs[i]->host_type;
+    host_types.push_back(ha && hb ? merge(*ha, *hb) : std::nullopt);
+    if ((ha || hb) && !host_types.back())
+      n.fail("the branches give values of different kinds for output " + std::to_string(i));
     const TensorType &ta = a.outputs[i]->type, &tb = b.outputs[i]->type;
     if (ta.element != tb.element || ta.dims.size() != tb.dims.size() || a.outputs[i]->narrow != b.outputs[i]->narrow)
       n.fail("the branches give " + to_string(ta) + " and " + to_string(tb) + " for output " + std::to_string(i),
@@ -141,6 +148,7 @@ std::vector<ValuePtr> join(Node &n, const Expr &condition, Branch a, Branch b) {
       continue;
     values[i] = std::make_shared<Value>();
     values[i]->type = n.b.type(results[i]);
+    values[i]->host_type = host_types[i];
     values[i]->narrow = a.outputs[i]->narrow;
     values[i]->id = results[i];
     values[i]->home = n.importer().region();
@@ -248,10 +256,24 @@ void import_if(Node &n) {
     n.set_value(i, values[i]);
 }
 
+// Of a list or an optional after the loop: what the body gives it, if it may also be what it was before.
+HostType carried_type(Node &n, const HostType &before, const HostType &after) {
+  HostType from = before;
+  if (before.kind == HostType::Kind::kOptional && after.kind == HostType::Kind::kList && before.list) {
+    from.kind = HostType::Kind::kList;
+    from.list = false;
+  }
+  const auto type = merge(from, after);
+  if (!type)
+    n.fail("a carried value is " + to_string(before) + " before and " + to_string(after) + " after an iteration");
+  return *type;
+}
+
 struct LoopBody {
   graph::Graph region;
   bool has_condition = false;
   std::vector<TensorType> types; // carried values, then what is stacked, without the axis of iterations
+  std::vector<std::optional<HostType>> host_types; // of carried values
   std::vector<Symbol> sizes;
   std::vector<Expr> first;       // values of sizes before the loop
 };
@@ -278,6 +300,7 @@ bool import_loop_body(Node &n, const onnx::GraphProto &body, const graph::LoopIn
     auto v = std::make_shared<Value>();
     v->name = body.input(static_cast<int>(i) + 2).name();
     v->type = n.type(i + 2);
+    v->host_type = n.host_type(i + 2);
     v->narrow = n.narrow(i + 2);
     for (size_t d = 0; d < v->type.dims.size(); ++d)
       if (varying.count({i, d})) {
@@ -309,8 +332,12 @@ bool import_loop_body(Node &n, const onnx::GraphProto &body, const graph::LoopIn
     const TensorType &from = out.types[i], &to = outputs[i + 1]->type;
     const std::string what = "carried value '" + outputs[i + 1]->name + "' is " + to_string(from) + " before and " +
                              to_string(to) + " after an iteration";
-    if (from.element != to.element || from.dims.size() != to.dims.size())
+    if (from.element != to.element || from.dims.size() != to.dims.size() ||
+        n.host_type(i + 2).has_value() != outputs[i + 1]->host_type.has_value())
       n.fail(what, "a carried value keeps its type and rank");
+    out.host_types.push_back(std::nullopt);
+    if (n.host_type(i + 2)) // an optional may be a sequence afterwards
+      out.host_types.back() = carried_type(n, *n.host_type(i + 2), *outputs[i + 1]->host_type);
     for (size_t d = 0; d < from.dims.size(); ++d) {
       if (varying.count({i, d}))
         out.region.sizes.push_back(to.dims[d]);
@@ -329,6 +356,8 @@ bool import_loop_body(Node &n, const onnx::GraphProto &body, const graph::LoopIn
   inside.insert(out.sizes.begin(), out.sizes.end());
   bound_inside(out.region, inside);
   for (size_t i = carried + 1; i < outputs.size(); ++i) {
+    if (outputs[i]->host_type)
+      n.fail("scan output '" + outputs[i]->name + "' is " + to_string(*outputs[i]->host_type) + ", which is not stacked");
     out.region.outputs.push_back({outputs[i]->name, importer.materialise(*outputs[i])});
     TensorType type = outputs[i]->type;
     if (type.dims.size() > 7)
@@ -412,7 +441,10 @@ void import_loop(Node &n) {
     types[i].dims.insert(types[i].dims.begin(), trips);
   const std::vector<ValueId> results = n.b.loop(std::move(info), initial, std::move(b.region), types, b.sizes, b.first);
   for (size_t i = 0; i < n.outputs(); ++i)
-    n.set(i, results[i]);
+    if (i < carried && b.host_types[i])
+      n.set_host_value(i, results[i], *b.host_types[i]);
+    else
+      n.set(i, results[i]);
 }
 
 // before: Scan(state..., x...) body(state..., x[i]...) -> (state..., y...); after: a loop over the scanned axis that slices

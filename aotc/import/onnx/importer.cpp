@@ -13,6 +13,7 @@
 #include "aotc/graph/constant.h"
 #include "aotc/import/onnx/gradient.h"
 #include "aotc/import/onnx/ml.h"
+#include "aotc/import/onnx/host_values.h"
 #include "aotc/import/onnx/narrow.h"
 
 namespace ingot::aotc::importer {
@@ -151,6 +152,8 @@ ValueId Importer::materialise(Value &value) {
 }
 
 ValuePtr Importer::constant(const onnx::TensorProto &tensor, std::string &error) {
+  if (tensor.data_type() == onnx::TensorProto::STRING)
+    return strings_value(*this, tensor, error);
   std::optional<DecodedTensor> decoded = decode_tensor(tensor, folder_, error);
   if (!decoded)
     return nullptr;
@@ -309,7 +312,8 @@ void Importer::import_node(Scope &scope, const onnx::NodeProto &proto) {
         return;
       }
     check_narrow(node, proto.op_type());
-    row->import(node);
+    if (!import_host_inputs(node))
+      row->import(node);
     if (rest().taken)
       return;
     for (size_t i = 0; i < node.outputs(); ++i) {
@@ -507,8 +511,16 @@ bool Importer::import_inputs(Scope &scope, const onnx::GraphProto &graph) {
       continue;
     }
     if (!input.type().has_tensor_type()) {
-      problem("input '" + input.name() + "' is not a tensor (a sequence, optional, map or sparse tensor)",
-              "only tensors are supported as inputs");
+      try {
+        value->host_type = declared_host_type(input.type());
+      } catch (const Refusal &refusal) {
+        problem("input '" + input.name() + "' " + refusal.reason, refusal.hint);
+        continue;
+      }
+      value->type = {graph::kHostValue, {}};
+      value->id = builder.add_value(value->type, input.name());
+      value->poisoned = false;
+      function.graph.inputs.push_back({input.name(), value->id});
       continue;
     }
     const onnx::TypeProto_Tensor &tensor = input.type().tensor_type();
@@ -516,6 +528,10 @@ bool Importer::import_inputs(Scope &scope, const onnx::GraphProto &graph) {
     if (!element && narrow_storage(tensor.elem_type())) {
       element = narrow_storage(tensor.elem_type());
       value->narrow = tensor.elem_type();
+    }
+    if (tensor.elem_type() == onnx::TensorProto::STRING) {
+      element = graph::kHostValue;
+      value->host_type = strings_type();
     }
     if (!element) {
       problem("input '" + input.name() + "' has element type " + onnx_type_name(tensor.elem_type()) +
@@ -592,7 +608,7 @@ bool Importer::import_inputs(Scope &scope, const onnx::GraphProto &graph) {
         extent = Expr(*merged.fixed);
       } else {
         const std::string base = param.empty() ? input.name() + "_" + std::to_string(i) : param;
-        const Symbol symbol = Symbol::dim(unique_symbol(base), merged.range ? merged.range->first : 1,
+        const Symbol symbol = Symbol::dim(unique_symbol(base), merged.range ? merged.range->first : only_host_uses(graph, input) ? 0 : 1,
                                           merged.range ? merged.range->second : kMaxDim);
         function.dims.push_back(symbol);
         extent = symbol;
@@ -613,7 +629,7 @@ bool Importer::import_inputs(Scope &scope, const onnx::GraphProto &graph) {
     value->poisoned = false;
     value->type = type;
     value->id = builder.add_value(type, input.name());
-    function.graph.inputs.push_back({input.name(), value->id});
+    function.graph.inputs.push_back({input.name(), value->id, value->host_type.has_value()});
   }
   return problems() == before;
 }
@@ -642,6 +658,8 @@ struct Liveness {
       for (ValueId v : op.results)
         live = live || values[v];
       live = live || (op.symbol && symbols.count(op.symbol));
+      for (const Symbol &s : op.symbols)
+        live = live || symbols.count(s);
       live = live || (op.loop && symbols.count(op.loop->trips));
       for (const Symbol &s : op.sizes)
         live = live || symbols.count(s);
@@ -719,7 +737,7 @@ void Importer::probe(Scope &scope) {
     std::vector<std::string> visible;
     for (const std::string &name : node.outputs) {
       const auto it = scope.values.find(name);
-      if (it == scope.values.end() || it->second->narrow)
+      if (it == scope.values.end() || it->second->narrow || it->second->host_type)
         continue;
       const ValueId known = it->second->id;
       if (known < varying.size() && !varying[known] && !it->second->data && !outputs.count(name))
@@ -773,7 +791,8 @@ std::optional<graph::Function> Importer::run(const onnx::ModelProto &model) {
       continue;
     builder.set_origin("", "");
     const ValueId id = materialise(*it->second);
-    function.graph.outputs.push_back({output.name(), id});
+    const auto &host = it->second->host_type;
+    function.graph.outputs.push_back({output.name(), id, host && host->kind == HostType::Kind::kStrings});
   }
   if (!diagnostics_.empty())
     return std::nullopt;
@@ -793,7 +812,8 @@ const std::vector<OperatorRow> &operator_table() {
                              norm_operators(), reduce_operators(), resize_operators(), control_operators(),
                              quantize_operators(), sort_operators(), loss_operators(), recurrent_operators(),
                              attention_operators(), spatial_operators(), sample_operators(), signal_operators(),
-                             detect_operators(), training_operators(), random_operators(), ml_operators(), gradient_operators()})
+                             detect_operators(), training_operators(), random_operators(), ml_operators(), gradient_operators(),
+                             sequence_operators(), string_operators()})
       all.insert(all.end(), rows.begin(), rows.end());
     return all;
   }();

@@ -32,8 +32,19 @@ inline constexpr int64_t kMaxDim = 1 << 20;       // default bound of a free dim
 // Below opset 6 no exporter in use writes models; what a row says decides (Not has never changed).
 inline constexpr int64_t kMinOpset = 1, kMaxOpset = 27;
 
+// What a value of type graph::kHostValue holds.
+struct HostType {
+  enum class Kind : uint8_t { kStrings, kList, kOptional } kind = Kind::kStrings;
+  bool strings = false;                  // a list's elements, an optional's tensor
+  bool list = false;                     // an optional's element is a list
+  ElementType element = ElementType::kF32;
+  int32_t narrow = 0;
+  std::optional<size_t> rank;            // of the tensors in it; a run checks it where it matters
+};
+
 struct Value {
   TensorType type;
+  std::optional<HostType> host_type;
   int32_t narrow = 0;                            // the ONNX type that `type` stores (narrow.h), 0: `type` itself
   std::string name;
   bool poisoned = false;                         // made by a node that was refused: its users stay silent
@@ -130,6 +141,9 @@ class Node {
   void set_host(size_t i, ElementType element, Dims dims, std::vector<Expr> values);
   void set_data(size_t i, TensorType type, std::shared_ptr<const graph::ConstantData> data);
   void set_value(size_t i, const ValuePtr &value); // forwards, e.g. Identity
+  void set_host_value(size_t i, ValueId value, HostType type);
+  const std::optional<HostType> &host_type(size_t i) const { return value(i)->host_type; }
+  bool is_strings(size_t i) const { return has(i) && host_type(i) && host_type(i)->kind == HostType::Kind::kStrings; }
 
   // Dims.
   void require_equal(const Expr &a, const Expr &b, const std::string &what); // refuses, or checks at run time
@@ -198,6 +212,8 @@ std::vector<OperatorRow> signal_operators();
 std::vector<OperatorRow> detect_operators();
 std::vector<OperatorRow> training_operators();
 std::vector<OperatorRow> random_operators();
+std::vector<OperatorRow> sequence_operators();
+std::vector<OperatorRow> string_operators();
 
 class Importer {
  public:

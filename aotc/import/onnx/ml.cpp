@@ -69,12 +69,30 @@ void import_array_feature_extractor(Node &n) {
   n.set(0, n.rank(0) == 1 ? n.reshape(y, {Expr(1), count}) : y);
 }
 
-// A key becomes its value, anything else the default: the key's place is looked for, then its value fetched.
-void import_label_encoder(Node &n) {
-  n.need_inputs(1, 1);
+} // namespace
+
+bool encodes_numbers(Node &n) {
+  constexpr int64_t kExact = int64_t{1} << 53; // of the doubles that tables are made of
+  if (n.opset < 2)
+    return false;
   for (const char *name : {"keys_strings", "values_strings"})
     if (n.attribute(name))
-      n.fail(std::string("attribute '") + name + "': strings are not supported");
+      return false;
+  for (const char *name : {"keys_tensor", "values_tensor", "default_tensor"})
+    if (const auto *a = n.attribute(name); a && a->t().data_type() != onnx::TensorProto::FLOAT && a->t().data_type() != onnx::TensorProto::DOUBLE &&
+                                           a->t().data_type() != onnx::TensorProto::INT32 && a->t().data_type() != onnx::TensorProto::INT16)
+      return false;
+  for (const char *name : {"keys_int64s", "values_int64s"})
+    if (const auto values = n.ints_attr(name))
+      for (const int64_t v : *values)
+        if (v > kExact || v < -kExact)
+          return false;
+  return true;
+}
+
+// A key becomes its value, anything else the default: the key's place is looked for, then its value fetched.
+void import_numeric_label_encoder(Node &n) {
+  n.need_inputs(1, 1);
   const auto list = [&](const char *ints, const char *floats, const char *tensor) {
     Numbers out;
     if (const auto values = n.ints_attr(ints)) {
@@ -127,6 +145,8 @@ void import_label_encoder(Node &n) {
   const ValueId place = a.add(n.b.reduce(dispatch::ReduceKind::kMax, places, {1}), 1);
   n.set(0, n.reshape(n.b.gather(constants(values.element, kept_values), place, 0), n.dims(0)));
 }
+
+namespace {
 
 // --- TreeEnsemble: all rows go down all trees together, one level a step. Leaves follow the nodes in one list, and a leaf
 // is its own successor, so that the depth of the deepest tree serves for all.
@@ -304,7 +324,6 @@ std::vector<OperatorRow> ml_operators() {
   return {
       {"ai.onnx.ml", "ArrayFeatureExtractor", 1, 5, import_array_feature_extractor},
       {"ai.onnx.ml", "Binarizer", 1, 5, import_binarizer},
-      {"ai.onnx.ml", "LabelEncoder", 2, 5, import_label_encoder},
       {"ai.onnx.ml", "TreeEnsemble", 5, 5, import_tree_ensemble},
   };
 }

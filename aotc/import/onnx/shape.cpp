@@ -4,6 +4,7 @@
 
 #include "aotc/graph/constant.h"
 #include "aotc/import/onnx/algebra.h"
+#include "aotc/import/onnx/host_values.h"
 #include "aotc/import/onnx/math.h"
 #include "aotc/import/onnx/random.h"
 #include "aotc/import/onnx/runtime_axes.h"
@@ -35,8 +36,11 @@ void import_constant(Node &n) {
                  graph::make_ints(ElementType::kI64, {a.ints().begin(), a.ints().end()}));
     } else if (a.name() == "sparse_value") {
       text("a sparse tensor");
-    } else if (a.name() == "value_string" || a.name() == "value_strings") {
-      text("strings");
+    } else if (a.name() == "value_string") {
+      n.set_host_value(0, strings_constant(n.b, {}, std::vector<std::string>{a.s()}), strings_type());
+    } else if (a.name() == "value_strings") {
+      n.set_host_value(0, strings_constant(n.b, {Expr(static_cast<int64_t>(a.strings_size()))}, {a.strings().begin(), a.strings().end()}),
+                       strings_type());
     } else {
       continue;
     }

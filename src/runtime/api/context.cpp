@@ -7,7 +7,7 @@ using namespace ingot;
 ingot_context_t::~ingot_context_t() {
   const ingot_device_t &device = *session->device;
   if (INGOT_DEVICE_MEMORY) destroy_object(allocator, submitter);
-  for (FunctionState *s : functions) destroy_function_state(device, allocator, s);
+  for (FunctionState *s : functions) destroy_function_state(device, session->archive->host, allocator, s);
   if (stream) device.driver->stream_destroy(stream);
   release_held(*this);
   release_block(device, allocator, &state);
@@ -49,11 +49,13 @@ Code create_function_state(const FunctionPlan &plan, const ingot_allocator_t &al
   return INGOT_OK;
 }
 
-void destroy_function_state(const ingot_device_t &device, const ingot_allocator_t &allocator, FunctionState *s) {
+void destroy_function_state(const ingot_device_t &device, const HostModule *host, const ingot_allocator_t &allocator,
+                            FunctionState *s) {
   if (!s) return;
   for (ingot_driver_recording_t *r : s->recordings) // first: this waits for what still uses the memory below
     if (r) device.driver->recording_destroy(r);
   destroy_io(device, allocator, s->io);
+  if (INGOT_VALUES && s->host) host->destroy(s->host);
   for (Block &b : s->arenas) release_block(device, allocator, &b);
   for (const Block &b : s->staging) release_bytes(allocator, b.host, size_t(b.size), kAlignment);
   destroy_object(allocator, s);

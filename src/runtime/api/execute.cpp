@@ -115,9 +115,10 @@ bool any_imported(const ingot_tensor_t *tensors, size_t n) {
 } // namespace
 
 Code tensor_place(const ingot_device_t &device, const ingot_tensor_t &t, Place *out, size_t *available, Error *error) {
-  if (!t.buffer) {
+  const bool value = INGOT_VALUES && t.type >= INGOT_ELEMENT_TYPE_STRING; // an object of the host's, of whose memory nothing may be used
+  if (!t.buffer || value) {
     *out = {nullptr, static_cast<uint8_t *>(t.data), 0, 0};
-    *available = t.size;
+    *available = value ? 0 : t.size;
     return INGOT_OK;
   }
   const Block &block = t.buffer->block;
@@ -250,6 +251,7 @@ public:
     if (changed) ++s_.epoch;
     ++s_.late_epoch; // host scalars are unset again
     s_.bound = true;
+    if (INGOT_VALUES && s_.host) c_.session->archive->host->clear(s_.host);
     Code code = has_own_memory(device_) ? run_on_device(inputs, outputs) : run_text(kNone, 0, count(f_->commands()));
     if (code == INGOT_OK) code = finish(outputs, true);
     else finish(outputs, false);
@@ -645,6 +647,22 @@ private:
     return set_symbol(w[4], v);
   }
 
+  // Lists, optionals and strings: only archives that were opened with the module have such commands.
+  Code host_op(const uint32_t *w) {
+    static constexpr HostCalls kCalls = {
+        [](void *run, uint32_t e, int64_t *out) { return static_cast<Runner *>(run)->value(e, out); },
+        [](void *run, uint32_t symbol, int64_t v) { return static_cast<Runner *>(run)->set_symbol(symbol, v); },
+        [](void *run, uint32_t slot, Place *out, uint64_t *size) { return static_cast<Runner *>(run)->place(slot, out, size); },
+        [](void *run) {
+          Runner &r = *static_cast<Runner *>(run);
+          if (!has_own_memory(r.device_)) return Code(INGOT_OK);
+          INGOT_TRY(r.flush());
+          return r.wait();
+        }};
+    INGOT_TRY(interrupted());
+    return c_.session->archive->host->run(kCalls, this, c_, s_, w, error_);
+  }
+
   Code run_loop(uint32_t text, uint32_t at, const uint32_t *w) {
     int64_t trips = INT64_MAX;
     if (w[1] != kNone) INGOT_TRY(value(w[1], &trips));
@@ -684,6 +702,9 @@ private:
         INGOT_TRY(value(w[1], &condition));
         if (condition) INGOT_TRY(run_text(text, at + 4, at + 4 + w[2]));
         else INGOT_TRY(run_text(text, at + 4 + w[2], at + (w[0] >> 8)));
+        break;
+      case Opcode::host_op:
+        if (INGOT_VALUES) INGOT_TRY(host_op(w)); // else no archive has one
         break;
       case Opcode::loop: INGOT_TRY(run_loop(text, at, w)); break;
       case Opcode::call:

@@ -175,6 +175,16 @@ void print_command(Line &line, const schema::Variant *v, const schema::Function 
     line.add(" <- ");
     line.expr(f, w[1]);
     break;
+  case Opcode::host_op: {
+    static constexpr char kNames[program::kHostOpCount][10] = {
+        "",    "copy",  "none",   "empty", "construct", "insert", "erase",    "at",        "length", "has",    "box",   "shape",
+        "put", "split", "concat", "take",  "equal",     "join",   "tokenize", "normalize", "match",  "lookup", "tfidf", "decode"};
+    line.add("host %s", kNames[w[1]]);
+    const uint32_t *list = w + program::kHostOpHeader;
+    for (uint32_t i = 0; i < w[3]; ++i) line.add(i ? ", h%u" : " h%u", list[w[2] + i]);
+    for (uint32_t i = 0; i < w[2]; ++i) line.add(i ? ", h%u" : " -> h%u", list[i]);
+    break;
+  }
   }
 }
 

@@ -275,7 +275,7 @@ ingot_code_t ingot_session_infer(const ingot_session_t *session, uint32_t functi
     }
     t.size = size_t(bytes);
   }
-  destroy_function_state(*session->device, session->allocator, state);
+  destroy_function_state(*session->device, session->archive->host, session->allocator, state);
   return code;
 }
 

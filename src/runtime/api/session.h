@@ -61,6 +61,7 @@ struct FunctionState {
   Array<int64_t> input_bytes;            // as the dims give
   Array<Block> staging;                  // host memory for tensors aligned less than the kernels demand
   DeviceIo io;
+  HostValues *host = nullptr;            // made by the first host op
   Array<ingot_driver_recording_t *> recordings;
   Array<uint64_t> recorded, recorded_late; // epochs at which each recording was made
   Array<uint64_t> submitted;               // number of the context's submission that each is in
@@ -118,6 +119,7 @@ Code bind_inputs(const ingot_device_t &device, FunctionState &state, const ingot
                  bool need_data, bool *changed, Error *error);
 
 Code create_function_state(const FunctionPlan &plan, const ingot_allocator_t &allocator, FunctionState **out, Error *error);
-void destroy_function_state(const ingot_device_t &device, const ingot_allocator_t &allocator, FunctionState *state);
+void destroy_function_state(const ingot_device_t &device, const HostModule *host, const ingot_allocator_t &allocator,
+                            FunctionState *state);
 
 } // namespace ingot

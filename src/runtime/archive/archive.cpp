@@ -16,7 +16,7 @@ ingot_archive_t::~ingot_archive_t() {
 namespace ingot {
 namespace {
 
-Code check_header(const uint8_t *data, uint64_t size, program::Header *out, Error *error) {
+Code check_header(const uint8_t *data, uint64_t size, uint64_t known, program::Header *out, Error *error) {
   if (size < program::kHeaderSize)
     return fail(error, INGOT_CORRUPT, "archive: %llu bytes, fewer than the 64 of a header: not an archive, or truncated",
                 (unsigned long long)size);
@@ -28,9 +28,12 @@ Code check_header(const uint8_t *data, uint64_t size, program::Header *out, Erro
   if (out->min_reader > program::kReaderVersion)
     return fail(error, INGOT_INCOMPATIBLE, "archive: needs a reader of version %u, this one is version %u: update Ingot",
                 out->min_reader, program::kReaderVersion);
-  if (out->required_features & ~program::kKnownFeatures)
-    return fail(error, INGOT_INCOMPATIBLE, "archive: needs features 0x%llx that this reader does not know: update Ingot",
-                (unsigned long long)(out->required_features & ~program::kKnownFeatures));
+  if (const uint64_t unknown = out->required_features & ~known)
+    return fail(error, INGOT_INCOMPATIBLE,
+                unknown != program::kFeatureHostValues ? "archive: needs features 0x%llx that this reader does not know: update Ingot"
+                : INGOT_VALUES ? "archive: works with lists or strings (feature 0x%llx): open it as <ingot/values.h> says"
+                               : "archive: works with lists or strings (feature 0x%llx), which this build leaves out (-Dvalues)",
+                (unsigned long long)unknown);
   if (out->file_size != size)
     return fail(error, INGOT_CORRUPT, "archive: the header says %llu bytes, the file has %llu: it is %s",
                 (unsigned long long)out->file_size, (unsigned long long)size,
@@ -90,7 +93,7 @@ Code locate_segments(ingot_archive_t &archive, const uint8_t *data, uint64_t siz
 
 Code open_archive(ingot_archive_t &archive, const uint8_t *data, uint64_t size, Error *error) {
   program::Header header;
-  INGOT_TRY(check_header(data, size, &header, error));
+  INGOT_TRY(check_header(data, size, program::kKnownFeatures | (archive.values() ? program::kFeatureHostValues : 0), &header, error));
   archive.bytes = data;
   archive.file_size = size;
   archive.data_offset = header.data_offset;
@@ -114,11 +117,13 @@ Code open_archive(ingot_archive_t &archive, const uint8_t *data, uint64_t size, 
 namespace {
 
 // Creates the archive, lets `fill` provide the bytes, opens it.
-template <class Fill> Code make(const ingot_allocator_t *allocator, ingot_archive_t **out, Error *error, Fill fill) {
+template <class Fill>
+Code make(const HostModule *host, const ingot_allocator_t *allocator, ingot_archive_t **out, Error *error, Fill fill) {
   const ingot_allocator_t resolved = resolve_allocator(allocator);
   ingot_archive_t *archive = create_object<ingot_archive_t>(resolved, "an archive", error);
   if (!archive) return INGOT_OUT_OF_MEMORY;
   archive->allocator = resolved;
+  archive->host = host;
   const uint8_t *data = nullptr;
   uint64_t size = 0;
   Code code = fill(*archive, &data, &size);
@@ -134,14 +139,10 @@ template <class Fill> Code make(const ingot_allocator_t *allocator, ingot_archiv
 Code missing(Error *error, const char *what) { return fail(error, INGOT_INVALID_ARGUMENT, "%s is NULL", what); }
 
 } // namespace
-} // namespace ingot
 
-extern "C" {
-
-ingot_code_t ingot_archive_map(const ingot_allocator_t *allocator, const char *path, ingot_archive_t **out,
-                               ingot_error_t *error) {
+Code map_archive(const HostModule *host, const ingot_allocator_t *allocator, const char *path, ingot_archive_t **out, Error *error) {
   if (!path || !out) return missing(error, path ? "out" : "path");
-  const Code code = make(allocator, out, error, [&](ingot_archive_t &a, const uint8_t **data, uint64_t *size) {
+  const Code code = make(host, allocator, out, error, [&](ingot_archive_t &a, const uint8_t **data, uint64_t *size) {
     INGOT_TRY(platform::map_file(path, &a.mapped, error));
     *data = a.mapped.data;
     *size = a.mapped.size;
@@ -151,10 +152,9 @@ ingot_code_t ingot_archive_map(const ingot_allocator_t *allocator, const char *p
   return code;
 }
 
-ingot_code_t ingot_archive_read(const ingot_allocator_t *allocator, const char *path, ingot_archive_t **out,
-                                ingot_error_t *error) {
+Code read_archive(const HostModule *host, const ingot_allocator_t *allocator, const char *path, ingot_archive_t **out, Error *error) {
   if (!path || !out) return missing(error, path ? "out" : "path");
-  const Code code = make(allocator, out, error, [&](ingot_archive_t &a, const uint8_t **data, uint64_t *size) {
+  const Code code = make(host, allocator, out, error, [&](ingot_archive_t &a, const uint8_t **data, uint64_t *size) {
     INGOT_TRY(platform::file_size(path, size, error));
     INGOT_TRY(a.copied.create(a.allocator, size_t(*size), "an archive's bytes", error, program::kMaxSegmentAlignment));
     INGOT_TRY(platform::read_file(path, a.copied.data(), size_t(*size), error));
@@ -165,10 +165,10 @@ ingot_code_t ingot_archive_read(const ingot_allocator_t *allocator, const char *
   return code;
 }
 
-ingot_code_t ingot_archive_open(const ingot_allocator_t *allocator, const void *data, size_t size, bool borrow,
-                                ingot_archive_t **out, ingot_error_t *error) {
+Code open_archive_bytes(const HostModule *host, const ingot_allocator_t *allocator, const void *data, size_t size, bool borrow,
+                        ingot_archive_t **out, Error *error) {
   if ((!data && size) || !out) return missing(error, out ? "data" : "out");
-  return make(allocator, out, error, [&](ingot_archive_t &a, const uint8_t **bytes, uint64_t *length) {
+  return make(host, allocator, out, error, [&](ingot_archive_t &a, const uint8_t **bytes, uint64_t *length) {
     *bytes = static_cast<const uint8_t *>(data);
     *length = size;
     if (borrow && uintptr_t(data) % kAlignment == 0) return Code(INGOT_OK);
@@ -177,6 +177,25 @@ ingot_code_t ingot_archive_open(const ingot_allocator_t *allocator, const void *
     *bytes = a.copied.data();
     return Code(INGOT_OK);
   });
+}
+
+} // namespace ingot
+
+extern "C" {
+
+ingot_code_t ingot_archive_map(const ingot_allocator_t *allocator, const char *path, ingot_archive_t **out,
+                               ingot_error_t *error) {
+  return map_archive(nullptr, allocator, path, out, error);
+}
+
+ingot_code_t ingot_archive_read(const ingot_allocator_t *allocator, const char *path, ingot_archive_t **out,
+                                ingot_error_t *error) {
+  return read_archive(nullptr, allocator, path, out, error);
+}
+
+ingot_code_t ingot_archive_open(const ingot_allocator_t *allocator, const void *data, size_t size, bool borrow,
+                                ingot_archive_t **out, ingot_error_t *error) {
+  return open_archive_bytes(nullptr, allocator, data, size, borrow, out, error);
 }
 
 void ingot_archive_release(ingot_archive_t *archive) {

@@ -3,6 +3,7 @@
 
 #include "src/runtime/archive/schema.h"
 #include "src/runtime/base.h"
+#include "src/runtime/host/module.h"
 #include "src/runtime/platform/platform.h"
 
 // Whether any driver of this build has memory of its own; without one, its code folds away.
@@ -32,7 +33,9 @@ struct ingot_archive_t {
   const uint8_t *bytes = nullptr;
   ingot::platform::FileView mapped;
   ingot::Array<uint8_t> copied;
+  const ingot::HostModule *host = nullptr; // lists and strings; null: such archives are refused
 
+  const ingot::HostModule *values() const { return INGOT_VALUES ? host : nullptr; }
   const ingot::schema::Archive *root() const { return ingot::schema::GetArchive(metadata.data()); }
   const ingot::schema::Variant *variant(uint32_t v) const { return root()->variants()->Get(v); }
   const ingot::schema::Function *function(uint32_t v, uint32_t f) const { return variant(v)->functions()->Get(f); }

@@ -35,6 +35,8 @@ public:
     INGOT_TRY(tensors());
     INGOT_TRY(slots());
     INGOT_TRY(sites());
+    if (archive_.values())
+      if (const char *problem = archive_.values()->verify(archive_, f_, nullptr)) return bad("%s", problem);
     return commands();
   }
 
@@ -347,6 +349,12 @@ private:
         if (!is_expr(w[1])) return bad_command(place, "its value is no expression");
         if (!is_host_symbol(w[2])) return bad_command(place, "no such host symbol");
         break;
+      case Opcode::host_op:
+        if (archive_.values()) {
+          if (const char *problem = archive_.values()->verify(archive_, f_, w)) return bad_command(place, problem);
+          break;
+        }
+        [[fallthrough]]; // without the feature there is no such opcode
       default: return bad_command(place, "unknown opcode");
       }
       at += length;
