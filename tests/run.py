@@ -37,7 +37,7 @@ SCRIPTS = {
     "gpu-archive": ("tests/gpu/gpu_archive.py", 1),
     "gpu-networks": ("tests/gpu/models_agree.py --networks", 10),
     "gpu-networks-large": ("tests/gpu/models_agree.py --large", ONLY_FULL),
-    "dynamic": ("tests/models/dynamic.py", 6),
+    "dynamic": ("tests/models/dynamic.py", ONLY_FULL),
     "control": ("tests/control/control.py", 1),
     "control-vulkan": ("tests/control/control.py --vulkan", 1),
     "values": ("tests/values/values.py", 1),

@@ -139,7 +139,7 @@ TEST_CASE("slots") {
   CHECK(refusal_f([](F &f) { f.slots[5].pattern_bytes = 3; }) == "slot 5: a splat's element takes 1, 2, 4 or 8 bytes, not 3");
   CHECK(refusal_f([&](F &f) { f.slots[5].size = constant(f, 15); }) == "slot 5: the size of a splat must be a constant multiple of its element");
   CHECK(refusal_f([](F &f) { f.slots[6].of = 4096; }) == "slot 6: state 4096, above 4095");
-  CHECK(refusal_f([](F &f) { f.slots[6].size = f.inputs[0].dims[0]; }) == "slot 6: the size of a state must be constant");
+  CHECK(refusal_f([](F &f) { f.slots[6].size = f.inputs[0].dims[0]; }) == "slot 6: its size must be constant");
   CHECK(refusal_f([](F &f) {
           for (uint32_t i = 0; i < 9; ++i) hand_made::alias_slot(f, uint32_t(f.slots.size() - (i ? 1 : 3)), f.slots[4].offset, f.slots[4].size);
           for (uint32_t i = 7; i < 16; ++i) f.slots[i].of = i - 1 == 6 ? 3 : i - 1;

@@ -264,6 +264,7 @@ def run_suite(name, prepare, versions_used, arrange=None, record_extra=None, scr
     parser = argparse.ArgumentParser(description=f"the suite {name}")
     parser.add_argument("--build", default=str(ROOT / "build"))
     parser.add_argument("--full", action="store_true", help="run everything and write tests/results/%s.json" % name)
+    parser.add_argument("--update", action="store_true", help="run what the record has no good result of, keep the rest, and write it")
     parser.add_argument("--share", help="K/N or N: one N-th of the tests, checked against the record")
     parser.add_argument("--only", help="a pattern of test names")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
@@ -288,6 +289,11 @@ def run_suite(name, prepare, versions_used, arrange=None, record_extra=None, scr
             if partial["inputs"] == inputs_hash and partial["binaries"] == binaries:
                 done = {t: r for t, r in partial["results"].items() if t in tests}
                 chosen = {t: f for t, f in tests.items() if t not in done}
+    elif args.update:
+        if record is None:
+            raise SystemExit(f"{record_path.relative_to(ROOT)} is missing: --full makes it")
+        done = {t: r for t, r in record["results"].items() if t in tests and r["status"] == "ok"}
+        chosen = {t: f for t, f in tests.items() if t not in done}
     elif args.share:
         text = args.share.split("/")
         count = int(text[-1])
@@ -357,15 +363,17 @@ def run_suite(name, prepare, versions_used, arrange=None, record_extra=None, scr
         print(line(name, test, fail(reason)), flush=True)
 
     counts = {s: sum(r["status"] == s for r in results.values()) for s in ("ok", "fail", "refused", "skip")}
-    if args.full:
+    if args.full or args.update:
         RESULTS.mkdir(parents=True, exist_ok=True)
         text = json.dumps({
             "suite": name, "inputs": inputs_hash, "versions": versions_used(), "machine": platform.machine(),
             "counts": {"tests": len(results), **counts},
+            **({"kept": len(done)} if args.update else {}),  # good results of an earlier record that were not run again
             **(record_extra(results) if record_extra else {}),
             "results": {t: results[t] for t in sorted(results)}}, indent=0) + "\n"
         record_path.write_text(text)
-        partial_path.unlink(missing_ok=True)
+        if args.full:
+            partial_path.unlink(missing_ok=True)
         for test in done:  # what the earlier part of a resumed run found counts too
             print(line(name, test, Outcome(done[test]["status"], done[test].get("reason", ""))))
     print(f"# {name}: {len(results)} of {len(tests)} tests run: {counts['ok']} ok, {counts['fail']} failed, "

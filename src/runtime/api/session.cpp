@@ -173,7 +173,7 @@ Code prepare(ingot_session_t &s, Error *error) {
   INGOT_TRY(pick_variant(s, error));
   s.schema = s.archive->variant(s.variant);
   if (!INGOT_DEVICE_MEMORY && s.schema->prepare())
-    return fail(error, INGOT_INCOMPATIBLE, "the archive prepares constants; this build runs that on GPU drivers alone");
+    return fail(error, INGOT_INCOMPATIBLE, "only builds with GPU drivers prepare constants");
   DriverCode code;
   INGOT_TRY(code.build(*s.archive, s.variant, s.allocator, error));
   INGOT_TRY(s.device->driver->load(s.device->device, &code.get(), &s.executable, error));

@@ -198,13 +198,11 @@ private:
       return INGOT_OK;
     }
     case SlotKind::state:
-      if (s->of() >= 4096) return bad("slot %u: state %u, above 4095", i, s->of());
-      if (!constant_size(s->size(), kMaxStateBytes, &bytes)) return bad("slot %u: the size of a state must be constant", i);
-      if (prepare_) return bad("slot %u: what prepares has no state", i);
-      break;
     case SlotKind::prepared:
-      if (!v_->prepare()) return bad("slot %u: nothing prepares it", i);
+      if (kind == SlotKind::state && s->of() >= 4096) return bad("slot %u: state %u, above 4095", i, s->of());
       if (!constant_size(s->size(), kMaxStateBytes, &bytes)) return bad("slot %u: its size must be constant", i);
+      if (prepare_ && kind == SlotKind::state) return bad("slot %u: what prepares has no state", i);
+      if (kind == SlotKind::prepared && !v_->prepare()) return bad("slot %u: nothing prepares it", i);
       break;
     }
     writable_[i] = kind == SlotKind::output || kind == SlotKind::transient || kind == SlotKind::state ||
