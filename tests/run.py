@@ -46,7 +46,7 @@ SCRIPTS = {
     "onnx-suite-vmvx": ("tests/onnx/suite.py --target=vmvx", 8),
     "onnx-suite-vulkan": ("tests/onnx/suite.py --target=vulkan", 30),
     "onnx-generated": ("tests/onnx/generated.py", 8),
-    "onnx-graphs": ("tests/onnx/graphs.py", 10),
+    "onnx-graphs": ("tests/onnx/graphs.py", ONLY_FULL),
 }
 LINE = re.compile(r"^(ok|not ok|skip) (\S+/\S.*?)(?: # (.*))?$")
 

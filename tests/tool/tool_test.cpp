@@ -131,6 +131,8 @@ TEST_CASE(".npy files of every type come back as they were written") {
   uint64_t seed = 0;
   for (ElementType type : all_types())
     for (const std::vector<int64_t> &dims : {std::vector<int64_t>{}, {0}, {5}, {2, 3, 7}}) {
+      if (type == INGOT_ELEMENT_TYPE_STRING || type == INGOT_ELEMENT_TYPE_VALUE)
+        continue; // JSON holds these (suite values)
       HostTensor t = make_tensor({type, dims});
       fill_random(t, ++seed);
       write_npy(path, t);
