@@ -159,7 +159,7 @@ TEST_CASE("host ops that are malformed are refused when the archive is opened") 
     CommandBuilder(f.commands).host_op(op, results, sources, exprs, symbols, immediates);
     v.functions.push_back(f);
     model.variants.push_back(v);
-    return Loaded::open(write_archive(model), nullptr).message();
+    return std::string(Loaded::open(write_archive(model), nullptr).message());
   };
   const std::string fine = refuse(HostOp::copy, {0}, {1}, {}, {}, {});
   CHECK(fine.empty());
