@@ -95,7 +95,7 @@ class Runner:
         source, program = self.folder / ("block%d%s" % (self.number, suffix)), self.folder / ("block%d" % self.number)
         source.write_text(text)
         status, out = self.call([*compiler.split(), "-Wall", "-Wextra", "-Werror", "-I", os.path.join(self.args.source, "include"), str(source),
-                                 "-o", str(program), os.path.abspath(self.args.lib), "-pthread"])
+                                 "-o", str(program), os.path.abspath(self.args.lib), *self.args.link, "-pthread"])
         if status != 0:
             return "does not compile: " + out
         status, out = self.call([str(program)])
@@ -117,7 +117,7 @@ class Runner:
         status, out = self.call([*self.args.cc.split(), "-std=c11", "-Wall", "-Wextra", "-Werror", "-I", os.path.join(self.args.source, "include"),
                                  "-c", str(source), "-o", str(object_file)])
         if status == 0:
-            status, out = self.call([*self.args.cc.split(), str(object_file), os.path.abspath(self.args.lib), "-pthread", "-o", str(program)])
+            status, out = self.call([*self.args.cc.split(), str(object_file), os.path.abspath(self.args.lib), *self.args.link, "-pthread", "-o", str(program)])
         if status != 0:
             return "does not compile: " + out
         status, out = self.call([str(program)])
@@ -170,6 +170,7 @@ def main():
     parser.add_argument("--source", required=True)
     parser.add_argument("--ingot", required=True)
     parser.add_argument("--lib", required=True)
+    parser.add_argument("--link", action="append", default=[], help="a further argument of the linker: --link=-lpng; may be repeated")
     parser.add_argument("--make-archives", required=True)
     parser.add_argument("--aotc")
     parser.add_argument("--cxx", default="c++")
