@@ -81,6 +81,21 @@ std::optional<Contraction> match_contraction(const dispatch::Dispatch &original)
   return c;
 }
 
+ProductAxes product_axes(const Contraction &c) {
+  const std::vector<uint64_t> sets = c.d.axis_sets();
+  uint64_t stored = 0;
+  for (uint32_t a : c.d.stores[0].axes)
+    stored |= axis_bit(a);
+  ProductAxes out;
+  for (uint32_t a = 0; a < c.d.axes.size(); ++a) {
+    if (!(stored & axis_bit(a)))
+      continue;
+    const bool left = sets[c.left] & axis_bit(a), right = sets[c.right] & axis_bit(a);
+    (left && !right ? out.left : right && !left ? out.right : out.others).push_back(a);
+  }
+  return out;
+}
+
 std::optional<DotProduct> match_dot(const Contraction &c) {
   const dispatch::Dispatch &d = c.d;
   auto bytes = [&](dispatch::ValueId side, ElementType type, kernel::Opcode widen) -> std::optional<dispatch::ValueId> {

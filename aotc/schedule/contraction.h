@@ -21,6 +21,12 @@ struct Contraction {
 
 std::optional<Contraction> match_contraction(const dispatch::Dispatch &d);
 
+// Its stored axes: those of left alone, of right alone, and the others, each by number.
+struct ProductAxes {
+  std::vector<uint32_t> left, right, others;
+};
+ProductAxes product_axes(const Contraction &contraction);
+
 // A contraction of u8 with i8 in i32 over a depth known at compile time: sums of dot products of bytes.
 struct DotProduct {
   dispatch::ValueId left = 0, right = 0; // the loads of bytes

@@ -108,32 +108,21 @@ std::vector<Repack> prepack_simt(Dispatch &dispatch) {
   auto form = match_contraction(dispatch);
   if (!form)
     return {};
-  const std::vector<uint64_t> sets = form->d.axis_sets();
-  std::vector<uint32_t> rows, columns;
-  int64_t m = 1, n = 1, k = 1;
-  for (uint32_t a : form->k)
-    k *= std::max<int64_t>(1, typical(form->d.axes[a].extent));
-  for (uint32_t a : form->d.stores[0].axes) {
-    const bool left = sets[form->left] >> a & 1, right = sets[form->right] >> a & 1;
-    if (left == right)
-      continue;
-    const int64_t extent = std::max<int64_t>(1, typical(form->d.axes[a].extent));
-    if (left) {
-      rows.push_back(a);
-      m *= extent;
-    } else {
-      columns.push_back(a);
-      n *= extent;
-    }
-  }
-  if (m < kFewest || n < kFewest || k < kFewest)
+  const ProductAxes own = product_axes(*form);
+  auto points = [&](const std::vector<uint32_t> &axes) {
+    int64_t n = 1;
+    for (uint32_t a : axes)
+      n *= std::max<int64_t>(1, typical(form->d.axes[a].extent));
+    return n;
+  };
+  if (points(own.left) < kFewest || points(own.right) < kFewest || points(form->k) < kFewest)
     return {};
   std::vector<Repack> out;
   for (bool left : {true, false}) {
     auto load = side_load(form->d, left ? form->left : form->right);
     if (!load)
       continue;
-    const std::vector<uint32_t> axes = layout(*form, form->d.values[*load], left ? rows : columns);
+    const std::vector<uint32_t> axes = layout(*form, form->d.values[*load], left ? own.left : own.right);
     Expr count = 1;
     for (uint32_t a : axes)
       count = count * form->d.axes[a].extent;

@@ -63,18 +63,25 @@ Expr extent_product(const dispatch::Dispatch &d, const std::vector<uint32_t> &ax
   return product(dims);
 }
 
-void bind_flat(Lowering &l, const std::vector<uint32_t> &axes, ValueId flat) {
+kernel::Values unflatten(Lowering &l, const std::vector<uint32_t> &axes, ValueId flat) {
   kernel::Builder &b = l.builder();
-  for (size_t i = axes.size(); i-- > 0;) {
-    if (i == 0) {
-      l.bind(axes[0], flat);
-      return;
-    }
+  kernel::Values out(axes.size());
+  for (size_t i = axes.size(); i-- > 1;) {
     ValueId n = l.extent(axes[i]);
-    l.bind(axes[i], b.rem(flat, n));
+    out[i] = b.rem(flat, n);
     flat = b.div(flat, n);
   }
+  if (!out.empty())
+    out[0] = flat;
+  return out;
 }
+
+void bind_axes(Lowering &l, const std::vector<uint32_t> &axes, const kernel::Values &values) {
+  for (size_t i = 0; i < axes.size(); ++i)
+    l.bind(axes[i], values[i]);
+}
+
+void bind_flat(Lowering &l, const std::vector<uint32_t> &axes, ValueId flat) { bind_axes(l, axes, unflatten(l, axes, flat)); }
 
 void emit_sink(Lowering &l, const Sink &sink) {
   std::vector<uint32_t> open;

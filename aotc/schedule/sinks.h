@@ -26,6 +26,9 @@ Expr extent_product(const dispatch::Dispatch &d, const std::vector<uint32_t> &ax
 
 // Binds `axes` from their flattened number (row-major).
 void bind_flat(Lowering &l, const std::vector<uint32_t> &axes, kernel::ValueId flat);
+// The same in two steps: the axes' values, and binding them, perhaps more than once.
+kernel::Values unflatten(Lowering &l, const std::vector<uint32_t> &axes, kernel::ValueId flat);
+void bind_axes(Lowering &l, const std::vector<uint32_t> &axes, const kernel::Values &values);
 
 // Emits the sink: loops over those of its axes that are not bound, then its effect.
 void emit_sink(Lowering &l, const Sink &sink);

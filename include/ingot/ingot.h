@@ -259,7 +259,7 @@ typedef struct ingot_function_info_t {
   const char *name;
   uint32_t input_count, output_count, symbol_count, expr_count, slot_count, site_count, arena_count;
   uint32_t dispatch_count;      /* dispatch commands in the text */
-  uint32_t host_decision_count; /* read_scalar, if and loop: points where the host waits or decides */
+  uint32_t host_decision_count; /* read_scalar, if, loop and host ops: where the host waits, decides or works */
   bool fixed;                   /* fixed dims, no host decisions: one submission a run */
 } ingot_function_info_t;
 /* Function number function_count is what a session runs once (docs/archive-format.md), where the variant has that. */

@@ -144,7 +144,7 @@ class FunctionReader {
       copies += is("copy ");
       fills += is("fill ");
       checks += is("check ");
-      crossings += is("read ");
+      crossings += is("read ") || is("host box");
       if (depth != before || is("(else)")) open = false;
       before = depth;
       const bool work = is("dispatch ") || is("copy ") || is("fill ") || is("(else) dispatch ") ||

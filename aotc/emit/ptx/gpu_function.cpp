@@ -1,9 +1,15 @@
 // See gpu_function.h.
 #include "aotc/emit/ptx/gpu_function.h"
 
+#include "aotc/base/error.h"
 #include "aotc/emit/gpu_layout.h"
+#include "aotc/emit/llvm/pipeline.h"
 
 #include "llvm/IR/MDBuilder.h"
+#include "llvm/IR/Verifier.h"
+#include "llvm/MC/TargetRegistry.h"
+#include "llvm/Support/raw_ostream.h"
+#include "llvm/Target/TargetMachine.h"
 
 namespace ingot::aotc::emit {
 
@@ -238,6 +244,31 @@ void GpuFunction::emit_op(const Op &op) {
   case Opcode::kPrefetch: return; // a hint
   default: return FunctionEmitter::emit_op(op);
   }
+}
+
+std::vector<uint8_t> gpu_code(const GpuMachine &machine, bool object, const std::function<void(const CodeTraits &, llvm::Module &)> &emit) {
+  const std::string backend = machine.backend;
+  std::string error;
+  const llvm::Target *target = llvm::TargetRegistry::lookupTarget(machine.triple, error);
+  ensure(target != nullptr, "this LLVM has no " + backend + " backend: " + error);
+  llvm::TargetOptions options;
+  options.AllowFPOpFusion = llvm::FPOpFusion::Standard; // only what is flagged `contract`
+  std::unique_ptr<llvm::TargetMachine> made(
+      target->createTargetMachine(machine.triple, machine.chip, machine.features, options, llvm::Reloc::PIC_, std::nullopt,
+                                  machine.opt_level >= 2 ? llvm::CodeGenOptLevel::Aggressive : llvm::CodeGenOptLevel::Default));
+  ensure(made != nullptr, backend + ": LLVM refuses " + machine.chip);
+  llvm::LLVMContext context;
+  llvm::Module module("ingot", context);
+  module.setTargetTriple(machine.triple);
+  module.setDataLayout(made->createDataLayout());
+  emit(CodeTraits::of(*made), module);
+  std::string problem;
+  llvm::raw_string_ostream stream(problem);
+  ensure(!llvm::verifyModule(module, &stream), backend + ": broken LLVM module: " + problem);
+  optimise_module(module, *made, machine.opt_level);
+  std::vector<uint8_t> code;
+  generate_code(module, *made, object, code);
+  return code;
 }
 
 } // namespace ingot::aotc::emit

@@ -8,6 +8,10 @@
 // index, i32 or f32; an i64 has 64 bits. The error word is there where the kernel has error ops (schemas/gpu_abi.h).
 #pragma once
 
+#include <functional>
+#include <string>
+#include <vector>
+
 #include "aotc/emit/llvm/function_emitter.h"
 
 namespace ingot::aotc::emit {
@@ -34,6 +38,11 @@ class GpuFunction : public FunctionEmitter {
 
   void emit_op(const kernel::Op &op) override;
 
+  // One of three intrinsics without operands.
+  V special(llvm::Intrinsic::ID x, llvm::Intrinsic::ID y, llvm::Intrinsic::ID z, unsigned dimension) {
+    return b_.CreateIntrinsic(dimension == 0 ? x : dimension == 1 ? y : z, {}, {});
+  }
+
  private:
   void bind_memories();
   void bind_params();
@@ -48,5 +57,14 @@ class GpuFunction : public FunctionEmitter {
   V subgroup(const kernel::Op &op);
   void emit_gpu_error(const kernel::Op &op);
 };
+
+struct GpuMachine {
+  const char *backend, *triple; // the backend is registered; its name is for messages
+  std::string chip, features;
+  int opt_level = 2;            // 0 .. 3
+};
+
+// Code of what `emit` puts into a fresh module. object: machine code, else text. Throws InternalError.
+std::vector<uint8_t> gpu_code(const GpuMachine &machine, bool object, const std::function<void(const CodeTraits &, llvm::Module &)> &emit);
 
 } // namespace ingot::aotc::emit

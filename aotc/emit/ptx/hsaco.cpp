@@ -6,15 +6,10 @@
 
 #include "aotc/base/error.h"
 #include "aotc/emit/llvm/linker.h"
-#include "aotc/emit/llvm/pipeline.h"
 #include "aotc/emit/ptx/gpu_function.h"
 
 #include "llvm/IR/IntrinsicsAMDGPU.h"
-#include "llvm/IR/Verifier.h"
-#include "llvm/MC/TargetRegistry.h"
 #include "llvm/Support/TargetSelect.h"
-#include "llvm/Support/raw_ostream.h"
-#include "llvm/Target/TargetMachine.h"
 
 namespace ingot::aotc::emit {
 namespace {
@@ -73,13 +68,10 @@ class HsacoFunction final : public GpuFunction {
     return b_.CreateIntrinsic(llvm::Intrinsic::amdgcn_ds_bpermute, {}, {b_.CreateShl(lane, 2), word});
   }
 
- private:
-  V special(llvm::Intrinsic::ID x, llvm::Intrinsic::ID y, llvm::Intrinsic::ID z, unsigned dimension) {
-    return b_.CreateIntrinsic(dimension == 0 ? x : dimension == 1 ? y : z, {}, {});
-  }
 };
 
-std::unique_ptr<llvm::TargetMachine> create_machine(const std::string &chip) {
+std::vector<uint8_t> object_of(const kernel::Kernel &kernel, const TargetRecord &record, const std::string &chip) {
+  std::shared_lock lock(llvm_global_state());
   static std::once_flag once;
   std::call_once(once, [] {
     LLVMInitializeAMDGPUTargetInfo();
@@ -87,33 +79,9 @@ std::unique_ptr<llvm::TargetMachine> create_machine(const std::string &chip) {
     LLVMInitializeAMDGPUTargetMC();
     LLVMInitializeAMDGPUAsmPrinter();
   });
-  std::string error;
-  const llvm::Target *target = llvm::TargetRegistry::lookupTarget(kTriple, error);
-  ensure(target != nullptr, "hsaco: this LLVM has no AMDGPU backend: " + error);
-  llvm::TargetOptions options;
-  options.AllowFPOpFusion = llvm::FPOpFusion::Standard; // only what is flagged `contract`
-  std::unique_ptr<llvm::TargetMachine> machine(
-      target->createTargetMachine(kTriple, chip, "", options, llvm::Reloc::PIC_, std::nullopt, llvm::CodeGenOptLevel::Aggressive));
-  ensure(machine != nullptr, "hsaco: LLVM refuses " + chip);
-  return machine;
-}
-
-std::vector<uint8_t> object_of(const kernel::Kernel &kernel, const TargetRecord &record, const std::string &chip) {
-  std::shared_lock lock(llvm_global_state());
-  std::unique_ptr<llvm::TargetMachine> machine = create_machine(chip);
-  llvm::LLVMContext context;
-  llvm::Module module("ingot", context);
-  module.setTargetTriple(kTriple);
-  module.setDataLayout(machine->createDataLayout());
-  CodeTraits traits = CodeTraits::of(*machine);
-  HsacoFunction(kernel, record, traits, module).emit_entry();
-  std::string problem;
-  llvm::raw_string_ostream stream(problem);
-  ensure(!llvm::verifyModule(module, &stream), "hsaco: broken LLVM module: " + problem);
-  optimise_module(module, *machine, 2);
-  std::vector<uint8_t> object;
-  generate_code(module, *machine, /*object=*/true, object);
-  return object;
+  return gpu_code({"AMDGPU", kTriple, chip, ""}, /*object=*/true, [&](const CodeTraits &traits, llvm::Module &module) {
+    HsacoFunction(kernel, record, traits, module).emit_entry();
+  });
 }
 
 } // namespace

@@ -6,17 +6,12 @@
 
 #include "aotc/base/error.h"
 #include "aotc/emit/llvm/linker.h"
-#include "aotc/emit/llvm/pipeline.h"
 #include "aotc/emit/ptx/fragments.h"
 #include "aotc/emit/ptx/gpu_function.h"
 
 #include "llvm/IR/InlineAsm.h"
 #include "llvm/IR/IntrinsicsNVPTX.h"
-#include "llvm/IR/Verifier.h"
-#include "llvm/MC/TargetRegistry.h"
 #include "llvm/Support/TargetSelect.h"
-#include "llvm/Support/raw_ostream.h"
-#include "llvm/Target/TargetMachine.h"
 
 namespace ingot::aotc::emit {
 namespace {
@@ -88,9 +83,6 @@ class PtxFunction final : public GpuFunction {
   }
 
  private:
-  V special(llvm::Intrinsic::ID x, llvm::Intrinsic::ID y, llvm::Intrinsic::ID z, unsigned dimension) {
-    return b_.CreateIntrinsic(dimension == 0 ? x : dimension == 1 ? y : z, {}, {});
-  }
   void annotate(const char *key, uint32_t value) {
     module_.getOrInsertNamedMetadata("nvvm.annotations")
         ->addOperand(llvm::MDNode::get(context_, {llvm::ValueAsMetadata::get(function_), llvm::MDString::get(context_, key),
@@ -98,26 +90,6 @@ class PtxFunction final : public GpuFunction {
   }
   bool dependent_;
 };
-
-std::unique_ptr<llvm::TargetMachine> create_machine(const PtxOptions &options) {
-  static std::once_flag once;
-  std::call_once(once, [] {
-    LLVMInitializeNVPTXTargetInfo();
-    LLVMInitializeNVPTXTarget();
-    LLVMInitializeNVPTXTargetMC();
-    LLVMInitializeNVPTXAsmPrinter();
-  });
-  std::string error;
-  const llvm::Target *target = llvm::TargetRegistry::lookupTarget(kTriple, error);
-  ensure(target != nullptr, "ptx: this LLVM has no NVPTX backend: " + error);
-  llvm::TargetOptions target_options;
-  target_options.AllowFPOpFusion = llvm::FPOpFusion::Standard; // only what is flagged `contract`
-  std::unique_ptr<llvm::TargetMachine> machine(target->createTargetMachine(
-      kTriple, options.architecture, "+ptx" + std::to_string(options.isa), target_options, llvm::Reloc::PIC_, std::nullopt,
-      options.opt_level >= 2 ? llvm::CodeGenOptLevel::Aggressive : llvm::CodeGenOptLevel::Default));
-  ensure(machine != nullptr, "ptx: LLVM refuses " + options.architecture);
-  return machine;
-}
 
 } // namespace
 
@@ -136,20 +108,18 @@ std::optional<PtxOptions> ptx_options(const std::string &architecture) {
 std::string emit_ptx(const std::vector<const kernel::Kernel *> &kernels, const TargetRecord &record,
                      const PtxOptions &options) {
   std::shared_lock lock(llvm_global_state());
-  std::unique_ptr<llvm::TargetMachine> machine = create_machine(options);
-  llvm::LLVMContext context;
-  llvm::Module module("ingot", context);
-  module.setTargetTriple(kTriple);
-  module.setDataLayout(machine->createDataLayout());
-  CodeTraits traits = CodeTraits::of(*machine);
-  for (const kernel::Kernel *kernel : kernels)
-    PtxFunction(*kernel, record, traits, module, options.dependent_launch).emit_entry();
-  std::string problem;
-  llvm::raw_string_ostream stream(problem);
-  ensure(!llvm::verifyModule(module, &stream), "ptx: broken LLVM module: " + problem);
-  optimise_module(module, *machine, options.opt_level);
-  std::vector<uint8_t> text;
-  generate_code(module, *machine, /*object=*/false, text);
+  static std::once_flag once;
+  std::call_once(once, [] {
+    LLVMInitializeNVPTXTargetInfo();
+    LLVMInitializeNVPTXTarget();
+    LLVMInitializeNVPTXTargetMC();
+    LLVMInitializeNVPTXAsmPrinter();
+  });
+  const GpuMachine machine = {"NVPTX", kTriple, options.architecture, "+ptx" + std::to_string(options.isa), options.opt_level};
+  const std::vector<uint8_t> text = gpu_code(machine, /*object=*/false, [&](const CodeTraits &traits, llvm::Module &module) {
+    for (const kernel::Kernel *kernel : kernels)
+      PtxFunction(*kernel, record, traits, module, options.dependent_launch).emit_entry();
+  });
   return std::string(text.begin(), text.end());
 }
 

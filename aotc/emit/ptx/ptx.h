@@ -15,7 +15,7 @@ namespace ingot::aotc::emit {
 struct PtxOptions {
   std::string architecture = "sm_80"; // also what older ptxas and driver JITs compile forward from
   unsigned isa = 70;                  // PTX ISA version times 10
-  unsigned opt_level = 2;
+  int opt_level = 2;
   bool dependent_launch = false;      // the kernel may be started early, and waits for the one before it (sm_90 and later)
 };
 

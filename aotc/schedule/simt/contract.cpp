@@ -54,7 +54,8 @@ class SimtContract {
   }
 
   std::optional<Scheduled> build() {
-    divide_axes();
+    ProductAxes axes = product_axes(f_);
+    m_axes_ = std::move(axes.left), n_axes_ = std::move(axes.right), batch_ = std::move(axes.others);
     if (to_scalar(d_.values[f_.left].type) != type_ || to_scalar(d_.values[f_.right].type) != type_ || !choose_tile())
       return std::nullopt;
     uint32_t element = byte_size(type_);
@@ -83,19 +84,6 @@ class SimtContract {
   }
 
  private:
-  void divide_axes() {
-    std::vector<uint64_t> sets = d_.axis_sets();
-    uint64_t stored = 0;
-    for (uint32_t a : d_.stores[0].axes)
-      stored |= axis_bit(a);
-    for (uint32_t a = 0; a < d_.axes.size(); ++a) {
-      if (!(stored & axis_bit(a)))
-        continue;
-      bool left = sets[f_.left] & axis_bit(a), right = sets[f_.right] & axis_bit(a);
-      (left && !right ? m_axes_ : right && !left ? n_axes_ : batch_).push_back(a);
-    }
-  }
-
   static int64_t points(const Dispatch &d, const std::vector<uint32_t> &axes) {
     int64_t n = 1;
     for (uint32_t a : axes)
@@ -127,25 +115,6 @@ class SimtContract {
       return false;
     t_ = *best;
     return true;
-  }
-
-  // Axis values of a flattened number.
-  Values unflatten(const std::vector<uint32_t> &axes, ValueId flat) {
-    Values out(axes.size());
-    for (size_t i = axes.size(); i-- > 0;) {
-      if (i == 0) {
-        out[0] = flat;
-        break;
-      }
-      ValueId extent = l_.extent(axes[i]);
-      out[i] = b_.rem(flat, extent);
-      flat = b_.div(flat, extent);
-    }
-    return out;
-  }
-  void bind(const std::vector<uint32_t> &axes, const Values &values) {
-    for (size_t i = 0; i < axes.size(); ++i)
-      l_.bind(axes[i], values[i]);
   }
 
   // One operand's share of the copying: which elements of a slice this thread brings.
@@ -208,7 +177,7 @@ class SimtContract {
     for (uint32_t i = 0; i < different; ++i) {
       ValueId at = b_.add(origin, s.along_k ? b_.add(s.major, b_.index(int64_t{i} * s.step)) : s.minor);
       s.inside.push_back(b_.lt(at, limit));
-      s.places.push_back(unflatten(axes, at));
+      s.places.push_back(unflatten(l_, axes, at));
     }
     return s;
   }
@@ -217,12 +186,12 @@ class SimtContract {
   Values elements(const Side &s, ValueId k0) {
     Values out;
     ValueId shared_k = s.along_k ? b_.add(k0, s.minor) : kNoValue;
-    Values shared_places = s.along_k ? unflatten(f_.k, shared_k) : Values{};
+    Values shared_places = s.along_k ? unflatten(l_, f_.k, shared_k) : Values{};
     for (uint32_t i = 0; i < s.count; ++i) {
       Lowering::Scope scope(l_);
       ValueId k = s.along_k ? shared_k : b_.add(k0, moved(s, i));
-      bind(f_.k, s.along_k ? shared_places : unflatten(f_.k, k));
-      bind(*s.axes, s.places[s.along_k ? i : 0]);
+      bind_axes(l_, f_.k, s.along_k ? shared_places : unflatten(l_, f_.k, k));
+      bind_axes(l_, *s.axes, s.places[s.along_k ? i : 0]);
       ValueId good = b_.logical_and(s.inside[s.along_k ? i : 0], b_.lt(k, k_));
       out.push_back(b_.if_else(
           good,
@@ -292,12 +261,12 @@ class SimtContract {
       ValueId row = b_.add(row0_, b_.add(own_row, b_.index(i)));
       b_.if_then(b_.lt(row, m_), [&] {
         Lowering::Scope scope(l_);
-        bind(m_axes_, unflatten(m_axes_, row));
+        bind_axes(l_, m_axes_, unflatten(l_, m_axes_, row));
         for (uint32_t j = 0; j < t_.rn; ++j) {
           ValueId column = b_.add(column0_, b_.add(own_column, b_.index(int64_t{j} * spread)));
           b_.if_then(b_.lt(column, n_), [&] {
             Lowering::Scope inner(l_);
-            bind(n_axes_, unflatten(n_axes_, column));
+            bind_axes(l_, n_axes_, unflatten(l_, n_axes_, column));
             l_.set(f_.reduce, sums[i * t_.rn + j]);
             for (const dispatch::Store &s : d_.stores)
               l_.store(s);

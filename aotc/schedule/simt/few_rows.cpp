@@ -37,7 +37,8 @@ class SimtFewRows {
   }
 
   std::optional<Scheduled> build() {
-    divide_axes();
+    ProductAxes axes = product_axes(f_);
+    m_axes_ = std::move(axes.left), n_axes_ = std::move(axes.right), batch_ = std::move(axes.others);
     const Value &right = d_.values[f_.right];
     const bool converted = right.kind == ValueKind::kOp && right.code == Opcode::kConvert;
     load_ = converted ? right.args[0] : f_.right;
@@ -81,19 +82,6 @@ class SimtFewRows {
   }
 
  private:
-  void divide_axes() {
-    std::vector<uint64_t> sets = d_.axis_sets();
-    uint64_t stored = 0;
-    for (uint32_t a : d_.stores[0].axes)
-      stored |= axis_bit(a);
-    for (uint32_t a = 0; a < d_.axes.size(); ++a) {
-      if (!(stored & axis_bit(a)))
-        continue;
-      bool left = sets[f_.left] & axis_bit(a), right = sets[f_.right] & axis_bit(a);
-      (left && !right ? m_axes_ : right && !left ? n_axes_ : batch_).push_back(a);
-    }
-  }
-
   Type vector() const { return Type(Scalar::kF32, static_cast<uint32_t>(width_)); }
 
   // The thread's sums of each row, over its share of k.

@@ -110,7 +110,8 @@ class SimtFragments {
     auto left = half_load(d_, f_.left), right = half_load(d_, f_.right);
     if (!left || !right || d_.values[f_.reduce].type != ElementType::kF32)
       return std::nullopt;
-    divide_axes();
+    ProductAxes axes = product_axes(f_);
+    a_.axes = std::move(axes.left), bs_.axes = std::move(axes.right), batch_ = std::move(axes.others);
     const int64_t m = points(d_, a_.axes), n = points(d_, bs_.axes), k = points(d_, f_.k);
     if (number < 0 && (m < 8 || n < 8 || k < 16))
       return std::nullopt; // most of a fragment would be empty
@@ -151,19 +152,6 @@ class SimtFragments {
   }
 
  private:
-  void divide_axes() {
-    std::vector<uint64_t> sets = d_.axis_sets();
-    uint64_t stored = 0;
-    for (uint32_t a : d_.stores[0].axes)
-      stored |= axis_bit(a);
-    for (uint32_t a = 0; a < d_.axes.size(); ++a) {
-      if (!(stored & axis_bit(a)))
-        continue;
-      bool left = sets[f_.left] & axis_bit(a), right = sets[f_.right] & axis_bit(a);
-      (left && !right ? a_.axes : right && !left ? bs_.axes : batch_).push_back(a);
-    }
-  }
-
   // As many stages of such slices as fit, up to four; false where these are fewer than `least`.
   bool choose_stages(uint32_t slice, uint32_t least) {
     slice_ = a_.slice = bs_.slice = slice;
@@ -180,25 +168,6 @@ class SimtFragments {
     s.reads_along_k = run_length(d_, load, f_.k) >= run_length(d_, load, s.axes);
     s.lines_along_k = &s == &a_ || (k || !other ? s.reads_along_k || k : false);
     s.vectors = record_.async_copy && (s.lines_along_k ? k : other);
-  }
-
-  // Axis values of a flattened number.
-  Values unflatten(const std::vector<uint32_t> &axes, ValueId flat) {
-    Values out(axes.size());
-    for (size_t i = axes.size(); i-- > 0;) {
-      if (i == 0) {
-        out[0] = flat;
-        break;
-      }
-      ValueId extent = l_.extent(axes[i]);
-      out[i] = b_.rem(flat, extent);
-      flat = b_.div(flat, extent);
-    }
-    return out;
-  }
-  void bind(const std::vector<uint32_t> &axes, const Values &values) {
-    for (size_t i = 0; i < axes.size(); ++i)
-      l_.bind(axes[i], values[i]);
   }
 
   // What a thread brings of each slice: item i has a place along m or n and one along k.
@@ -223,7 +192,7 @@ class SimtFragments {
       out.k.push_back(along_k ? minor : major);
       ValueId at = b_.add(s.origin, out.own.back());
       out.inside.push_back(within(s, at));
-      out.places.push_back(unflatten(s.axes, at));
+      out.places.push_back(unflatten(l_, s.axes, at));
     }
     return out;
   }
@@ -242,8 +211,8 @@ class SimtFragments {
     for (uint32_t i = 0; i < share.count; ++i) {
       Lowering::Scope scope(l_);
       ValueId k = b_.add(k0, share.k[i]);
-      bind(f_.k, unflatten(f_.k, k));
-      bind(s.axes, share.places[i]);
+      bind_axes(l_, f_.k, unflatten(l_, f_.k, k));
+      bind_axes(l_, s.axes, share.places[i]);
       ValueId good = both(share.inside[i], b_.lt(k, k_));
       for (const Guard &g : load.guards) {
         if (!proves_le(0, g.value))
@@ -263,8 +232,8 @@ class SimtFragments {
     for (uint32_t i = 0; i < share.count; ++i) {
       Lowering::Scope scope(l_);
       ValueId k = b_.add(k0, share.k[i]);
-      bind(f_.k, unflatten(f_.k, k));
-      bind(s.axes, share.places[i]);
+      bind_axes(l_, f_.k, unflatten(l_, f_.k, k));
+      bind_axes(l_, s.axes, share.places[i]);
       ValueId good = both(share.inside[i], b_.lt(k, k_));
       out.push_back(b_.if_else(
           good,
@@ -366,7 +335,7 @@ class SimtFragments {
       for (uint32_t f = 0; f < count; ++f)
         for (uint32_t i = 0; i < 4; ++i) {
           ValueId at = b_.add(b_.add(s.origin, first), b_.add(b_.extract(own, i), b_.index(int64_t{f} * apart)));
-          out.push_back({within(s, at), unflatten(s.axes, at)});
+          out.push_back({within(s, at), unflatten(l_, s.axes, at)});
         }
       return out;
     };
@@ -377,8 +346,8 @@ class SimtFragments {
           const Place &row = down[i * 4 + e], &column = across[j * 4 + e];
           auto store = [&] {
             Lowering::Scope scope(l_);
-            bind(a_.axes, row.axes);
-            bind(bs_.axes, column.axes);
+            bind_axes(l_, a_.axes, row.axes);
+            bind_axes(l_, bs_.axes, column.axes);
             l_.set(f_.reduce, b_.extract(sums[size_t{i} * 2 * pairs + j], e));
             for (const dispatch::Store &s : d_.stores)
               l_.store(s);

@@ -42,7 +42,7 @@ void count_commands(const flatbuffers::Vector<uint32_t> *words, ingot_function_i
     const uint32_t word = words->Get(at);
     const Opcode op = Opcode(word & 0xff);
     out->dispatch_count += op == Opcode::dispatch;
-    out->host_decision_count += op == Opcode::read_scalar || op == Opcode::branch || op == Opcode::loop;
+    out->host_decision_count += op == Opcode::read_scalar || op == Opcode::branch || op == Opcode::loop || op == Opcode::host_op;
     at += op == Opcode::branch ? 4 : op == Opcode::loop ? 5 : word >> 8;
   }
 }
