@@ -73,6 +73,10 @@ TEST_CASE("a value holds nothing, numbers, strings or a list, and says what") {
 
 TEST_CASE("a program of host ops") {
   Loaded l(hand_made::values());
+  ingot_function_info_t info;
+  REQUIRE(ingot_archive_function(l.archive->get(), 0, 0, &info) == INGOT_OK);
+  CHECK(info.host_decision_count > 0); // at host ops the host waits
+  CHECK_FALSE(info.fixed);
   INFO(l.error());
   REQUIRE(l.session.ok());
   Run run;
