@@ -20,6 +20,7 @@ for argument in "$@"; do
 done
 
 tools/setup.sh test
+export CCACHE_BASEDIR=$PWD CCACHE_NOHASHDIR=1 # what another clone compiled is of use here
 build() { # build FOLDER OPTION...
   local folder=$1; shift
   if [ -f "$folder/build.ninja" ]; then meson configure "$folder" "$@" >/dev/null
@@ -30,9 +31,10 @@ build() { # build FOLDER OPTION...
 build build -Dbuildtype=debugoptimized -Ddebug=false -Ddrivers=local-sync,local-task,vulkan,cuda,hip -Dtests=true -Dexamples=true -Daotc=enabled
 builds=(--build=build)
 if [ $sanitize = yes ]; then
-  # The same tests under address and undefined-behaviour checks; LLVM itself is not instrumented.
-  build build-asan -Dbuildtype=debugoptimized -Doptimization=0 -Db_sanitize=address,undefined -Db_lundef=false -Ddrivers=local-sync,local-task,vulkan,cuda,hip \
-    -Dtests=true -Dexamples=false -Daotc=enabled
+  # The same tests under address and undefined-behaviour checks; LLVM itself is not instrumented. Clang takes a third of
+  # the time that GCC takes to compile this.
+  CXX="ccache clang++-19" build build-asan -Dbuildtype=debugoptimized -Doptimization=0 -Ddebug=false -Dcpp_args=-gline-tables-only -Db_sanitize=address,undefined -Db_lundef=false \
+    -Ddrivers=local-sync,local-task,vulkan,cuda,hip -Dtests=true -Dexamples=false -Daotc=enabled
   builds+=(--build=build-asan)
 fi
 export ASAN_OPTIONS=detect_leaks=1:halt_on_error=1:abort_on_error=0 UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1

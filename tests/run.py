@@ -38,6 +38,7 @@ SCRIPTS = {
     "gpu-networks": ("tests/gpu/models_agree.py --networks", 10),
     "gpu-networks-large": ("tests/gpu/models_agree.py --large", ONLY_FULL),
     "dynamic": ("tests/models/dynamic.py", ONLY_FULL),
+    "scripted": ("tests/models/scripted_agree.py", 1),
     "control": ("tests/control/control.py", 1),
     "control-vulkan": ("tests/control/control.py --vulkan", 1),
     "values": ("tests/values/values.py", 1),

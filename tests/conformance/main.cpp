@@ -114,6 +114,11 @@ int run_all(const std::string &driver, const std::string &only) {
   for (const Subject &s : kSubjects) {
     if (!holds(s.name, driver)) continue;
     if (const std::string why = missing(s); !why.empty()) {
+      if (std::getenv("INGOT_MOCK_LIBRARY") && holds(s.name, "mock")) { // it is there for this run: nothing may be missing
+        std::printf("not ok conformance/%s: it opens # %s\n", s.name.c_str(), why.c_str());
+        ++failures;
+        continue;
+      }
       std::printf("skip conformance/%s # %s\n", s.name.c_str(), why.c_str());
       continue;
     }

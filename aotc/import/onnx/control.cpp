@@ -387,8 +387,32 @@ bool import_loop_body(Node &n, const onnx::GraphProto &body, const graph::LoopIn
 
 // before: Loop(m, cond, v...) body(i, cond, v...) -> (cond, v..., scan...); after: loop with the trip count and the
 // conditions as host values, the iteration number as a host symbol
+// torch.jit.script's `a and b` is an If that gives bool[1] or bool[], and of a body's condition only the element counts:
+//
+//   before: {c = If(p) {bool[1]} else {bool[]}} -> c     after: {c = If(p) ...; s = Reshape(c, [])} -> s
+const onnx::GraphProto &with_scalar_condition(const onnx::GraphProto &body, onnx::GraphProto &changed) {
+  const auto &nodes = body.node();
+  if (body.output_size() == 0 || std::none_of(nodes.begin(), nodes.end(), [](const onnx::NodeProto &node) { return node.op_type() == "If"; }))
+    return body;
+  changed = body;
+  const std::string name = body.output(0).name(), shape = name + "/scalar_shape";
+  onnx::TensorProto *none = changed.add_initializer();
+  none->set_name(shape);
+  none->set_data_type(onnx::TensorProto::INT64);
+  none->add_dims(0);
+  onnx::NodeProto *reshape = changed.add_node();
+  reshape->set_op_type("Reshape");
+  reshape->set_name(name + "/scalar");
+  reshape->add_input(name);
+  reshape->add_input(shape);
+  reshape->add_output(name + "/scalar");
+  changed.mutable_output(0)->set_name(name + "/scalar");
+  return changed;
+}
+
 void import_loop(Node &n) {
-  const onnx::GraphProto &body = n.graph_attr("body");
+  onnx::GraphProto changed;
+  const onnx::GraphProto &body = with_scalar_condition(n.graph_attr("body"), changed);
   if (n.inputs() < 2 || body.input_size() != static_cast<int>(n.inputs()) || body.output_size() < body.input_size() - 1)
     n.fail("has " + std::to_string(n.inputs()) + " inputs; its body has " + std::to_string(body.input_size()) +
            " inputs and " + std::to_string(body.output_size()) + " outputs");
