@@ -162,7 +162,7 @@ int check_targets(const CompileOptions &options, ProgressPrinter &printer) {
 
 int run(int argc, char **argv) {
   CLI::App app{"Compiles ONNX models ahead of time into an archive that libingot runs."};
-  std::vector<std::string> models, entries, targets, shapes;
+  std::vector<std::string> models, entries, targets, shapes, states;
   std::string output, emit = "archive", probe, inputs, dump_dir, progress = "auto", precision = "f32";
   unsigned jobs = std::max(1u, std::thread::hardware_concurrency());
   unsigned opt_level = 2;
@@ -171,6 +171,8 @@ int run(int argc, char **argv) {
   app.add_option("-o,--output", output, "file to write; '-' is the standard output");
   app.add_option("--target", targets, "TARGET[:DETAIL], may be repeated; default llvm-cpu");
   app.add_option("--input-shape", shapes, "NAME=1x3x48x320 fixes a dynamic input; '?' keeps a dim, '1..64' gives a range");
+  app.add_option("--state", states, "INPUT:OUTPUT, with a '*' in both for many: an output that is the input with more behind it, as a "
+                                    "key-value cache, grows in place in memory of the context");
   app.add_option("--entry", entries, "name of the function (default: main)");
   app.add_option("--precision", precision, "arithmetic of GPU targets: f32, f16 (in memory; sums stay f32), bf16, relaxed; a target's own: "
                                                 "--target=vulkan,precision=f16")
@@ -213,6 +215,7 @@ int run(int argc, char **argv) {
     return usage("no model is given: aotc MODEL.onnx -o MODEL.ingot");
   CompileOptions options;
   options.input_shapes = shapes;
+  options.states = states;
   options.opt_level = opt_level;
   options.jobs = jobs;
   options.check_only = check;

@@ -39,6 +39,7 @@ SCRIPTS = {
     "gpu-networks-large": ("tests/gpu/models_agree.py --large", ONLY_FULL),
     "dynamic": ("tests/models/dynamic.py", ONLY_FULL),
     "scripted": ("tests/models/scripted_agree.py", 1),
+    "cache": ("tests/models/cache_agree.py", 1),
     "control": ("tests/control/control.py", 1),
     "control-vulkan": ("tests/control/control.py --vulkan", 1),
     "values": ("tests/values/values.py", 1),

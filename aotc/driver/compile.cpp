@@ -88,6 +88,8 @@ std::string flags_text(const CompileOptions &options) {
     text += " --target=" + t.text + (t.gpu && t.gpu->half && t.text.find(",precision=") == std::string::npos ? ",precision=f16" : "");
   for (const std::string &s : options.input_shapes)
     text += " --input-shape=" + s;
+  for (const std::string &s : options.states)
+    text += " --state=" + s;
   for (const ModelInput &m : options.models)
     text += " --entry=" + m.entry;
   if (options.probe)
@@ -305,6 +307,29 @@ bool compile_cpu_variant(const CompileOptions &options, const TargetRequest &tar
 
 } // namespace
 
+// Functions that name a state alike share it: one numbering for all.
+static void share_states(const CompileOptions &options, std::vector<graph::Function> &functions, Diagnostics &diagnostics) {
+  std::vector<graph::State> all;
+  for (size_t f = 0; f < functions.size(); ++f) {
+    std::vector<int64_t> numbers;
+    for (const graph::State &state : functions[f].states) {
+      const auto known = std::find_if(all.begin(), all.end(), [&](const graph::State &s) { return s.name == state.name; });
+      if (known != all.end() && !(known->type == state.type))
+        diagnostics.add({options.models[f].path, "", "", 0, "", "state '" + state.name + "' is " + to_string(state.type) + " here and " +
+                             to_string(known->type) + " in another model of the archive",
+                         "give both the same range with --input-shape, and the same number of positions a run at most"});
+      numbers.push_back(known - all.begin());
+      if (known == all.end())
+        all.push_back(state);
+    }
+    for (graph::Op &op : functions[f].graph.ops)
+      if (op.code == graph::Opcode::kState)
+        op.ints[0] = numbers[static_cast<size_t>(op.ints[0])];
+  }
+  for (graph::Function &f : functions)
+    f.states = all;
+}
+
 std::optional<CompileResult> compile(const CompileOptions &options, Diagnostics &diagnostics) {
   Dump dump(options.dump_dir);
   CompileResult result;
@@ -318,6 +343,7 @@ std::optional<CompileResult> compile(const CompileOptions &options, Diagnostics 
     ImportOptions import;
     import.path = options.models[m].path;
     import.input_shapes = options.input_shapes;
+    import.states = options.states;
     import.entry = options.models[m].entry;
     if (options.probe)
       import.probe = &result.probe;
@@ -328,6 +354,7 @@ std::optional<CompileResult> compile(const CompileOptions &options, Diagnostics 
     ensure(problem.empty(), "graph of " + import.path + ": " + problem);
     functions.push_back(std::move(*function));
   }
+  share_states(options, functions, diagnostics);
   if (options.emit == Emit::kLlvm || options.emit == Emit::kAsm)
     for (const TargetRequest &target : options.targets)
       if (target.versions.empty())

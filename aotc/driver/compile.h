@@ -64,6 +64,7 @@ struct Progress {
 struct CompileOptions {
   std::vector<ModelInput> models;
   std::vector<std::string> input_shapes;
+  std::vector<std::string> states; // ImportOptions::states
   std::vector<TargetRequest> targets;
   Emit emit = Emit::kArchive;
   unsigned opt_level = 2;

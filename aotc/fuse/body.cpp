@@ -686,9 +686,12 @@ BodyId BodyBuilder::gather(const Op &op_, const Index &index) {
 dispatch::Dispatch BodyBuilder::build(graph::ValueId root, std::vector<graph::ValueId> &inputs) {
   inputs_ = &inputs;
   const graph::TensorType &type = view_.function.values[root].type;
+  const Op *definition = view_.definition(root);
+  ensure(definition != nullptr, "fuse: a root without a definition");
+  const bool append = definition->code == graph::Opcode::kAppend;
   Index index;
   dispatch::Store store;
-  for (const Expr &dim : type.dims) {
+  for (const Expr &dim : append ? view_.function.values[definition->operands[1]].type.dims : type.dims) {
     if (dim == Expr(1)) {
       index.push_back(Expr(0));
       continue;
@@ -697,9 +700,9 @@ dispatch::Dispatch BodyBuilder::build(graph::ValueId root, std::vector<graph::Va
     store.axes.push_back(axis);
     index.push_back(Expr(d_.axes[axis].symbol));
   }
-  const Op *definition = view_.definition(root);
-  ensure(definition != nullptr, "fuse: a root without a definition");
-  store.value = define(*definition, root, index);
+  store.value = append ? element(definition->operands[1], index) : define(*definition, root, index);
+  if (append && !index.empty())
+    index[static_cast<size_t>(definition->ints[0])] = index[static_cast<size_t>(definition->ints[0])] + definition->exprs[0];
   std::vector<Expr> strides = row_major(type.dims);
   for (size_t i = 0; i < index.size(); ++i)
     store.offset = store.offset + index[i] * strides[i];

@@ -28,7 +28,7 @@ class BodyBuilder {
  public:
   explicit BodyBuilder(const GraphView &view) : view_(view) {}
 
-  // The dispatch that computes all elements of `root` into a buffer of its own. `inputs` gets the graph values whose
+  // The dispatch that computes all elements of `root` into a buffer of its own; of an append, what is appended, into the state's. `inputs` gets the graph values whose
   // memory the operands are, in order; the last operand is the output.
   dispatch::Dispatch build(graph::ValueId root, std::vector<graph::ValueId> &inputs);
 
@@ -69,7 +69,6 @@ class BodyBuilder {
   std::vector<dispatch::Guard> guards_;           // loads now asked for happen only inside these
   std::map<std::string, dispatch::ValueId> memo_; // values by their text
   std::map<std::string, dispatch::ValueId> elements_;
-  uint32_t next_value_symbol_ = 0;
 };
 
 // Row-major strides of dims.

@@ -155,6 +155,7 @@ class Fuser {
       for (ValueId result : op.results) {
         states_[result].definition = &op;
         states_[result].region = region;
+        states_[result].must = op.code == graph::Opcode::kAppend; // it lasts
       }
       for (ValueId operand : op.operands)
         if (states_[operand].region != region)
@@ -345,6 +346,9 @@ class Fuser {
     case graph::Opcode::kSlice:
       c.direct = false;
       return c;
+    case graph::Opcode::kAppend:
+      c.direct = false;
+      return c;
     case graph::Opcode::kPad:
     case graph::Opcode::kConcat:
       c.direct = false;
@@ -388,7 +392,7 @@ class Fuser {
     ValueState &s = states_[v];
     if (!s.used && !s.must)
       return;
-    if (!is_tensor_op(op) || op.code == graph::Opcode::kConstant) {
+    if (!is_tensor_op(op) || op.code == graph::Opcode::kConstant || op.code == graph::Opcode::kState) {
       s.materialised = true;
       return;
     }
@@ -476,7 +480,7 @@ class Fuser {
   // The value whose memory a materialised value uses.
   ValueId storage(ValueId v) const {
     const Op *d = states_[v].definition;
-    if (d && aliases(*d) && states_[v].materialised && states_[d->operands[0]].materialised)
+    if (d && (d->code == graph::Opcode::kAppend || (aliases(*d) && states_[v].materialised && states_[d->operands[0]].materialised)))
       return storage(d->operands[0]);
     return v;
   }
@@ -501,6 +505,11 @@ class Fuser {
     if (d && d->code == graph::Opcode::kHost && d->constant) {
       program_.tensors[t].kind = Tensor::Kind::kConstant;
       program_.tensors[t].constant = d->constant;
+    }
+    if (d && d->code == graph::Opcode::kState) {
+      program_.tensors[t].kind = Tensor::Kind::kState;
+      program_.tensors[t].index = static_cast<uint32_t>(d->ints[0]);
+      program_.tensors[t].name = function_.states[program_.tensors[t].index].name;
     }
     if (d && (d->code == graph::Opcode::kConstant || (d->code == graph::Opcode::kSplat && !filled_at_run_time(*d)))) {
       program_.tensors[t].kind = Tensor::Kind::kConstant;
@@ -652,10 +661,11 @@ class Fuser {
         break;
       }
       case graph::Opcode::kConstant:
-        break; // constant tensors have memory and no step
+      case graph::Opcode::kState:
+        break; // they have memory and no step
       default: {
         ValueId v = op.results[0];
-        if (!states_[v].materialised || storage(v) != v || (op.code == graph::Opcode::kSplat && !filled_at_run_time(op)))
+        if (!states_[v].materialised || (storage(v) != v && op.code != graph::Opcode::kAppend) || (op.code == graph::Opcode::kSplat && !filled_at_run_time(op)))
           break;
         GraphView view{function_, [this](ValueId x) { return states_[x].definition; },
                        [this](ValueId x) { return states_[x].materialised; }, [this](ValueId x) { return storage(x); }};
@@ -839,7 +849,7 @@ namespace {
 void print_steps(std::ostringstream &out, const Program &p, const Steps &steps, std::string indent) {
   auto tensor = [&](TensorId t) {
     const Tensor &x = p.tensors[t];
-    static constexpr const char *kKinds[] = {"input", "output", "constant", "t"};
+    static constexpr const char *kKinds[] = {"input", "output", "constant", "t", "prepared", "state"};
     return std::string(kKinds[static_cast<size_t>(x.kind)]) + "." + std::to_string(t) + ":" + graph::to_string(x.type);
   };
   for (const Step &s : steps) {

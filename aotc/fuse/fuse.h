@@ -14,7 +14,8 @@
 // inlined into the root if every use ends there and it would not be computed more than once per element of its row. A
 // contraction or convolution takes elementwise epilogues; at most one of them is in a dispatch, and no row reduction
 // beside it. Reshapes of materialised tensors share their memory. Attention (attention.h) may be one dispatch with two
-// contractions.
+// contractions. What is appended to a state is written into its memory by a dispatch of its own, whose users load from
+// there.
 //
 // Assumes a verified graph. After it, no graph op is left: the steps and dispatches say everything.
 #pragma once
@@ -33,9 +34,9 @@ namespace ingot::aotc::fuse {
 using TensorId = uint32_t;
 
 struct Tensor {
-  enum class Kind : uint8_t { kInput, kOutput, kConstant, kTransient, kPrepared } kind = Kind::kTransient;
-  uint32_t index = 0;                                  // kInput, kOutput: position in the signature; kPrepared: number in
-                                                       // the variant (plan::join_prepare)
+  enum class Kind : uint8_t { kInput, kOutput, kConstant, kTransient, kPrepared, kState } kind = Kind::kTransient;
+  uint32_t index = 0;                                  // kInput, kOutput: position in the signature; kState: number;
+                                                       // kPrepared: number in the variant (plan::join_prepare)
   graph::TensorType type;
   std::string name;
   std::shared_ptr<const graph::ConstantData> constant; // kConstant

@@ -337,6 +337,21 @@ void GraphBuilder::check(Expr condition, std::string text) {
   op.text = std::move(text);
 }
 
+ValueId GraphBuilder::state(uint32_t number) {
+  ensure(number < function_.states.size(), "graph builder: there is no such state");
+  Op &op = append(Opcode::kState, {});
+  op.ints = {number};
+  return finish(op, function_.states[number].type);
+}
+
+ValueId GraphBuilder::append_state(ValueId state, ValueId x, uint32_t axis, Expr start) {
+  TensorType type = function_.values[state].type;
+  Op &op = append(Opcode::kAppend, {state, x});
+  op.ints = {axis};
+  op.exprs = {std::move(start)};
+  return finish(op, std::move(type));
+}
+
 Symbol GraphBuilder::bind(Expr value, std::string name, int64_t min, int64_t max) {
   Op &op = append(Opcode::kBind, {});
   op.exprs = {std::move(value)};

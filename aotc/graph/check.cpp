@@ -9,10 +9,10 @@ namespace ingot::aotc::graph {
 
 namespace {
 
-constexpr std::array<std::string_view, 24> kOpcodeNames = {
+constexpr std::array<std::string_view, 26> kOpcodeNames = {
     "constant", "splat", "iota",     "host_tensor", "map",  "broadcast", "reshape", "transpose",   "slice", "pad", "concat",
     "reduce",   "scan",  "contract", "conv",        "pool", "gather",    "compute", "read_scalar", "check", "if",
-    "loop", "bind", "host"};
+    "loop", "bind", "host", "state", "append"};
 
 // True unless the dims are known to differ.
 bool may_equal(const Expr &a, const Expr &b) {
@@ -312,6 +312,21 @@ std::string check_op(const Function &f, const Op &op) {
       return counts(1, 0) && operand(0).dims.empty() && !is_float(operand(0).element) && op.symbol
                  ? ""
                  : "read_scalar takes one integer or bool scalar and defines a symbol";
+    case Opcode::kState:
+      if (!counts(0, 1) || op.ints.size() != 1 || op.ints[0] < 0 || static_cast<size_t>(op.ints[0]) >= f.states.size())
+        return "state: the number of a state is needed";
+      return result == f.states[static_cast<size_t>(op.ints[0])].type && result.elements().constant()
+                 ? ""
+                 : "state: the result has the state's type, and constant dims";
+    case Opcode::kAppend: {
+      if (!counts(2, 1) || op.ints.size() != 1 || op.exprs.size() != 1 || !(result == operand(0)) ||
+          operand(1).element != result.element || operand(1).dims.size() != rank)
+        return "append: a state, what is written to it, an axis and a start are needed";
+      for (size_t d = 0; d < rank; ++d)
+        if (static_cast<int64_t>(d) != op.ints[0] && !may_equal(operand(1).dims[d], result.dims[d]))
+          return "append: " + to_string(operand(1)) + " to " + to_string(result);
+      return rank == 0 || (op.ints[0] >= 0 && static_cast<size_t>(op.ints[0]) < rank) ? "" : "append: there is no such axis";
+    }
     case Opcode::kHost: return check_host(f, op);
     case Opcode::kCheck: return counts(0, 0) && op.exprs.size() == 1 ? "" : "check takes one expression";
     case Opcode::kBind: return counts(0, 0) && op.exprs.size() == 1 && op.symbol ? "" : "bind takes one expression and defines a symbol";

@@ -72,6 +72,9 @@ enum class Opcode : uint8_t {
   kBind,      // () -> defines host symbol `symbol` as exprs[0]; no tensor result
   kHost,      // (host values..., or the tensor of box) `host` op of the runtime: exprs, symbols it binds, ints = immediates;
               // results are host values, that of put a tensor; `constant` and no op: a constant host value
+  kState,     // () the memory of state ints[0] of Function::states, of which no more than was appended has a meaning
+  kAppend,    // (state or its append, x) x is written there in place, from exprs[0] on along axis ints[0]; the result is the
+              // same memory. A scalar state is overwritten.
 };
 
 enum class PadMode : uint8_t { kConstant, kReflect, kEdge, kWrap };
@@ -135,9 +138,16 @@ struct Graph {
   std::vector<Expr> sizes;            // of a region: values for the enclosing op's `sizes`
 };
 
+// Memory that lives from run to run, as long as a context: zero at first.
+struct State {
+  std::string name;
+  TensorType type;                    // of constant dims: what it has room for
+};
+
 struct Function {
   std::string name = "main";
   Graph graph;
+  std::vector<State> states;          // of the archive's variants: functions that name a state alike share it
   std::vector<ValueInfo> values;
   std::vector<Symbol> dims;           // free dims, in order of first appearance in the inputs
   std::vector<std::string> sites;     // error sites: "node 'gather_3' (ai.onnx.Gather): index out of range"
@@ -184,6 +194,8 @@ class GraphBuilder {
                std::vector<Expr> spatial_dims, bool count_include_pad, int64_t p = 2, int64_t block = 0);
   ValueId gather(ValueId x, ValueId indices, uint32_t axis);
   std::vector<ValueId> compute(dispatch::Dispatch dispatch, std::vector<ValueId> operands, std::vector<TensorType> results);
+  ValueId state(uint32_t number);
+  ValueId append_state(ValueId state, ValueId x, uint32_t axis, Expr start);
   Symbol read_scalar(ValueId scalar, std::string name, int64_t min, int64_t max);
   void check(Expr condition, std::string text);
   Symbol bind(Expr value, std::string name, int64_t min, int64_t max);

@@ -31,6 +31,11 @@ class Parser {
         bind(dim, f_.dims.back());
       } else if (accept_word("site")) {
         f_.sites.push_back(string());
+      } else if (accept_word("state")) {
+        const std::string state = string();
+        expect(':');
+        const ElementType type = element();
+        f_.states.push_back({state, {type, expressions()}});
       } else {
         break;
       }

@@ -187,6 +187,8 @@ std::string print(const Function &function) {
     printer.out += "dim " + dim.name() + ' ' + std::to_string(dim.min()) + ".." + std::to_string(dim.max()) + '\n';
   for (const std::string &site : function.sites)
     printer.out += "site " + quote(site) + '\n';
+  for (const State &state : function.states)
+    printer.out += "state " + quote(state.name) + " : " + to_string(state.type) + '\n';
   printer.graph(function.graph, "");
   return printer.out;
 }

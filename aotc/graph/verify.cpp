@@ -14,6 +14,7 @@ struct Verifier {
   std::vector<bool> visible; // here
   std::set<Symbol> bound;
   std::string problem;
+  std::set<ValueId> states = {};  // values that are a state's memory
 
   bool fail(const std::string &where, const std::string &what) {
     if (problem.empty())
@@ -111,6 +112,10 @@ struct Verifier {
     for (ValueId v : op.results)
       if (!define(v, where) || !type(v, where))
         return false;
+    if (op.code == Opcode::kAppend && !states.count(op.operands[0]))
+      return fail(where, "what is appended to is no state");
+    if (op.code == Opcode::kState || op.code == Opcode::kAppend)
+      states.insert(op.results[0]);
     if (op.code == Opcode::kGather && op.ints.size() > 1 &&
         (op.ints[1] < 0 || static_cast<size_t>(op.ints[1]) >= function.sites.size()))
       return fail(where, "error site does not exist");

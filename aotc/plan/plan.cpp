@@ -456,6 +456,10 @@ class Planner {
         slot.kind = archive::SlotKind::output;
         slot.of = x.index;
         break;
+      case Tensor::Kind::kState:
+        slot.kind = archive::SlotKind::state;
+        slot.of = x.index;
+        break;
       case Tensor::Kind::kPrepared:
         slot.kind = archive::SlotKind::prepared;
         slot.of = x.index;
@@ -491,6 +495,7 @@ class Planner {
     case Tensor::Kind::kInput: slot.kind = program::HostSlotKind::input; break;
     case Tensor::Kind::kOutput: slot.kind = program::HostSlotKind::output; break;
     case Tensor::Kind::kTransient: break;
+    case Tensor::Kind::kPrepared: case Tensor::Kind::kState: break; // none is a list or a string
     case Tensor::Kind::kConstant:
       slot.kind = program::HostSlotKind::constant;
       slot.type = x.constant->type == graph::kHostValue ? INGOT_ELEMENT_TYPE_STRING : archive_type(x.constant->type);

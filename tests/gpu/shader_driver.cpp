@@ -236,12 +236,12 @@ ingot_code_t recording_end(Recording *, ingot_error_t *) { return INGOT_OK; }
 
 std::string run_command(Device &d, const ingot_driver_executable_t &e, const Recording::Command &c) {
   switch (c.what) {
-  case c.dispatch: {
+  case Recording::Command::dispatch: {
     Dispatch shifted = c.run;
     shifted.kernel += e.first;
     return d.backend->dispatch(e.kernels[c.run.kernel], shifted);
   }
-  case c.copy: return c.target.length ? d.backend->copy(c.target, c.source) : "";
+  case Recording::Command::copy: return c.target.length ? d.backend->copy(c.target, c.source) : "";
   default: return c.target.length ? d.backend->write(*c.target.memory, c.target.offset, c.pattern.data(), c.pattern.size()) : "";
   }
 }

@@ -1,8 +1,8 @@
 // Runs one archive on one context at many sizes, one after the other: tests/models/dynamic.py and benchmarks/dynamic.py.
 //
-//   run_sizes ARCHIVE DEVICE [--runs=N] FOLDER...
+//   run_sizes ARCHIVE DEVICE [--runs=N] [ENTRY@]FOLDER...
 //
-// A folder holds in0.npy, in1.npy, ... in the order of the inputs; out0.npy, ... are written beside them. Prints a line of
+// ENTRY names the function, otherwise it is the first. A folder holds in0.npy, in1.npy, ... in the order of the inputs; out0.npy, ... are written beside them. Prints a line of
 // JSON a folder: milliseconds of the first run and, of N more, all; allocations of the first run and of those after it
 // together; bytes of the arenas then.
 #include <atomic>
@@ -34,21 +34,25 @@ double now_ms() {
   return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
 
-void run_folder(const Session &session, Context &context, Meter &meter, const std::vector<Signature> &signature, size_t output_count, const std::string &folder, int runs) {
+void run_folder(const Archive &archive, const Session &session, Context &context, Meter &meter, const std::string &argument, int runs) {
+  const size_t mark = argument.find('@');
+  const std::string entry = mark == std::string::npos ? "" : argument.substr(0, mark), folder = argument.substr(mark == std::string::npos ? 0 : mark + 1);
+  const uint32_t function = entry.empty() ? 0 : find_function(archive, entry, entry);
+  const std::vector<Signature> signature = inputs_of(archive, function);
   std::vector<HostTensor> inputs;
   for (size_t i = 0; i < signature.size(); ++i) {
     const std::string path = folder + "/in" + std::to_string(i) + ".npy";
     inputs.push_back(to_tensor(read_npy(path), signature[i].type.type, path));
   }
   const std::vector<Tensor> given = views_of(inputs);
-  Outputs outputs = make_outputs(session, 0, signature, inputs, output_count);
+  Outputs outputs = make_outputs(session, function, signature, inputs, outputs_of(archive, function).size());
   const std::vector<Tensor> fresh = outputs.views; // dims that depend on data are free again before each run
   std::string times;
   uint64_t first_calls = 0, calls = meter.calls;
   for (int i = 0; i <= runs; ++i) {
     outputs.views = fresh;
     const double start = now_ms();
-    check(context.run({given.data(), given.size()}, {outputs.views.data(), outputs.views.size()}), folder);
+    check(context.run({given.data(), given.size()}, {outputs.views.data(), outputs.views.size()}, nullptr, function), folder);
     times += (i ? i > 1 ? ", " : ", \"ms\": [" : "{\"first_ms\": ") + std::to_string(now_ms() - start);
     if (i == 0) first_calls = meter.calls - calls, calls = meter.calls;
   }
@@ -78,9 +82,7 @@ int run(int argc, char **argv) {
   if (!session) check(session.status(), argv[1]);
   auto context = session->context();
   if (!context) check(context.status(), argv[1]);
-  const std::vector<Signature> inputs = inputs_of(archive, 0);
-  const size_t output_count = outputs_of(archive, 0).size();
-  for (; at < argc; ++at) run_folder(*session, *context, meter, inputs, output_count, argv[at], runs);
+  for (; at < argc; ++at) run_folder(archive, *session, *context, meter, argv[at], runs);
   return 0;
 }
 

@@ -24,6 +24,9 @@ struct Probe {
 struct ImportOptions {
   std::string path;                      // the model; external data is looked for beside it
   std::vector<std::string> input_shapes; // "NAME=1x3x48x320"; '?' keeps a dim as it is, "a..b" makes it dynamic in a range
+  // "INPUT:OUTPUT", where OUTPUT is the concatenation of INPUT and what a run adds: they leave the signature and become a
+  // state that grows in place (states.cpp). One '*' on both sides stands for the same text.
+  std::vector<std::string> states;
   std::string entry = "main";            // name of the function
   // Where set, what every node computes becomes an output of the function too, after the model's own outputs, and the
   // nodes are listed here. Nodes of sub-graphs and functions are not among them, nor are

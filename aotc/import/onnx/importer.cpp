@@ -499,6 +499,7 @@ bool Importer::import_inputs(Scope &scope, const onnx::GraphProto &graph) {
     shapes[name] = *dims;
   }
 
+  find_states(scope, graph);
   for (const onnx::ValueInfoProto &input : graph.input()) {
     if (scope.values.count(input.name()))
       continue; // an initialiser: its value is fixed (or a duplicate, reported below)
@@ -606,6 +607,13 @@ bool Importer::import_inputs(Scope &scope, const onnx::GraphProto &graph) {
       Expr extent;
       if (merged.fixed) {
         extent = Expr(*merged.fixed);
+      } else if (growing_.count(input.name())) {
+        if (!merged.range) {
+          problem(where + " of the state has no bound", "say how far it may grow, as in --input-shape=" + input.name() + "=1x8x0..1023x64");
+          good = false;
+          break;
+        }
+        extent = state_length(input.name(), param.empty() ? input.name() + "_" + std::to_string(i) : param, merged.range->second);
       } else {
         const std::string base = param.empty() ? input.name() + "_" + std::to_string(i) : param;
         const Symbol symbol = Symbol::dim(unique_symbol(base), merged.range ? merged.range->first : only_host_uses(graph, input) ? 0 : 1,
@@ -626,8 +634,21 @@ bool Importer::import_inputs(Scope &scope, const onnx::GraphProto &graph) {
       problem("input '" + input.name() + "' has more than 2^31-1 elements");
       continue;
     }
-    value->poisoned = false;
     value->type = type;
+    if (growing_.count(input.name())) {
+      begin_state(*value);
+      continue;
+    }
+    for (const Expr &dim : type.dims)
+      for (const StateLength &length : lengths_)
+        if (dim == length.length) {
+          problem("input '" + input.name() + "' has a dim that is the length of a state, " + dim.to_string(),
+                  "the runtime knows how long its states are: such an input cannot be given");
+          good = false;
+        }
+    if (!good)
+      continue;
+    value->poisoned = false;
     value->id = builder.add_value(type, input.name());
     function.graph.inputs.push_back({input.name(), value->id, value->host_type.has_value()});
   }
@@ -657,7 +678,7 @@ struct Liveness {
       bool live = op.code == graph::Opcode::kCheck;
       for (ValueId v : op.results)
         live = live || values[v];
-      live = live || (op.symbol && symbols.count(op.symbol));
+      live = live || op.code == graph::Opcode::kAppend || (op.symbol && symbols.count(op.symbol));
       for (const Symbol &s : op.symbols)
         live = live || symbols.count(s);
       live = live || (op.loop && symbols.count(op.loop->trips));
@@ -712,7 +733,7 @@ std::vector<bool> find_varying(const graph::Function &function) {
   for (const graph::Signature &input : function.graph.inputs)
     varying[input.value] = true;
   for (const graph::Op &op : function.graph.ops) {
-    bool any = !op.regions.empty() || op.code == graph::Opcode::kHostTensor ||
+    bool any = !op.regions.empty() || op.code == graph::Opcode::kHostTensor || op.code == graph::Opcode::kState ||
                (op.code == graph::Opcode::kCompute && op.operands.empty()); // random numbers
     for (ValueId v : op.operands)
       any = any || varying[v];
@@ -781,7 +802,11 @@ std::optional<graph::Function> Importer::run(const onnx::ModelProto &model) {
     if (!outputs.insert(output.name()).second)
       problem("two outputs are named '" + output.name() + "'");
   import_nodes(scope, graph.node(), outputs);
+  if (problems() == 0)
+    close_states(scope);
   for (const onnx::ValueInfoProto &output : graph.output()) {
+    if (std::any_of(growing_.begin(), growing_.end(), [&](const auto &g) { return g.second.output == output.name(); }))
+      continue;
     const auto it = scope.values.find(output.name());
     if (it == scope.values.end()) {
       problem("output '" + output.name() + "' is not produced by any node");

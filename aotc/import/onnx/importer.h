@@ -215,6 +215,22 @@ std::vector<OperatorRow> random_operators();
 std::vector<OperatorRow> sequence_operators();
 std::vector<OperatorRow> string_operators();
 
+// An input of the model that a state takes the place of.
+struct GrowingState {
+  std::string output;             // of the model: what it is after the run
+  uint32_t number = 0;            // of the function's states
+  size_t axis = 0;                // that grows
+  ValueId memory = graph::kNoValue, before = graph::kNoValue; // all of it; what earlier runs appended
+  Expr length;                    // of `before`
+};
+
+// How far the states of one dim have grown: a state itself, read when a run begins and written at its end.
+struct StateLength {
+  Expr length;                    // before the run
+  std::optional<Expr> added;      // by the run
+  ValueId memory = graph::kNoValue;
+};
+
 class Importer {
  public:
   Importer(const ImportOptions &options, Diagnostics &diagnostics);
@@ -249,6 +265,11 @@ class Importer {
   void check_narrow(const Node &node, const std::string &op); // refuses narrow inputs of operators that compute with them
   bool import_call(Scope &scope, const onnx::NodeProto &proto, const std::string &name);
   bool import_inputs(Scope &scope, const onnx::GraphProto &graph);
+  // states.cpp
+  void find_states(const Scope &scope, const onnx::GraphProto &graph);
+  Expr state_length(const std::string &input, const std::string &name, int64_t most);
+  void begin_state(Value &value);
+  void close_states(Scope &scope);
   void poison(Scope &scope, const onnx::NodeProto &proto);
   void drop_unused();
   void probe(Scope &scope);
@@ -260,6 +281,8 @@ class Importer {
   std::map<std::pair<std::string, std::string>, const onnx::FunctionProto *> functions_;
   std::map<std::string, Expr> dims_;    // dim_param -> symbol, or the constant an input shape gives
   std::set<std::string> symbol_names_;
+  std::map<std::string, GrowingState> growing_;   // by the input's name
+  std::vector<StateLength> lengths_;
   std::vector<const onnx::FunctionProto *> calls_; // being inlined: recursion is refused
   std::vector<uint64_t> regions_ = {0}; // serial numbers of the open regions
   uint64_t last_region_ = 0;
