@@ -37,5 +37,5 @@ if [ $sanitize = yes ]; then
     -Ddrivers=local-sync,local-task,vulkan,cuda,hip -Dtests=true -Dexamples=false -Daotc=enabled
   builds+=(--build=build-asan)
 fi
-export ASAN_OPTIONS=detect_leaks=1:halt_on_error=1:abort_on_error=0 UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1
+export ASAN_OPTIONS=detect_leaks=1:halt_on_error=1:abort_on_error=0 UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1:suppressions=$PWD/tests/ubsan.supp
 exec python3 tests/run.py "${builds[@]}" ${arguments[@]+"${arguments[@]}"}

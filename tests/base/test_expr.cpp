@@ -1,5 +1,4 @@
 // Expressions: named simplifications, and random trees whose canonical form must evaluate as the tree does.
-#define CATCH_CONFIG_MAIN
 #include <catch2/catch.hpp>
 
 #include <map>

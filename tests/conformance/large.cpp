@@ -14,15 +14,14 @@
 #include "src/runtime/archive/hash.h"
 #include "tests/conformance/programs.h"
 #include "tests/conformance/suite.h"
+#include "tests/sanitizers.h"
 
 namespace conformance {
 namespace {
 
 // A sanitizer's own memory would count too.
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#if defined(INGOT_ADDRESS_SANITIZER) || defined(INGOT_THREAD_SANITIZER)
 constexpr bool kSanitized = true;
-#elif defined(__has_feature)
-constexpr bool kSanitized = __has_feature(address_sanitizer) || __has_feature(thread_sanitizer);
 #else
 constexpr bool kSanitized = false;
 #endif

@@ -17,6 +17,10 @@ import sys
 import tempfile
 
 
+# Alike for all that build Ingot, and without debug information, which names the folder: a compiler cache then has the second.
+LIBRARY = ["-Dbuildtype=debug", "-Ddebug=false"]
+
+
 def call(*command, cwd=None, env=None, timeout=1500):
     done = subprocess.run([str(c) for c in command], cwd=cwd, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                           stderr=subprocess.STDOUT, timeout=timeout)
@@ -46,7 +50,7 @@ class Consumer:
     def installed(self):
         """meson install, then a compile with nothing but what pkg-config says."""
         build = self.folder / "build"
-        call("meson", "setup", build, self.source, "-Daotc=disabled", "-Dtests=false", "-Dexamples=false", "-Dbuildtype=debug",
+        call("meson", "setup", build, self.source, "-Daotc=disabled", "-Dtests=false", "-Dexamples=false", *LIBRARY,
              "--prefix=%s" % self.prefix, "--libdir=lib")
         call("meson", "install", "-C", build)
         env = dict(os.environ, PKG_CONFIG_PATH=str(self.prefix / "lib/pkgconfig"))
@@ -89,11 +93,11 @@ class Consumer:
         shutil.copytree(self.source / "examples/subproject", project)
         (project / "subprojects").mkdir(exist_ok=True)
         (project / "subprojects/ingot").symlink_to(self.source)
-        options = ["-Dbuildtype=debug"]
+        options = LIBRARY
         if not self.args.build_compiler:
             native = self.folder / "native.ini"
             native.write_text("[binaries]\naotc = '%s'\n" % pathlib.Path(self.args.aotc).resolve())
-            options += ["--native-file=%s" % native, "-Dingot:aotc=disabled", "-Dingot:bytecode=false"]
+            options = [*options, "--native-file=%s" % native, "-Dingot:aotc=disabled", "-Dingot:bytecode=false"]
         call("meson", "setup", project / "build", project, *options)
         call("ninja", "-C", project / "build", "app", "model.ingot")
         out = call(project / "build/app", project / "build/model.ingot")
@@ -111,8 +115,7 @@ class Consumer:
         (project / "subprojects/ingot").symlink_to(self.source)
         native = self.folder / "external.ini"
         native.write_text("[binaries]\naotc = '%s'\n" % pathlib.Path(self.args.aotc).resolve())
-        call("meson", "setup", project / "build", project, "-Dbuildtype=debug", "--native-file=%s" % native, "-Dingot:aotc=disabled",
-             "-Dingot:bytecode=false")
+        call("meson", "setup", project / "build", project, *LIBRARY, "--native-file=%s" % native, "-Dingot:aotc=disabled", "-Dingot:bytecode=false")
         call("ninja", "-C", project / "build", "app", "model.ingot", "subprojects/ingot/tools/ingot")
         out = call(project / "build/app", project / "build/model.ingot")
         if out.split() != "example://0: 0 10.5 5 22.5".split():

@@ -1,5 +1,4 @@
 // Attention in graphs: what becomes one dispatch, what does not, and that both give the same.
-#define CATCH_CONFIG_MAIN
 #include <catch2/catch.hpp>
 
 #include <random>

@@ -1,6 +1,5 @@
 // Fusion must not multiply work: what the dispatches compute is held against what the graph's own operators
 // would.
-#define CATCH_CONFIG_MAIN
 #include <catch2/catch.hpp>
 
 #include <random>

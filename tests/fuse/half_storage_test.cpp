@@ -1,5 +1,4 @@
 // Memory in f16: which tensors, and that they are all that changes.
-#define CATCH_CONFIG_MAIN
 #include <catch2/catch.hpp>
 
 #include <algorithm>

@@ -1,5 +1,4 @@
 // The prepare section: which constants it re-lays out or makes, once each, and that results stay what they were.
-#define CATCH_CONFIG_MAIN
 #include <catch2/catch.hpp>
 
 #include <cstring>

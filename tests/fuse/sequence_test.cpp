@@ -1,5 +1,4 @@
 // Loops that become one dispatch: which ones, and that they compute the same, bit for bit.
-#define CATCH_CONFIG_MAIN
 #include <catch2/catch.hpp>
 
 #include <random>

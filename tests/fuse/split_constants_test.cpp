@@ -1,6 +1,5 @@
 // Products with constants larger than a binding, concatenations of more tensors than a kernel binds: every part within the
 // limit, and the same bits.
-#define CATCH_CONFIG_MAIN
 #include <catch2/catch.hpp>
 
 #include <cstring>

@@ -1,5 +1,4 @@
 // Long reductions in two steps: which, that they compute the same, and that the sizes alone decide.
-#define CATCH_CONFIG_MAIN
 #include <catch2/catch.hpp>
 
 #include <cstring>

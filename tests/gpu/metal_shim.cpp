@@ -15,6 +15,7 @@
 #include <fstream>
 
 #include "tests/gpu/shader_driver.h"
+#include "tests/sanitizers.h"
 
 namespace ingot::shaders {
 namespace {
@@ -315,7 +316,7 @@ class MetalShim final : public Backend {
 } // namespace
 
 std::string metal_shim_missing() {
-#if defined(__SANITIZE_ADDRESS__)
+#if defined(INGOT_ADDRESS_SANITIZER)
   return "metal-shim: its fibers do not go with the address sanitizer";
 #endif
   const std::string command = std::string("command -v ") + compiler() + " >/dev/null 2>&1";

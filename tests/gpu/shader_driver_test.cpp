@@ -1,6 +1,5 @@
 // The backends of the test drivers themselves: mistakes of kernels that they have to find, and what they have to get right
 // that whole models might not need.
-#define CATCH_CONFIG_MAIN
 #include <catch2/catch.hpp>
 
 #include <cmath>

@@ -2,7 +2,6 @@
 // validation layer), WGSL (Dawn in node), PTX (ptxas). Each result is compared with a reference in double.
 //
 // INGOT_SEED draws other sizes and inputs. INGOT_GPU_CASES=FOLDER keeps the PTX case files for run_cuda.
-#define CATCH_CONFIG_MAIN
 #include <catch2/catch.hpp>
 
 #include <algorithm>

@@ -1,7 +1,6 @@
 // Blocked layouts change where elements lie and nothing else: random networks give the same results with and without
 // them, by the naive schedule in the interpreter; and every convolution in blocks agrees with it by every schedule and
 // code version.
-#define CATCH_CONFIG_MAIN
 #include <catch2/catch.hpp>
 
 #include <cstring>

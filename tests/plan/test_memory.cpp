@@ -1,5 +1,4 @@
 // The memory plan: whatever lives at the same time never overlaps, at any dims, and the arena stays near the live bytes.
-#define CATCH_CONFIG_MAIN
 #include <catch2/catch.hpp>
 
 #include <random>

@@ -1,5 +1,4 @@
 // Scheduled kernels as native code against the naive schedule in the interpreter: each code version this machine runs.
-#define CATCH_CONFIG_MAIN
 #include <catch2/catch.hpp>
 
 #include <algorithm>

@@ -1,5 +1,4 @@
 // The ingot tool's own parts: element conversion, .npy, specs, comparison. Seeded cases beside the named ones.
-#define CATCH_CONFIG_MAIN
 #include <catch2/catch.hpp>
 
 #include <cmath>

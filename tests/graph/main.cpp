@@ -1,3 +1,0 @@
-// Catch2's entry point for the graph IR's tests.
-#define CATCH_CONFIG_MAIN
-#include <catch2/catch.hpp>
