@@ -453,6 +453,47 @@ TEST_CASE("depthwise") {
   }
 }
 
+TEST_CASE("small planes for bytecode are one vector") {
+  std::mt19937_64 random(29);
+  auto pick = [&](int64_t low, int64_t high) { return low + static_cast<int64_t>(random() % static_cast<uint64_t>(high - low + 1)); };
+  const TargetRecord record = TargetRecord::bytecode();
+  int gathered = 0;
+  for (int i = 0; i < 40; ++i) {
+    ConvShape s;
+    s.groups = pick(1, 4);
+    s.in = s.out = 1;
+    s.kernel = {pick(1, 3) * 2 - 1, pick(1, 3) * 2 - 1};
+    s.stride = {pick(1, 3), pick(1, 3)};
+    s.pad = {pick(0, s.kernel[0] / 2), pick(0, s.kernel[1] / 2)};
+    s.size = {s.kernel[0] + s.stride[0] * pick(1, 8), s.kernel[1] + s.stride[1] * pick(1, 8)};
+    s.activation = static_cast<int>(pick(0, 4));
+    s.prologue = static_cast<int>(std::max<int64_t>(0, pick(-3, 2)));
+    const Case c = conv(s);
+    INFO("case " << i << "\n" << dispatch::print(c.dispatch));
+    Buffers reference = make_buffers(c, i);
+    const Buffers inputs = reference;
+    REQUIRE(interpret(c, schedule::schedule_naive(c.dispatch, TargetRecord::x86_64_v2()), reference) == "");
+    int flat = 0;
+    for (const schedule::Scheduled &one : schedule::all_schedules(c.dispatch, record)) {
+      INFO(one.description << "\n" << kernel::print(one.kernel).substr(0, 6000));
+      Buffers out = inputs;
+      CHECK(testing::interpret(c, one, out) == "");
+      CHECK(testing::compare(c, out, reference) == "");
+      if (one.description.find(",flat") != std::string::npos) {
+        ++flat;
+        gathered += one.description.find(",gathered") != std::string::npos;
+      }
+    }
+    if (s.pad[0] > 0 && s.pad[1] > 0) // windows are known by their guards
+      CHECK(flat == 1);
+  }
+  CHECK(gathered >= 5); // those without a computation on the way
+  ConvShape large;
+  large.groups = 2, large.in = large.out = 1, large.size = {30, 30};
+  for (const schedule::Scheduled &one : schedule::all_schedules(conv(large).dispatch, record))
+    CHECK(one.description.find(",flat") == std::string::npos);
+}
+
 namespace {
 
 // With every number of outputs a thread, whatever the sizes would choose.

@@ -44,7 +44,8 @@ class Code {
   void pin(Var var) { variables_[var].pinned = true; }
 
   // Appends to the workgroup's code, or to what runs once a call.
-  void emit(Line line) { lines_.push_back(std::move(line)); }
+  void emit(Line line) { (to_once_ ? once_ : lines_).push_back(std::move(line)); }
+  void emit_to_once(bool once) { to_once_ = once; } // where `emit` appends; no jumps there
   void emit_once(Line line) { once_.push_back(std::move(line)); }
 
   uint32_t new_label();
@@ -66,6 +67,7 @@ class Code {
 
   std::vector<Variable> variables_;
   std::vector<Line> once_, lines_;
+  bool to_once_ = false;
   std::vector<size_t> labels_; // positions in lines_
   std::vector<size_t> open_;
   std::vector<Loop> loops_;

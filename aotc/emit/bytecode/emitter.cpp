@@ -7,6 +7,7 @@
 // computed in place where nothing wants the old one any more, so that sums cost no moves.
 #include "aotc/emit/bytecode/emitter.h"
 
+#include <algorithm>
 #include <bit>
 #include <cstring>
 #include <map>
@@ -751,6 +752,35 @@ class Emitter {
       return;
     }
     if (skipped_.count(&o)) return;
+    if (runs_once(o)) {
+      code_.emit_to_once(true);
+      emit_op(o);
+      code_.emit_to_once(false);
+      once_.insert(o.results[0]);
+      once_bytes_ += bytes(type(o.results[0]));
+      return;
+    }
+    nesting_ += !o.regions.empty();
+    emit_op(o);
+    nesting_ -= !o.regions.empty();
+  }
+
+  // Vectors that only constants and lane numbers make are the same for every workgroup: they are made once a call, as far as
+  // registers go.
+  bool runs_once(const kernel::Op &o) {
+    constexpr uint64_t kMostBytes = 32 << 10;
+    if (nesting_ > 0 || !o.regions.empty() || o.results.size() != 1 || is_memory(o.code) || has_side_effect(o.code) ||
+        o.code == Opcode::kTile || steps_.count(&o))
+      return false;
+    const Type t = type(o.results[0]);
+    if (t.lanes == 1 || into_[o.results[0]] != kNoVar || once_bytes_ + bytes(t) > kMostBytes) return false;
+    return std::all_of(o.operands.begin(), o.operands.end(), [&](ValueId v) {
+      const auto leaf = leaves_.find(v);
+      return once_.count(v) || (leaf != leaves_.end() && (leaf->second->code == Opcode::kConst || leaf->second->code == Opcode::kLaneIota));
+    });
+  }
+
+  void emit_op(const kernel::Op &o) {
     switch (o.code) {
       case Opcode::kFor:
         return for_loop(o);
@@ -833,6 +863,9 @@ class Emitter {
   std::map<ValueId, std::pair<ValueId, int64_t>> sums_; // see offset_of
   std::map<const kernel::Op *, std::pair<const kernel::Op *, int64_t>>
       steps_;                                                     // shuffle: its first load, and the step
+  std::set<ValueId> once_; // values made once a call, leaves aside
+  uint64_t once_bytes_ = 0;
+  int nesting_ = 0; // of loops and ifs
   std::set<const kernel::Op *> skipped_;                          // loads of these
   std::map<ValueId, std::pair<const kernel::Op *, Var>> tile_of_; // by its first result: the op and its sums
   std::map<std::tuple<uint32_t, uint32_t, uint64_t>, Var> constants_; // by width, lanes and bits

@@ -6,10 +6,13 @@
 //     for each tile of th output rows by tv vectors, for each mr output channels:
 //       acc = sum over ic (a loop) and taps (unrolled) of splat(weight) * scratch row; epilogue; store
 //
-// For bytecode the sums over channels and taps are tile ops over vectors of a whole output row, as long as these go.
+// For bytecode the sums over channels and taps are tile ops over vectors of a whole output row, as long as these go. Small
+// planes of depthwise convolutions are one vector: scratch is [row phase][column phase][row][column] then, so that the outputs
+// of one row follow those of the row before at the distance that their inputs have; lanes between rows compute what nobody reads.
 //
 // No im2col: a tap is an unaligned load. Depthwise convolutions are the case of one output channel and no ic.
 #include <algorithm>
+#include <bit>
 
 #include "aotc/base/error.h"
 #include "aotc/schedule/contraction.h"
@@ -323,6 +326,7 @@ class WindowKernel {
       return std::nullopt;
     if (block_ && !weights_are_linear())
       return std::nullopt;
+    flat_ = block_ && lay_out_flat();
     choose_tile();
     copy_lanes_ = lanes_;
     while (block_ && copy_lanes_ > places_)
@@ -332,9 +336,9 @@ class WindowKernel {
     out_.grid = {extent_product(d_, w_.batch) * row_blocks * column_blocks * chunks, 1, 1};
     out_.description = "window{mr=" + std::to_string(tile_.mr) + ",th=" + std::to_string(tile_.th) +
                        ",tv=" + std::to_string(tile_.tv) + ",rows=" + std::to_string(row_block_) +
-                       ",columns=" + std::to_string(column_block_) + ",channels=" + std::to_string(channel_chunk_) + "}";
+                       ",columns=" + std::to_string(column_block_) + ",channels=" + std::to_string(channel_chunk_) + (flat_ ? gathers() ? ",flat,gathered" : ",flat" : "") + "}";
     scratch_ = b_.add_array("plane", kernel::Space::kPrivate, type_,
-                            static_cast<uint64_t>(inner_ * plane_ + tile_.tv * lanes_ + 64), 64);
+                            static_cast<uint64_t>(inner_ * plane_ + (flat_ ? 2 * kFlatLanes : 0) + tile_.tv * lanes_ + 64), 64);
     Lowering::Scope scope(l_);
     ValueId group = b_.group_id(0);
     auto part = [&](const Expr &count) {
@@ -353,6 +357,10 @@ class WindowKernel {
     for (const dispatch::Store &s : d_.stores)
       l_.hoist(s.value);
     copy(x_lo, y_lo, y_hi);
+    if (flat_) {
+      flat_tile(x_lo, x_hi, y_lo, y_hi);
+      return std::move(out_);
+    }
     tiles_of_rows(y_lo, y_hi, [&](ValueId y, int64_t th) {
       tiles_of_columns(x_lo, x_hi, [&](ValueId x, int64_t tv, ValueId rest) {
         tiles_of_channels(m_lo, m_hi, [&](ValueId m, int64_t mr) { tile(m, mr, y, th, x, tv, rest, y_lo, x_lo); });
@@ -411,6 +419,35 @@ class WindowKernel {
       channel_chunk_ = (channel_chunk_ + 23) / 24 * 24;
     return true;
   }
+
+  // Whether all outputs of a channel are one vector; the sizes that go with it.
+  bool lay_out_flat() {
+    const auto rows = rows_.constant(), columns = columns_.constant(), m = channels_.constant();
+    if (!rows || !columns || m != 1 || inner_ != 1 || row_block_ < *rows || column_block_ < *columns || w_.row.out < 0 || w_.row.tap < 0 ||
+        w_.column.tap < 0 || w_.row.dilation != 1 || w_.column.dilation != 1)
+      return false;
+    const int64_t pitch = *columns + reach_ - 1, lanes = (*rows - 1) * pitch + *columns;
+    const auto row = d_.values[w_.f.left].expr.linear_in(d_.axes[static_cast<size_t>(w_.row.tap)].symbol);
+    const auto column = d_.values[w_.f.left].expr.linear_in(d_.axes[static_cast<size_t>(w_.column.tap)].symbol);
+    if (*rows < 2 || lanes > kFlatLanes || !row || !column)
+      return false;
+    flat_steps_ = {row->coefficient, column->coefficient};
+    flat_count_ = lanes;
+    flat_lanes_ = static_cast<int64_t>(std::bit_ceil(static_cast<uint64_t>(lanes)));
+    places_ = pitch;
+    phase_rows_ = (plane_rows_ + w_.row.stride - 1) / w_.row.stride;
+    plane_ = w_.row.stride * w_.column.stride * phase_rows_ * places_;
+    return true;
+  }
+
+  // Where row r of the input lies in scratch, and how far apart the phases of its columns.
+  ValueId row_in_plane(ValueId r) {
+    if (!flat_)
+      return b_.mul(r, b_.index(places_ * w_.column.stride));
+    ValueId stride = b_.index(w_.row.stride);
+    return b_.add(b_.mul(b_.rem(r, stride), b_.index(w_.column.stride * phase_rows_ * places_)), b_.mul(b_.div(r, stride), b_.index(places_)));
+  }
+  int64_t phase_pitch() const { return flat_ ? phase_rows_ * places_ : places_; }
 
   void choose_tile() {
     int64_t m = constant_or(channels_, 1 << 20);
@@ -550,7 +587,7 @@ class WindowKernel {
         };
         ValueId lo = column.pad > 0 ? places(b_.sub(b_.index(0), shift)) : b_.index(0);
         ValueId hi = b_.min(places(b_.sub(input_width, shift)), b_.index(places_));
-        ValueId to = b_.add(at, b_.index(phase * places_));
+        ValueId to = b_.add(at, b_.index(phase * phase_pitch()));
         auto vector = [&](ValueId q, ValueId count) {
           Lowering::Scope inner(l_);
           l_.bind_lanes(c_.q, q, lanes, count);
@@ -560,7 +597,7 @@ class WindowKernel {
           else
             b_.store_part(scratch_, b_.add(to, q), value, count);
         };
-        if (column.size) { // padding on both sides, before the columns that overwrite what is too much of it
+        if (column.size && !flat_) { // padding on both sides, before the columns that overwrite what is too much of it
           int64_t left = (column.pad + column.stride - 1) / column.stride, right = reach_ + 1;
           for (int64_t i = 0; i < left; i += copy_lanes_)
             b_.store(scratch_, b_.add(to, b_.index(i)), padding);
@@ -597,6 +634,24 @@ class WindowKernel {
       ValueId base = b_.mul(flat, b_.index(plane_));
       l_.hoist(c_.source);
       make_padding();
+      if (flat_ && gathers()) {
+        gather_plane(padding);
+        return;
+      }
+      if (flat_) { // padding everywhere, then what there is
+        ValueId wide = b_.splat(b_.extract(padding, 0), static_cast<uint32_t>(flat_lanes_));
+        loop(b_.index(0), b_.index(plane_), b_.index(flat_lanes_), [&](ValueId i) { b_.store(scratch_, i, wide); });
+        ValueId lo = b_.index(0), hi = rows;
+        if (row.size) {
+          lo = b_.min(b_.max(b_.sub(b_.index(0), first_row), b_.index(0)), rows);
+          hi = b_.max(b_.min(b_.sub(l_.expr(*row.size), first_row), rows), lo);
+        }
+        loop(lo, hi, b_.index(1), [&](ValueId r) {
+          l_.bind(c_.h, b_.add(first_row, r));
+          line(row_in_plane(r));
+        });
+        return;
+      }
       if (block_ && row.size) { // rows of padding above and below, without a question for each row
         ValueId height = l_.expr(*row.size);
         ValueId lo = b_.min(b_.max(b_.sub(b_.index(0), first_row), b_.index(0)), rows);
@@ -634,6 +689,38 @@ class WindowKernel {
       });
     };
     planes(0, b_.index(0));
+  }
+
+  // Whether the input is loaded as it is, at places that are known but for one base.
+  bool gathers() const {
+    const Value &x = d_.values[w_.load];
+    return w_.f.right == w_.load && w_.row.size && w_.column.size && w_.row.size->is_constant() && w_.column.size->is_constant() &&
+           w_.row.pitch.is_constant() && w_.column.pitch.is_constant() && to_scalar(x.type) == type_ &&
+           to_scalar(d_.operands[x.operand].type) == type_;
+  }
+
+  // The plane in scratch from one gather a phase and vector: where a lane reads is the same for every channel.
+  void gather_plane(ValueId padding) {
+    const Dim &row = w_.row, &column = w_.column;
+    const int64_t size = phase_rows_ * places_;
+    const auto lanes = static_cast<uint32_t>(std::min<int64_t>(kFlatLanes, static_cast<int64_t>(std::bit_ceil(static_cast<uint64_t>(size)))));
+    const Type index(Scalar::kIndex, lanes);
+    auto all = [&](int64_t v) { return b_.constant(index, v); };
+    auto between = [&](ValueId v, int64_t extent) {
+      return b_.logical_and(b_.compare(kernel::Opcode::kGe, v, all(0)), b_.lt(v, all(extent)));
+    };
+    ValueId base = b_.splat(l_.expr(w_.rest), lanes), other = b_.splat(b_.extract(padding, 0), lanes);
+    for (int64_t i = 0; i < row.stride; ++i)
+      for (int64_t j = 0; j < column.stride; ++j)
+        for (int64_t first = 0; first < size; first += lanes) {
+          ValueId at = b_.add(b_.lane_iota(index), all(first));
+          ValueId h = b_.add(b_.mul(b_.div(at, all(places_)), all(row.stride)), all(i - row.pad));
+          ValueId w = b_.add(b_.mul(b_.rem(at, all(places_)), all(column.stride)), all(j - column.pad));
+          ValueId inside = b_.logical_and(b_.logical_and(between(h, *row.size->constant()), between(w, *column.size->constant())), b_.lt(at, all(size)));
+          ValueId offset = b_.add(b_.mul(h, all(*row.pitch.constant())), b_.mul(w, all(*column.pitch.constant())));
+          // what lies past the phase is the next one's, or behind the plane
+          b_.store(scratch_, b_.index((i * column.stride + j) * size + first), b_.gather(d_.values[w_.load].operand, b_.add(base, offset), inside, other));
+        }
   }
 
   void tile(ValueId m, int64_t mr, ValueId y, int64_t th, ValueId x, int64_t tv, ValueId rest, ValueId y_lo,
@@ -708,6 +795,42 @@ class WindowKernel {
           for (const dispatch::Store &s : d_.stores)
             l_.store(s);
         }
+  }
+
+  // All sums of a channel as one vector, put behind the plane; then the epilogue, row by row.
+  void flat_tile(ValueId x_lo, ValueId x_hi, ValueId y_lo, ValueId y_hi) {
+    const Dim &row = w_.row, &column = w_.column;
+    const Value &left = d_.values[w_.f.left];
+    Values sums = {b_.zero(Type(type_, static_cast<uint32_t>(flat_lanes_)))};
+    for (int64_t i = 0; i < std::min(row.stride, row.taps); ++i)
+      for (int64_t j = 0; j < std::min(column.stride, column.taps); ++j) { // taps of one phase lie side by side
+        Lowering::Scope scope(l_);
+        for (uint32_t a : w_.inner)
+          l_.bind(a, b_.index(0));
+        l_.bind(static_cast<uint32_t>(row.tap), b_.index(i));
+        l_.bind(static_cast<uint32_t>(column.tap), b_.index(j));
+        const std::vector<kernel::Builder::TileLoop> loops = {
+            {b_.index((row.taps - i + row.stride - 1) / row.stride), l_.expr(flat_steps_[0] * row.stride), b_.index(places_)},
+            {b_.index((column.taps - j + column.stride - 1) / column.stride), l_.expr(flat_steps_[1] * column.stride), b_.index(1)}};
+        sums = b_.tile(left.operand, scratch_, sums, {l_.expr(left.expr)}, {b_.index((i * column.stride + j) * phase_pitch())},
+                       {b_.index(flat_count_)}, loops);
+      }
+    const int64_t behind = (plane_ + flat_lanes_ - 1) / flat_lanes_ * flat_lanes_;
+    b_.store(scratch_, b_.index(behind), sums[0]);
+    loop(y_lo, y_hi, b_.index(1), [&](ValueId y) {
+      tiles_of_columns(x_lo, x_hi, [&](ValueId x, int64_t tv, ValueId rest) {
+        for (int64_t v = 0; v < tv; ++v) {
+          Lowering::Scope scope(l_);
+          l_.bind(static_cast<uint32_t>(row.out), y);
+          ValueId first = b_.add(x, b_.index(v * lanes_));
+          l_.bind_lanes(w_.f.n, first, static_cast<uint32_t>(lanes_), v + 1 == tv ? rest : kNoValue);
+          ValueId at = b_.add(b_.add(b_.index(behind), b_.mul(y, b_.index(places_))), first);
+          l_.set(w_.f.reduce, b_.load(scratch_, at, static_cast<uint32_t>(lanes_)));
+          for (const dispatch::Store &s : d_.stores)
+            l_.store(s);
+        }
+      });
+    });
   }
 
   // ---- Tile ops
@@ -798,6 +921,10 @@ class WindowKernel {
   WindowTile tile_;
   int64_t inner_ = 1, column_block_ = 0, row_block_ = 0, channel_chunk_ = 0;
   int64_t reach_ = 0, places_ = 0, plane_rows_ = 0, plane_ = 0;
+  static constexpr int64_t kFlatLanes = 256;
+  bool flat_ = false;
+  int64_t flat_lanes_ = 0, flat_count_ = 0, phase_rows_ = 0;
+  std::vector<Expr> flat_steps_; // of the weights, by row and by column of taps
   uint32_t scratch_ = 0;
 };
 
