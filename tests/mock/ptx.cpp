@@ -287,7 +287,7 @@ class Parser {
       else if (name == "setp" && compares.count(p)) in.compare = compares.at(p);
       else if (name == "griddepcontrol") continue;
       else if (p == "rn" || p == "rni" || p == "nc" || p == "sync" || p == "uni" || p == "relaxed" || p == "sys" || p == "gpu" || p == "volatile" ||
-               p == "idx" || p == "add" || p == "min" || p == "max") continue;
+               p == "idx" || p == "add" || p == "min" || p == "max" || p == "and" || p == "or" || p == "xor" || p == "exch") continue;
       else known = false;
     }
     if (!types.empty()) in.type = types[0];
@@ -362,8 +362,12 @@ class Parser {
     else if (name == "bar") in.op = Op::bar;
     else if (name == "shfl") take(Op::shfl, 4);
     else if (name == "atom") {
-      in.op = has(".add") ? Op::atom_add : has(".min") ? Op::atom_min : Op::atom_max;
-      known = has(".add") || has(".min") || has(".max");
+      // Kernels have sums, minima and maxima; of some with constants LLVM makes others, of an addition of 0 an `or`.
+      static constexpr std::pair<const char *, Op> kAtomics[] = {{".add", Op::atom_add}, {".min", Op::atom_min}, {".max", Op::atom_max}, {".and", Op::atom_and},
+                                                                 {".or", Op::atom_or}, {".xor", Op::atom_xor}, {".exch", Op::atom_exch}};
+      known = false;
+      for (const auto &[suffix, op] : kAtomics)
+        if (has(suffix)) in.op = op, known = true;
       in.d[0] = operand(arguments[0]);
       address(arguments[1], in);
       in.b = operand(arguments[2]);
@@ -782,14 +786,15 @@ class Block {
     }
     case Op::selp: return set(in.d[0], t, (get(in.c, t) & 1) ? get(in.a, t) : get(in.b, t));
     case Op::cvt: return set(in.d[0], t, convert(in, get(in.a, t)));
-    case Op::atom_add: case Op::atom_min: case Op::atom_max: {
+    case Op::atom_add: case Op::atom_min: case Op::atom_max: case Op::atom_and: case Op::atom_or: case Op::atom_xor: case Op::atom_exch: {
       const uint32_t bytes = bytes_of(in.type);
       uint8_t *at = access(in, t, bytes);
       uint64_t old = 0;
       std::memcpy(&old, at, bytes);
       Instruction plain = in;
-      plain.op = in.op == Op::atom_add ? Op::add : in.op == Op::atom_min ? Op::min : Op::max;
-      const uint64_t value = int_op(plain, old, get(in.b, t), 0);
+      plain.op = in.op == Op::atom_add ? Op::add : in.op == Op::atom_min ? Op::min : in.op == Op::atom_max ? Op::max : in.op == Op::atom_and ? Op::and_
+                 : in.op == Op::atom_xor ? Op::xor_ : Op::or_;
+      const uint64_t value = in.op == Op::atom_exch ? get(in.b, t) : int_op(plain, old, get(in.b, t), 0);
       std::memcpy(at, &value, bytes);
       return set(in.d[0], t, old);
     }

@@ -21,7 +21,7 @@ struct Operand {
 
 enum class Op : uint8_t {
   mov, pack, unpack, ld, ld_param, st, add, sub, mul, mul_hi, mul_wide, mad, mad_wide, fma, div, rem, abs, neg, min, max, sqrt, rcp, setp,
-  selp, and_, or_, xor_, not_, shl, shr, cvt, bra, bar, shfl, atom_add, atom_min, atom_max, ret, popc, clz, copysign, bfe, bfi, prmt, nop
+  selp, and_, or_, xor_, not_, shl, shr, cvt, bra, bar, shfl, atom_add, atom_min, atom_max, atom_and, atom_or, atom_xor, atom_exch, ret, popc, clz, copysign, bfe, bfi, prmt, nop
 };
 enum class Type : uint8_t { pred, b8, b16, b32, b64, u8, u16, u32, u64, s8, s16, s32, s64, f16, f32, f64 };
 
