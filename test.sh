@@ -31,8 +31,8 @@ build() { # build FOLDER OPTION...
 build build -Dbuildtype=debugoptimized -Ddebug=false -Ddrivers=local-sync,local-task,vulkan,cuda,hip -Dtests=true -Dexamples=true -Daotc=enabled
 builds=(--build=build)
 if [ $sanitize = yes ]; then
-  # The same tests under address and undefined-behaviour checks; LLVM itself is not instrumented. Clang takes a third of
-  # the time that GCC takes to compile this.
+  # The same tests under address and undefined-behaviour checks; LLVM itself is not instrumented. GCC takes
+  # several times as long to compile this as clang.
   CXX="ccache clang++-19" build build-asan -Dbuildtype=debugoptimized -Doptimization=0 -Ddebug=false -Dcpp_args=-gline-tables-only -Db_sanitize=address,undefined -Db_lundef=false \
     -Ddrivers=local-sync,local-task,vulkan,cuda,hip -Dtests=true -Dexamples=false -Daotc=enabled
   builds+=(--build=build-asan)

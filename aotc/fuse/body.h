@@ -28,8 +28,8 @@ class BodyBuilder {
  public:
   explicit BodyBuilder(const GraphView &view) : view_(view) {}
 
-  // The dispatch that computes all elements of `root` into a buffer of its own; of an append, what is appended, into the state's. `inputs` gets the graph values whose
-  // memory the operands are, in order; the last operand is the output.
+  // The dispatch that computes all elements of `root` into a buffer of its own; of an append, what is appended, into the
+  // state's. `inputs` gets the graph values whose memory the operands are, in order; the last operand is the output.
   dispatch::Dispatch build(graph::ValueId root, std::vector<graph::ValueId> &inputs);
 
  private:

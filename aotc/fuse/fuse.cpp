@@ -344,8 +344,6 @@ class Fuser {
       return c;
     }
     case graph::Opcode::kSlice:
-      c.direct = false;
-      return c;
     case graph::Opcode::kAppend:
       c.direct = false;
       return c;
