@@ -56,6 +56,14 @@ std::vector<uint32_t> row_axes(const dispatch::Dispatch &d) {
   return rows;
 }
 
+bool checks_rows_only(const dispatch::Dispatch &d, const std::vector<uint32_t> &rows) {
+  uint64_t row_set = 0;
+  for (uint32_t a : rows)
+    row_set |= axis_bit(a);
+  std::vector<uint64_t> sets = d.axis_sets();
+  return std::all_of(d.checks.begin(), d.checks.end(), [&](const dispatch::Check &c) { return !(sets[c.condition] & ~row_set); });
+}
+
 Expr extent_product(const dispatch::Dispatch &d, const std::vector<uint32_t> &axes) {
   std::vector<Expr> dims;
   for (uint32_t a : axes)

@@ -22,6 +22,9 @@ std::vector<Sink> sinks_of(const dispatch::Dispatch &d);
 // Axes that every store has and no value reduces: rows that are independent of each other. Ascending.
 std::vector<uint32_t> row_axes(const dispatch::Dispatch &d);
 
+// Whether every check is of a row alone: its condition depends on no other axis than `rows`.
+bool checks_rows_only(const dispatch::Dispatch &d, const std::vector<uint32_t> &rows);
+
 Expr extent_product(const dispatch::Dispatch &d, const std::vector<uint32_t> &axes);
 
 // Binds `axes` from their flattened number (row-major).

@@ -451,23 +451,43 @@ Case concat(std::vector<int64_t> s) {
   return {m.d, {}};
 }
 
+// Any id becomes one of [0, table).
+static ValueId clamped(Maker &m, ValueId id, int64_t table) {
+  dispatch::Value bound;
+  bound.type = ElementType::kI64;
+  bound.imm = table - 1;
+  m.d.values.push_back(bound);
+  ValueId last = static_cast<ValueId>(m.d.values.size() - 1);
+  bound.imm = 0;
+  m.d.values.push_back(bound);
+  return m.op(Opcode::kMax, {m.op(Opcode::kMin, {id, last}), last + 1});
+}
+
 Case gather_rows(int64_t rows, int64_t table, int64_t width) {
   Maker m("gather");
   uint32_t x = m.input("x", table * width), ids = m.input("ids", rows, ElementType::kI64), y = m.output("y", rows * width);
   Symbol r = m.axis(rows), j = m.axis(width);
   ValueId id = m.load(ids, r);
-  // Clamped: any id is in range.
-  dispatch::Value top;
-  top.type = ElementType::kI64;
-  top.imm = table - 1;
-  m.d.values.push_back(top);
-  ValueId last = static_cast<ValueId>(m.d.values.size() - 1);
-  top.imm = 0;
-  m.d.values.push_back(top);
-  id = m.op(Opcode::kMax, {m.op(Opcode::kMin, {id, last}), last + 1});
+  id = clamped(m, id, table);
   Symbol row = Symbol::value("row", id, table);
   m.store(y, Expr(r) * width + j, m.load(x, Expr(row) * width + j), {r, j});
   return {m.d, {}};
+}
+
+Case embedding_norm(Expr rows, int64_t table, int64_t width, std::vector<std::pair<Symbol, int64_t>> dims) {
+  Maker m("embedding_norm");
+  uint32_t x = m.input("x", table * width), ids = m.input("ids", rows, ElementType::kI64), scale = m.weight("scale", width);
+  uint32_t y = m.output("y", rows * width);
+  Symbol r = m.axis(rows), j = m.axis(width);
+  ValueId id = m.load(ids, r), inside = clamped(m, id, table);
+  ValueId v = m.load(x, Expr(Symbol::value("row", inside, table)) * width + j);
+  ValueId n = m.index(width, ElementType::kF32);
+  ValueId c = m.op(Opcode::kSub, {v, m.op(Opcode::kDiv, {m.reduce(ReduceKind::kAdd, v, {j}), n})});
+  ValueId variance = m.op(Opcode::kDiv, {m.reduce(ReduceKind::kAdd, m.op(Opcode::kMul, {c, c}), {j}), n});
+  ValueId deviation = m.op(Opcode::kSqrt, {m.op(Opcode::kAdd, {variance, m.constant(1e-5)})});
+  m.store(y, Expr(r) * width + j, m.op(Opcode::kMul, {m.op(Opcode::kDiv, {c, deviation}), m.load(scale, j)}), {r, j});
+  m.d.checks.push_back({m.op(Opcode::kNe, ElementType::kBool, {id, inside}), 1, 0});
+  return {m.d, std::move(dims)};
 }
 
 Case in_half(const Case &c) {

@@ -93,6 +93,8 @@ Case transpose(std::vector<int64_t> shape, std::vector<int> permutation);
 Case elementwise(std::vector<int64_t> shape, int broadcast, int kind);
 Case concat(std::vector<int64_t> outer_parts_inner);
 Case gather_rows(int64_t rows, int64_t table, int64_t width);
+// Layer normalisation of rows of a table, as an embedding has it. Ids outside of the table are clamped and fail a check.
+Case embedding_norm(Expr rows, int64_t table, int64_t width, std::vector<std::pair<Symbol, int64_t>> dims = {});
 
 // The case with its first two operands, the factors, stored as f16.
 Case in_half(const Case &c);

@@ -67,10 +67,13 @@ std::string interpret(const Case &c, const schedule::Scheduled &s, Buffers &buff
   for (int i = 0; i < 3; ++i)
     options.grid[static_cast<size_t>(i)] = static_cast<uint32_t>(value_of(s.grid[static_cast<size_t>(i)], c));
   kernel::RunResult result = kernel::interpret(s.kernel, bindings, options);
+  buffers.error_word = result.error_word;
   return result.ok ? "" : result.message;
 }
 
 std::string compare(const Case &c, const Buffers &a, const Buffers &b) {
+  if (a.error_word != b.error_word)
+    return "the error word is " + std::to_string(a.error_word) + ", expected " + std::to_string(b.error_word);
   for (size_t o = 0; o < c.dispatch.operands.size(); ++o) {
     const dispatch::Operand &operand = c.dispatch.operands[o];
     if (!operand.output)

@@ -2,6 +2,7 @@
 #include <catch2/catch.hpp>
 
 #include <algorithm>
+#include <cstring>
 
 #include "aotc/kernel/legalise.h"
 #include "aotc/kernel/text.h"
@@ -297,6 +298,21 @@ TEST_CASE("rows") {
   check(softmax(t, 21, {{t, 4}}), 4, "symbolic rows");
   check(softmax(6, t, {{t, 45}}), 5, "symbolic columns");
   check(layer_norm(t, 21, {{t, 7}}), 6, "symbolic rows");
+}
+
+TEST_CASE("rows that a check refuses") {
+  Symbol t = Symbol::dim("t", 1, 1 << 20);
+  for (uint64_t seed : {1, 2, 3}) {
+    check(embedding_norm(9, 13, 37), seed, "some ids outside");
+    check(embedding_norm(5, 1 << 10, 64), seed, "ids below 0");
+    check(embedding_norm(t, 13, 130, {{t, 7}}), seed, "symbolic rows");
+  }
+  Case inside = embedding_norm(9, 13, 37);
+  Buffers buffers = make_buffers(inside, 1);
+  for (int64_t i = 0; i < 9; ++i)
+    memcpy(&buffers.bytes[1][static_cast<size_t>(i) * 8], &i, 8);
+  REQUIRE(interpret(inside, schedule::schedule_naive(inside.dispatch, TargetRecord::x86_64_v2()), buffers) == "");
+  CHECK(buffers.error_word == 0);
 }
 
 TEST_CASE("reductions of reductions") {
@@ -677,6 +693,7 @@ TEST_CASE("the forms get the schedules meant for them") {
   CHECK(named(matmul(1, 8, 8, 8, false, true, 0, false)) == "contract");
   CHECK(named(softmax(4, 100)) == "rows");
   CHECK(named(layer_norm(4, 100)) == "rows");
+  CHECK(named(embedding_norm(4, 50, 100)) == "rows");
   CHECK(named(elementwise({4, 100}, 0, 0)) == "lanes");
   CHECK(named(pool(3, {9, 30}, {3, 3}, {2, 2}, {1, 1}, true)) == "lanes");
   CHECK(named(transpose({9, 20}, {1, 0})) == "lanes");

@@ -158,10 +158,12 @@ bool keep_reductions(Dispatch &d, uint64_t row_set, std::vector<Kept> &kept) {
 } // namespace
 
 std::optional<Scheduled> schedule_rows(const Dispatch &original, const TargetRecord &record) {
-  if (original.loop || original.stores.empty() || !original.checks.empty())
+  if (original.loop || original.stores.empty())
     return std::nullopt;
-  Dispatch d = collapse_axes(original);
+  Dispatch d = original.checks.empty() ? collapse_axes(original) : original;
   std::vector<uint32_t> rows = row_axes(d);
+  if (!checks_rows_only(d, rows))
+    return std::nullopt;
   uint64_t row_set = 0;
   for (uint32_t a : rows)
     row_set |= axis_bit(a);
@@ -172,7 +174,7 @@ std::optional<Scheduled> schedule_rows(const Dispatch &original, const TargetRec
   for (uint32_t i = 0; i < d.values.size(); ++i)
     nested |= d.values[i].kind == ValueKind::kReduce && (sets[i] & ~row_set);
   std::vector<Kept> kept;
-  if (nested && !keep_reductions(d, row_set, kept))
+  if (nested && (!d.checks.empty() || !keep_reductions(d, row_set, kept)))
     return std::nullopt;
   sets = d.axis_sets();
 
@@ -323,6 +325,8 @@ std::optional<Scheduled> schedule_rows(const Dispatch &original, const TargetRec
 
   std::vector<Sink> sinks = sinks_of(d);
   auto lane_of = [&](const Sink &sink) {
+    if (sink.check)
+      return -1;
     for (uint32_t a : sink.axes) {
       auto linear = sink.store->offset.linear_in(d.axes[a].symbol);
       if (!(row_set & axis_bit(a)) && linear && linear->coefficient.constant() == 1)

@@ -300,11 +300,13 @@ struct RowsForm {
 };
 
 std::optional<RowsForm> match_rows(const Dispatch &original) {
-  if (original.loop || original.stores.empty() || !original.checks.empty())
+  if (original.loop || original.stores.empty())
     return std::nullopt;
   RowsForm f;
-  f.d = collapse_axes(original);
+  f.d = original.checks.empty() ? collapse_axes(original) : original;
   f.rows = row_axes(f.d);
+  if (!checks_rows_only(f.d, f.rows))
+    return std::nullopt;
   uint64_t row_set = 0;
   for (uint32_t a : f.rows)
     row_set |= axis_bit(a);

@@ -378,20 +378,12 @@ bool Machine::access(const Instruction &i) {
         memcpy(&condition, mask + 4 * size_t(l), 4);
         return condition != 0;
       };
-      if (gathers && v.bytes >= 4) { // neighbours and no others, as where padding is cut off: one gather
-        uint32_t begin = 0;
-        while (begin < i.n && !holds(begin)) ++begin;
-        uint32_t end = begin;
-        while (end < i.n && holds(end)) ++end;
-        uint32_t rest = end;
-        while (rest < i.n && !holds(rest)) ++rest;
-        if (rest == i.n) {
-          const int64_t *from = reinterpret_cast<const int64_t *>(indices) + begin;
-          if (!lanes_.in_range(from, end - begin, v.elements)) return false;
-          lanes_.gather[v.wide](result + size_t(width) * begin, v.base, from, end - begin);
-          memcpy(slot(i.d), result, size_t(width) * i.n);
-          return true;
-        }
+      if (gathers && v.bytes >= 4) {
+        if (!lanes_.gather_mask[v.wide](result, v.base, reinterpret_cast<const int64_t *>(indices),
+                                        reinterpret_cast<const int32_t *>(mask), i.n, v.elements))
+          return false;
+        memcpy(slot(i.d), result, size_t(width) * i.n);
+        return true;
       }
       for (uint32_t l = 0; l < i.n;) {
         if (!holds(l)) {

@@ -35,6 +35,7 @@ struct LaneTable {
   // Whether all of the n indices are below the limit.
   bool (*in_range)(const int64_t *indices, uint32_t n, uint64_t limit);
   void (*gather[2])(void *to, const void *from, const int64_t *indices, uint32_t n);
+  bool (*gather_mask[2])(void *to, const void *from, const int64_t *indices, const int32_t *mask, uint32_t n, uint64_t limit);
   void (*tile[4])(const Tile &tile); // i32, i64, f32, f64
 };
 
