@@ -37,7 +37,7 @@ SCRIPTS = {
     "gpu-archive": ("tests/gpu/gpu_archive.py", 1),
     "gpu-networks": ("tests/gpu/models_agree.py --networks", 10),
     "gpu-networks-large": ("tests/gpu/models_agree.py --large", ONLY_FULL),
-    "dynamic": ("tests/models/dynamic.py", ONLY_FULL),
+    "dynamic": ("tests/models/dynamic.py", 14),
     "scripted": ("tests/models/scripted_agree.py", 1),
     "cache": ("tests/models/cache_agree.py", 1),
     "control": ("tests/control/control.py", 1),
@@ -48,7 +48,7 @@ SCRIPTS = {
     "onnx-suite-vmvx": ("tests/onnx/suite.py --target=vmvx", 8),
     "onnx-suite-vulkan": ("tests/onnx/suite.py --target=vulkan", 30),
     "onnx-generated": ("tests/onnx/generated.py", 8),
-    "onnx-graphs": ("tests/onnx/graphs.py", ONLY_FULL),
+    "onnx-graphs": ("tests/onnx/graphs.py", 4),
 }
 LINE = re.compile(r"^(ok|not ok|skip) (\S+/\S.*?)(?: # (.*))?$")
 

@@ -216,11 +216,11 @@ void import_non_zero(Node &n) {
   n.set(0, n.b.slice(results[0], {Expr(0), Expr(0)}, {1, 1}, {rank, Expr(symbol)}));
 }
 
-// How a scattered element meets the one that is there.
-std::string reduction(Node &n, int64_t min_max_since) {
-  const std::string r = n.string_attr("reduction", "none");
-  if (r != "none" && r != "add" && r != "mul" && !(n.opset >= min_max_since && (r == "max" || r == "min")))
-    n.fail("attribute 'reduction' is '" + r + "'");
+// How a scattered element meets the one that is there. max and min came with opset 18; ONNX Runtime takes them from 16 on.
+std::string reduction(Node &n) {
+  const std::string r = n.opset < 16 ? "none" : n.string_attr("reduction", "none");
+  if (r != "none" && r != "add" && r != "mul" && r != "max" && r != "min")
+    n.fail("attribute 'reduction' is '" + r + "', which is none of none, add, mul, max and min");
   return r;
 }
 
@@ -294,7 +294,7 @@ void import_scatter_elements(Node &n) {
     n.fail("indices and updates differ in rank: " + to_string(n.type(1)) + " and " + to_string(n.type(2)));
   for (size_t i = 0; i < n.dims(1).size(); ++i)
     n.require_equal(n.dims(1)[i], n.dims(2)[i], "indices " + to_string(n.type(1)) + " and updates " + to_string(n.type(2)));
-  scatter(n, element_offsets(n, n.in(1), axis, n.dims(0)), 1, n.opset < 16 ? "none" : reduction(n, 18));
+  scatter(n, element_offsets(n, n.in(1), axis, n.dims(0)), 1, reduction(n));
 }
 
 void import_scatter_nd(Node &n) {
@@ -311,7 +311,7 @@ void import_scatter_nd(Node &n) {
   for (size_t i = 0; i < expected.size(); ++i)
     n.require_equal(expected[i], n.dims(2)[i], "updates " + to_string(n.type(2)) + " and " + to_string(TensorType{n.element(0), expected}));
   const Expr inner = product(Dims(from.begin() + static_cast<long>(k), from.end()));
-  scatter(n, tuple_offsets(n, 1, 0, k, from), inner, n.opset < 16 ? "none" : reduction(n, 18));
+  scatter(n, tuple_offsets(n, 1, 0, k, from), inner, reduction(n));
 }
 
 // before: y = OneHot(i, depth, [off, on]); after: select(i == iota, on, off)

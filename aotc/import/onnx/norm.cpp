@@ -252,7 +252,7 @@ std::vector<OperatorRow> norm_operators() {
       {"", "GroupNormalization", 18, kMaxOpset, import_group_norm},
       {"", "InstanceNormalization", 6, kMaxOpset, import_instance_norm},
       {"", "LRN", 6, kMaxOpset, import_lrn},
-      {"", "LayerNormalization", 17, kMaxOpset, import_layer_norm},
+      {"", "LayerNormalization", 6, kMaxOpset, import_layer_norm}, // ONNX has it from 17 on; ONNX Runtime's tools write it before
       {"", "LpNormalization", 6, kMaxOpset, import_lp_norm},
       {"", "MeanVarianceNormalization", 9, kMaxOpset, import_mean_variance_norm},
       {"", "RMSNormalization", 23, kMaxOpset, import_rms_norm},
