@@ -374,6 +374,10 @@ INGOT_API ingot_code_t ingot_context_run(ingot_context_t *context, uint32_t func
 INGOT_API void ingot_context_cancel(ingot_context_t *context);
 /* Sets all state slots to zero. */
 INGOT_API ingot_code_t ingot_context_reset_state(ingot_context_t *context, ingot_error_t *error);
+/* All states of the context as `bytes` bytes, which must be state_bytes of ingot_context_memory: to go on from later, in this or
+ * another context of the same archive on a device of the same kind. What they hold is nobody's business but the model's. */
+INGOT_API ingot_code_t ingot_context_read_state(ingot_context_t *context, void *out, size_t bytes, ingot_error_t *error);
+INGOT_API ingot_code_t ingot_context_write_state(ingot_context_t *context, const void *from, size_t bytes, ingot_error_t *error);
 typedef struct ingot_memory_info_t {
   uint64_t arena_bytes;     /* transient memory held, what `inspect` calls the peak */
   uint64_t state_bytes;     /* state slots */

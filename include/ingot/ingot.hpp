@@ -331,6 +331,15 @@ public:
     Status status;
     return status.set(ingot_context_reset_state(handle_.get(), status.slot()));
   }
+  // All states as memory().state_bytes bytes, to go on from later: see ingot_context_read_state.
+  Status read_state(Span<uint8_t> out) {
+    Status status;
+    return status.set(ingot_context_read_state(handle_.get(), out.data(), out.size(), status.slot()));
+  }
+  Status write_state(Span<const uint8_t> from) {
+    Status status;
+    return status.set(ingot_context_write_state(handle_.get(), from.data(), from.size(), status.slot()));
+  }
   ingot_memory_info_t memory() const {
     ingot_memory_info_t info{};
     ingot_context_memory(handle_.get(), &info);

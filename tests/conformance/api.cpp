@@ -223,6 +223,17 @@ CASE("state is kept, separate and reset", Case::kernels) {
   EQUAL(next(b), 2);
   ingot::Context c = m.context(); // memory of a context that is gone may come back: it is zero again
   EQUAL(next(c), 1);
+
+  Bytes kept(size_t(a.memory().state_bytes));
+  GOOD(b.read_state(kept)); // 2
+  EQUAL(next(b), 3);
+  GOOD(a.write_state(kept));
+  EQUAL(next(a), 3);
+  GOOD(b.write_state(kept));
+  EQUAL(next(b), 3);
+  EQUAL(a.read_state({kept.data(), kept.size() - 1}).code(), INGOT_INVALID_ARGUMENT);
+  EQUAL(a.write_state({nullptr, kept.size()}).code(), INGOT_INVALID_ARGUMENT);
+  EQUAL(next(a), 4);
 }
 
 CASE("timelines order runs", Case::kernels) {

@@ -138,6 +138,42 @@ def some(tools, target, kind, axis, scratch):
     return harness.ok() if "states are full" in error and "reset" in error else harness.fail(f"a full state: {error or 'no error'}")
 
 
+def branches(tools, target, scratch):
+    """States that were read are written back: two ways on from one point. Nonsense in their place is an error, no more."""
+    made, flags, dtype = small("f32", 1, 20)
+    path, archive, kept, nonsense = (scratch / name for name in ("m.onnx", "m.ingot", "kept", "nonsense"))
+    onnx.save(made, path)
+    status, _, err = tools.compile(path, archive, f"--target={target}", *flags)
+    if status != 0:
+        return harness.fail(f"aotc: exit status {status}: {err}")
+    rng, session, none = np.random.default_rng(5), reference(path), {"past": ("present", np.zeros((2, 0, 4), dtype))}
+    start, one, other = ({"x": rng.standard_normal((2, n, 4)).astype(dtype)} for n in (3, 1, 4))
+    steps, results = [start, one, other], [*chain(session, [start, one], none), chain(session, [start, other], none)[1]]
+    folders = [scratch / str(i) for i in range(3)]
+    for folder, feeds in zip(folders, steps):
+        folder.mkdir()
+        np.save(folder / "in0.npy", feeds["x"])
+    for device in DEVICES[target]:
+        call = lambda *what: tools.call([tools.build / "tests/models/run_sizes", archive, device, "--runs=0", *what], timeout=1200)
+        status, out, err = call(folders[0], f"save:{kept}", folders[1], f"load:{kept}", folders[2])
+        if status != 0:
+            return harness.fail(f"{device}: exit status {status}: {err}")
+        for folder, expected in zip(folders, results):
+            for k, name in enumerate(("sum", "before", "all")):
+                if wrong := harness.agrees(np.load(folder / f"out{k}.npy"), expected[name], proves=name == "all"):
+                    return harness.fail(f"{device}: {folder.name}: {name}: {wrong}")
+        for byte in (b"\xff", b"\x7f", b"\x15"):
+            nonsense.write_bytes(byte * kept.stat().st_size)
+            status, _, err = call(f"load:{nonsense}", folders[0])
+            if not isinstance(status, int) or status <= 0 or "INGOT_" not in err:
+                return harness.fail(f"{device}: states of {byte}: exit status {status}: {err}")
+        nonsense.write_bytes(b"1234567")
+        status, _, err = call(f"load:{nonsense}", folders[0])
+        if status <= 0 or "7 bytes for states of" not in err:
+            return harness.fail(f"{device}: too few bytes: exit status {status}: {err}")
+    return harness.ok()
+
+
 def scratch_of(scratch, name):
     (scratch / name).mkdir()
     return scratch / name
@@ -182,6 +218,7 @@ def prepare(tools):
         tests[f"gpt2-{target}"] = lambda scratch, t=target: gpt2(tools, t, {"llvm-cpu": 60, "vmvx": 12, "vulkan": 5}[t], scratch)
         for kind, axis in (("f32", 1), ("f32", 0), ("f32", 2), ("i64", 1)):
             tests[f"{kind}-axis-{axis}-{target}"] = lambda scratch, t=target, k=kind, a=axis: some(tools, t, k, a, scratch)
+        tests[f"branches-{target}"] = lambda scratch, t=target: branches(tools, t, scratch)
         tests[f"shared-{target}"] = lambda scratch, t=target: shared(tools, t, scratch)
     return tests, harness.hash_of(HERE / "cache_agree.py", harness.versions()["ONNXRUNTIME_VERSION"])
 

@@ -1,15 +1,18 @@
 // Runs one archive on one context at many sizes, one after the other: tests/models/dynamic.py and benchmarks/dynamic.py.
 //
-//   run_sizes ARCHIVE DEVICE [--runs=N] [ENTRY@]FOLDER...
+//   run_sizes ARCHIVE DEVICE [--runs=N] ([ENTRY@]FOLDER | save:FILE | load:FILE)...
 //
-// ENTRY names the function, otherwise it is the first. A folder holds in0.npy, in1.npy, ... in the order of the inputs; out0.npy, ... are written beside them. Prints a line of
-// JSON a folder: milliseconds of the first run and, of N more, all; allocations of the first run and of those after it
-// together; bytes of the arenas then.
+// ENTRY names the function, otherwise it is the first. A folder holds in0.npy, in1.npy, ... in the order of the inputs;
+// out0.npy, ... are written beside them. Prints a line of JSON a folder: milliseconds of the first run and, of N more, all;
+// allocations of the first run and of those after it together; bytes of the arenas then. `save` and `load` write the
+// context's states to a file, and read them from it.
 #include <atomic>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <fstream>
+#include <iterator>
 
 #include "tools/ingot/failure.h"
 #include "tools/ingot/model.h"
@@ -66,6 +69,20 @@ void run_folder(const Archive &archive, const Session &session, Context &context
   for (size_t i = 0; i < outputs.tensors.size(); ++i) write_npy(folder + "/out" + std::to_string(i) + ".npy", outputs.tensors[i]);
 }
 
+void save(Context &context, const std::string &path) {
+  std::vector<uint8_t> bytes(size_t(context.memory().state_bytes));
+  check(context.read_state(bytes), path);
+  const void *part = bytes.data();
+  const size_t size = bytes.size();
+  write_file(path, &part, &size, 1);
+}
+
+void load(Context &context, const std::string &path) {
+  std::ifstream file(path, std::ios::binary);
+  const std::vector<char> bytes((std::istreambuf_iterator<char>(file)), {});
+  check(context.write_state({reinterpret_cast<const uint8_t *>(bytes.data()), bytes.size()}), path);
+}
+
 int run(int argc, char **argv) {
   int runs = 1, at = 3;
   if (argc > 3 && std::strncmp(argv[3], "--runs=", 7) == 0) runs = std::atoi(argv[3] + 7), at = 4;
@@ -82,7 +99,10 @@ int run(int argc, char **argv) {
   if (!session) check(session.status(), argv[1]);
   auto context = session->context();
   if (!context) check(context.status(), argv[1]);
-  for (; at < argc; ++at) run_folder(archive, *session, *context, meter, argv[at], runs);
+  for (; at < argc; ++at)
+    if (std::strncmp(argv[at], "save:", 5) == 0) save(*context, argv[at] + 5);
+    else if (std::strncmp(argv[at], "load:", 5) == 0) load(*context, argv[at] + 5);
+    else run_folder(archive, *session, *context, meter, argv[at], runs);
   return 0;
 }
 

@@ -114,6 +114,27 @@ Code create_context(ingot_session_t *session, bool internal, ingot_context_t **o
 
 } // namespace ingot
 
+// What touches the states of a context, while none of its runs is under way.
+template <class F> static Code with_states(ingot_context_t *context, Error *error, F &&touch) {
+  Error unwanted;
+  if (!error) error = &unwanted;
+  if (!context) return null_argument(error, "context");
+  if (context->busy.exchange(1, std::memory_order_acquire) != 0)
+    return fail(error, INGOT_BUSY, "the context is running: its states cannot be touched now");
+  Code code = drain(*context, nullptr, error);
+  if (code != INGOT_DEVICE_LOST) code = INGOT_OK; // how the run ended that was given up was told then
+  if (code == INGOT_OK) code = touch(*context, error);
+  context->busy.store(0, std::memory_order_release);
+  return code;
+}
+
+static Code check_state_bytes(const ingot_context_t &context, const void *bytes_at, size_t bytes, Error *error) {
+  if (bytes != context.state.size)
+    return fail(error, INGOT_INVALID_ARGUMENT, "%zu bytes for states of %zu: ingot_context_memory tells their size", bytes,
+                size_t(context.state.size));
+  return bytes && !bytes_at ? null_argument(error, "the states' bytes") : INGOT_OK;
+}
+
 extern "C" {
 
 ingot_code_t ingot_context_create(ingot_session_t *session, ingot_context_t **out, ingot_error_t *error) {
@@ -194,16 +215,23 @@ void ingot_context_cancel(ingot_context_t *context) {
 }
 
 ingot_code_t ingot_context_reset_state(ingot_context_t *context, ingot_error_t *error) {
-  Error unwanted;
-  if (!error) error = &unwanted;
-  if (!context) return null_argument(error, "context");
-  if (context->busy.exchange(1, std::memory_order_acquire) != 0)
-    return fail(error, INGOT_BUSY, "the context is running: its state cannot be reset now");
-  Code code = drain(*context, nullptr, error);
-  if (code != INGOT_DEVICE_LOST) code = INGOT_OK; // how the run ended that was given up was told then
-  if (code == INGOT_OK) code = fill_block(*context->session->device, context->state, 0, context->state.size, 0, 1, error);
-  context->busy.store(0, std::memory_order_release);
-  return code;
+  return with_states(context, error, [](ingot_context_t &c, Error *e) {
+    return fill_block(*c.session->device, c.state, 0, c.state.size, 0, 1, e);
+  });
+}
+
+ingot_code_t ingot_context_read_state(ingot_context_t *context, void *out, size_t bytes, ingot_error_t *error) {
+  return with_states(context, error, [&](ingot_context_t &c, Error *e) {
+    INGOT_TRY(check_state_bytes(c, out, bytes, e));
+    return read_block(*c.session->device, c.state, 0, out, bytes, e);
+  });
+}
+
+ingot_code_t ingot_context_write_state(ingot_context_t *context, const void *from, size_t bytes, ingot_error_t *error) {
+  return with_states(context, error, [&](ingot_context_t &c, Error *e) {
+    INGOT_TRY(check_state_bytes(c, from, bytes, e));
+    return write_block(*c.session->device, c.state, 0, from, bytes, e);
+  });
 }
 
 void ingot_context_memory(const ingot_context_t *context, ingot_memory_info_t *out) {
