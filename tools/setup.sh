@@ -35,17 +35,18 @@ test_packages="catch2 clang-19 clang-format-19 libclang-rt-19-dev qemu-user-stat
 torch_packages="python3-torch python3-torchvision"
 picture_packages="imagemagick fonts-dejavu-core fonts-liberation fonts-freefont-ttf fonts-lato"
 
+sudo=""
+[ "$(id -u)" -eq 0 ] || sudo=sudo
+apt_update() { $sudo apt-get update >"$cache/apt.log" 2>&1 || die "apt-get update failed: see $cache/apt.log"; }
 apt_install() {
   local missing=() package
   for package in "$@"; do
     [ "$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null || true)" = installed ] || missing+=("$package")
   done
   [ ${#missing[@]} -eq 0 ] && return
-  local sudo=""
-  [ "$(id -u)" -eq 0 ] || sudo=sudo
   say "installing ${missing[*]}"
   local log=$cache/apt.log
-  $sudo apt-get update >"$log" 2>&1 || die "apt-get update failed: see $log"
+  apt_update
   DEBIAN_FRONTEND=noninteractive $sudo ${sudo:+-E} apt-get install -y --no-install-recommends "${missing[@]}" \
     >>"$log" 2>&1 || die "apt-get install failed: see $log"
 }
@@ -82,19 +83,37 @@ need_bench_venv() { # MODULE==VERSION...
   done
 }
 
-# ptxas alone is wanted, so the package's own dependencies are left out.
-need_ptxas() {
-  local stamp=$cache/venv/.stamp-nvcc
-  [ "$(cat "$stamp" 2>/dev/null || true)" = "$CUDA_NVCC_VERSION" ] && return
-  say "installing nvidia-cuda-nvcc==$CUDA_NVCC_VERSION (ptxas)"
+# ptxas and the headers of CUDA alone are wanted, so the packages' own dependencies are left out.
+need_cuda_tools() {
+  local stamp=$cache/venv/.stamp-cuda
+  [ "$(cat "$stamp" 2>/dev/null || true)" = "$CUDA_VERSION" ] && return
+  say "installing nvidia-cuda-nvcc==$CUDA_VERSION (ptxas), nvidia-cuda-runtime==$CUDA_VERSION (cuda.h)"
   "$cache/venv/bin/pip" install -q --disable-pip-version-check --no-deps --only-binary :all: \
-    "nvidia-cuda-nvcc==$CUDA_NVCC_VERSION"
-  local ptxas
+    "nvidia-cuda-nvcc==$CUDA_VERSION" "nvidia-cuda-runtime==$CUDA_VERSION"
+  local ptxas header
   ptxas=$(find "$cache/venv/lib" -type f -name ptxas | head -1)
-  [ -n "$ptxas" ] || die "nvidia-cuda-nvcc $CUDA_NVCC_VERSION brings no ptxas"
+  header=$(find "$cache/venv/lib" -type f -name cuda.h | head -1)
+  [ -n "$ptxas" ] || die "nvidia-cuda-nvcc $CUDA_VERSION brings no ptxas"
+  [ -n "$header" ] || die "nvidia-cuda-runtime $CUDA_VERSION brings no cuda.h"
   chmod +x "$ptxas"
   ln -sf "$ptxas" "$cache/venv/bin/ptxas"
-  echo "$CUDA_NVCC_VERSION" >"$stamp"
+  ln -sfn "$(realpath --relative-to="$cache/venv/include" "$(dirname "$header")")" "$cache/venv/include/cuda"
+  echo "$CUDA_VERSION" >"$stamp"
+}
+
+# HIP's header and library are unpacked and not installed: where the library is on the path, every list of devices opens it, and
+# it leaks.
+need_hip_files() {
+  local folder=$cache/hip packages="libamdhip64-dev libamdhip64-5 libhsa-runtime64-1 libhsakmt1 libnuma1"
+  [ -f "$folder/.stamp" ] && return
+  say "unpacking $packages"
+  rm -rf "$folder"
+  mkdir -p "$folder"
+  download() { (cd "$folder" && apt-get download $packages >>"$cache/apt.log" 2>&1); }
+  download || { apt_update; download; } || die "apt-get download failed: see $cache/apt.log"
+  for package in "$folder"/*.deb; do dpkg-deb -x "$package" "$folder" || die "$package cannot be unpacked"; done
+  rm -f "$folder"/*.deb
+  touch "$folder/.stamp"
 }
 
 # need_npm_package NAME VERSION
@@ -187,7 +206,8 @@ case $stage in
   test)
     apt_install $build_packages $python_packages $test_packages $picture_packages
     need_models
-    need_ptxas
+    need_cuda_tools
+    need_hip_files
     need_npm_package webgpu "$WEBGPU_VERSION" ;;
   bench)
     apt_install $build_packages $python_packages

@@ -402,6 +402,20 @@ class Cases:
                 return done
         return harness.ok()
 
+    def test_driver_without_device(self, scratch):
+        """A vendor's library without a device, and none at all: said, with exit status 0."""
+        if "hip" not in self.tools.call([self.tools.ingot, "list-drivers"])[1]:
+            return harness.skip("this build has no driver hip")
+        library = harness.CACHE / "hip/usr/lib/x86_64-linux-gnu"
+        cases = [("cuda", {}, "libcuda.so.1"), ("hip", {}, "libamdhip64")]
+        if (library / "libamdhip64.so.5").exists() and not pathlib.Path("/dev/kfd").exists():
+            cases.append(("hip", {"LD_LIBRARY_PATH": str(library), "ASAN_OPTIONS": "detect_leaks=0"}, "no GPU that the driver can use"))
+        for name, environment, words in cases:
+            status, out, err = self.tools.call([self.tools.ingot, "list-devices", name], env={**os.environ, **environment})
+            if status != 0 or f"{name}://" not in out and not (f"{name}: unavailable: " in err and words in err):
+                return harness.fail(f"{name} {environment}: exit status {status}: {out}{err}")
+        return harness.ok(f"{len(cases)} libraries")
+
     def test_corrupt_archives(self, scratch):
         """100 truncated and bit-flipped archives through the tool: refused with a message, never a crash."""
         data = self.compiled(scratch).read_bytes()

@@ -11,9 +11,9 @@ using namespace ingot::stream;
 
 bool find(void *library, Api *api, const char **missing) {
 #define INGOT_STREAM_NAME(member, symbol, demanded)                                                                    \
-  api->member = reinterpret_cast<decltype(api->member)>(dlsym(library, symbol));                                       \
+  api->member = reinterpret_cast<decltype(api->member)>(dlsym(library, #symbol));                                      \
   if (demanded && !api->member) {                                                                                      \
-    *missing = symbol;                                                                                                 \
+    *missing = #symbol;                                                                                                \
     return false;                                                                                                      \
   }
 #include "src/drivers/hip/names.inc"

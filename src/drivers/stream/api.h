@@ -1,6 +1,5 @@
 // Declarations of our own for what libcuda and libamdhip64 have in common, and a table of their functions. No vendor's header
-// is included; tests/mock/vendor_headers.cpp compares
-// these declarations with HIP's where they are installed.
+// is included; tests/mock/vendor_cuda.cpp and vendor_hip.cpp compare these declarations with theirs.
 #pragma once
 
 #include <cstddef>

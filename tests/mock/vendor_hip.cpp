@@ -1,10 +1,11 @@
 // Our declarations of HIP (src/drivers/stream, src/drivers/hip) are those of its header.
 #define __HIP_PLATFORM_AMD__ 1
+#define __HIP_DISABLE_CPP_FUNCTIONS__ 1 // the functions, not templates over them
 #include <hip/hip_runtime_api.h>
 
 #include <cstddef>
 
-#include "src/drivers/stream/api.h"
+#include "tests/mock/vendor_signatures.h"
 
 using namespace ingot::stream;
 
@@ -19,3 +20,9 @@ static_assert(hipDeviceAttributeMaxThreadsPerBlock == 56 && hipDeviceAttributeWa
 static_assert(hipDeviceAttributeMaxBlockDimX == 26 && hipDeviceAttributeMaxBlockDimZ == 28);
 static_assert(hipDeviceAttributeMaxGridDimX == 29 && hipDeviceAttributeMaxGridDimZ == 31);
 static_assert(hipDeviceAttributeMultiprocessorCount == 63 && hipDeviceAttributeComputeCapabilityMajor == 23 && hipDeviceAttributeComputeCapabilityMinor == 61);
+
+// What the driver can do without may be missing from an older header.
+#define COMPARE_true(member, symbol) static_assert(same_call<&Api::member>(&symbol), #symbol);
+#define COMPARE_false(member, symbol)
+#define INGOT_STREAM_NAME(member, symbol, demanded) COMPARE_##demanded(member, symbol)
+#include "src/drivers/hip/names.inc"
