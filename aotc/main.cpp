@@ -163,7 +163,7 @@ int check_targets(const CompileOptions &options, ProgressPrinter &printer) {
 int run(int argc, char **argv) {
   CLI::App app{"Compiles ONNX models ahead of time into an archive that libingot runs."};
   std::vector<std::string> models, entries, targets, shapes, states;
-  std::string output, emit = "archive", probe, inputs, dump_dir, progress = "auto", precision = "f32";
+  std::string output, emit = "archive", probe, inputs, dump_dir, ptxas, progress = "auto", precision = "f32";
   unsigned jobs = std::max(1u, std::thread::hardware_concurrency());
   unsigned opt_level = 2;
   bool list = false, operators = false, check = false, version = false;
@@ -183,6 +183,8 @@ int run(int argc, char **argv) {
   app.add_option("--probe", probe, "FILE.json: what every node computes becomes an output too, and the file lists the nodes");
   app.add_option("--inputs", inputs, "for --emit=reference: a folder with tensors.json and tensors.bin");
   app.add_option("--dump-dir", dump_dir, "folder for every stage and every kernel in every form");
+  app.add_option("--ptxas", ptxas, "NVIDIA's assembler, a path or a name on PATH: kernels for cuda are there as code of the target's chip too, which loads "
+                                   "without being compiled");
   app.add_option("--progress", progress, "auto, json or off")->check(CLI::IsMember({"auto", "json", "off"}));
   app.add_option("--jobs", jobs, "threads; the output does not depend on it")->check(CLI::Range(1u, 256u));
   app.add_option("-O", opt_level, "0 to 3, default 2")->check(CLI::Range(0u, 3u));
@@ -220,6 +222,7 @@ int run(int argc, char **argv) {
   options.jobs = jobs;
   options.check_only = check;
   options.dump_dir = dump_dir;
+  options.ptxas = ptxas;
   static constexpr std::pair<const char *, Emit> kEmits[] = {
       {"archive", Emit::kArchive}, {"graph", Emit::kGraph}, {"dispatches", Emit::kDispatches}, {"kernels", Emit::kKernels},
       {"program", Emit::kProgram}, {"llvm", Emit::kLlvm}, {"asm", Emit::kAsm}, {"spirv", Emit::kSpirv}, {"msl", Emit::kMsl}, {"ptx", Emit::kPtx},

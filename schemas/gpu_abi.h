@@ -33,4 +33,9 @@ enum {
   INGOT_VULKAN_SUBGROUP = 1u << 7    // subgroup arithmetic and shuffle in compute shaders
 };
 
+// Features of CUDA devices. A variant's kernels may be there as PTX and as machine code (cubin).
+enum {
+  INGOT_CUDA_BINARY = 1u << 0 // it runs code of the variant's arch: the same major number, at least its minor one; "sm_90a": that one
+};
+
 #endif // INGOT_SCHEMAS_GPU_ABI_H_

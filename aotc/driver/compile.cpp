@@ -94,6 +94,8 @@ std::string flags_text(const CompileOptions &options) {
     text += " --entry=" + m.entry;
   if (options.probe)
     text += " --probe";
+  if (!options.ptxas.empty())
+    text += " --ptxas";
   return text.substr(text.empty() ? 0 : 1) + " -O" + std::to_string(options.opt_level);
 }
 

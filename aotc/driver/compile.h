@@ -73,6 +73,7 @@ struct CompileOptions {
   bool probe = false;             // what every node computes becomes an output too (ImportOptions::probe); one model
   std::vector<NamedTensor> inputs; // kReference
   std::string dump_dir;           // empty = none
+  std::string ptxas;              // NVIDIA's assembler: kernels for cuda are there as machine code too; empty = as PTX only
   std::function<void(const Progress &)> progress;
 };
 

@@ -13,6 +13,7 @@
 #include "aotc/emit/gpu_layout.h"
 #include "aotc/emit/ptx/hsaco.h"
 #include "aotc/emit/ptx/ptx.h"
+#include "aotc/emit/ptx/ptxas.h"
 #include "aotc/emit/spirv/spirv.h"
 #include "aotc/emit/text/text.h"
 #include "aotc/kernel/legalise.h"
@@ -25,8 +26,8 @@ namespace {
 struct Compiled {
   schedule::Scheduled scheduled;
   uint64_t features = 0;
-  std::string entry, problem;
-  std::vector<uint8_t> code;
+  std::string entry, problem, failure; // problem: why the target cannot; failure: of a program that was run
+  std::vector<uint8_t> code, binary; // binary: of PTX, where there is an assembler
 };
 
 void emit(const GpuTarget &target, const TargetRecord &record, Compiled &out) {
@@ -144,7 +145,10 @@ std::optional<GpuVariant> compile_gpu_variant(const CompileOptions &options, con
   std::mutex mutex;
   size_t done = 0;
   parallel_for(compiled.size(), options.jobs, [&](size_t i) {
-    compiled[i] = compile_kernel(gpu, *unique.dispatches[i], symbols[i]);
+    Compiled &c = compiled[i];
+    c = compile_kernel(gpu, *unique.dispatches[i], symbols[i]);
+    if (gpu.format == archive::CodeFormat::ptx && !options.ptxas.empty() && c.problem.empty())
+      c.binary = emit::assemble_ptx(options.ptxas, reinterpret_cast<const char *>(c.code.data()), gpu.architecture, &c.failure);
     std::lock_guard lock(mutex);
     if (options.progress)
       options.progress({"compile", ++done, compiled.size()});
@@ -152,14 +156,27 @@ std::optional<GpuVariant> compile_gpu_variant(const CompileOptions &options, con
   GpuVariant out;
   CpuKernels kernels;
   kernels.kernel_of = unique.kernel_of;
-  archive::Segment code;
-  code.kind = archive::SegmentKind::code;
+  // Modules one after the other: as the target's text, and as machine code.
+  archive::Segment code, binaries;
+  code.kind = binaries.kind = archive::SegmentKind::code;
   code.name = target.name + ".code";
+  binaries.name = target.name + ".binaries";
+  auto place = [](archive::Segment &segment, const std::vector<uint8_t> &bytes, archive::CodeVersion &v) {
+    v.symbol_offset = segment.bytes.size();
+    v.code_size = bytes.size();
+    segment.bytes.insert(segment.bytes.end(), bytes.begin(), bytes.end());
+    segment.bytes.resize((segment.bytes.size() + 15) / 16 * 16);
+  };
   for (size_t i = 0; i < compiled.size(); ++i) {
     Compiled &c = compiled[i];
     if (!c.problem.empty()) {
       diagnostics.add(refusal(*unique.dispatches[i], operators, options.models[0].path,
                               "target " + target.text + " cannot run it: " + c.problem));
+      continue;
+    }
+    if (!c.failure.empty()) {
+      if (diagnostics.empty())
+        diagnostics.add({options.models[0].path, "", "", 0, "", "target " + target.text + ": " + c.failure, "leave --ptxas out: the archive has PTX then"});
       continue;
     }
     if (texts) {
@@ -172,12 +189,9 @@ std::optional<GpuVariant> compile_gpu_variant(const CompileOptions &options, con
     versions.symbols = {symbols[i]};
     archive::CodeVersion v;
     v.entry = c.entry;
-    v.symbol_offset = code.bytes.size();
-    v.code_size = c.code.size();
     v.feature_mask = c.features;
     v.schedule = c.scheduled.description;
-    code.bytes.insert(code.bytes.end(), c.code.begin(), c.code.end());
-    code.bytes.resize((code.bytes.size() + 15) / 16 * 16);
+    place(code, c.code, v);
     versions.versions.push_back(std::move(c.scheduled));
     archive::Kernel kernel = archive_kernel(versions);
     kernel.local_size = versions.versions[0].kernel.local_size;
@@ -185,7 +199,14 @@ std::optional<GpuVariant> compile_gpu_variant(const CompileOptions &options, con
       kernel.flags |= INGOT_KERNEL_FLAG_ERRORS;
     if (gpu.format == archive::CodeFormat::ptx && emit::ptx_options(gpu.architecture)->dependent_launch)
       kernel.flags |= INGOT_KERNEL_FLAG_DEPENDENT;
-    kernel.versions.push_back(std::move(v));
+    kernel.versions.push_back(v);
+    if (!c.binary.empty()) {
+      v.executable = 1;
+      v.feature_mask = INGOT_CUDA_BINARY;
+      v.rank = 1;
+      place(binaries, c.binary, v);
+      kernel.versions.push_back(std::move(v));
+    }
     out.variant.kernels.push_back(std::move(kernel));
     kernels.kernels.push_back(std::move(versions));
   }
@@ -196,6 +217,10 @@ std::optional<GpuVariant> compile_gpu_variant(const CompileOptions &options, con
   if (!kernels.kernels.empty()) {
     model.segments.push_back(std::move(code));
     out.variant.executables.push_back({gpu.format, static_cast<uint32_t>(model.segments.size() - 1)});
+    if (!binaries.bytes.empty()) {
+      model.segments.push_back(std::move(binaries));
+      out.variant.executables.push_back({archive::CodeFormat::cubin, static_cast<uint32_t>(model.segments.size() - 1)});
+    }
   }
   plan_functions(programs, kernels, kGpuAlignment, weights, out.variant);
   return out;

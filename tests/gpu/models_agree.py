@@ -63,6 +63,45 @@ def compare(tools, where, model, half, bench, scratch):
     return harness.ok(f"worst error / peak {worst:.1e}")
 
 
+def machine_code(tools, model, scratch):
+    """With --ptxas a run needs no compiler on the device: the archive has its code for that chip, beside the PTX for others."""
+    archive, ptxas = scratch / "model.ingot", HERE.parent / "mock/ptxas.py"
+    status, _, err = tools.compile(model.path, archive, "--target=cuda:sm_90", f"--ptxas={ptxas}", *model.flags)
+    if status != 0:
+        return harness.fail(f"aotc: exit status {status}: {err}")
+    without = harness.Tools(tools.build)
+    without.ingot = scratch / "ingot"
+    without.ingot.write_text(f'#!/bin/sh\nINGOT_MOCK_NO_LINKER=1 exec {tools.ingot} "$@"\n')
+    without.ingot.chmod(0o755)
+    feeds = model.feeds(1)
+    [expected] = networks_agree.reference(model, [feeds])
+    outputs, status, err = without.run(archive, feeds, list(expected), scratch, "--device=cuda:0", timeout=LIMIT)
+    if outputs is None:
+        return harness.fail(f"ingot run: exit status {status}: {err}")
+    for output, value in expected.items():
+        if wrong := harness.agrees(outputs[output], value):
+            return harness.fail(f"{output}: {wrong}")
+    # Its PTX alone does not run there, and an assembler that fails leaves nothing behind.
+    plain = scratch / "plain.ingot"
+    tools.compile(model.path, plain, "--target=cuda:sm_90", *model.flags)
+    if without.run(plain, feeds, list(expected), scratch, "--device=cuda:0", timeout=LIMIT)[0] is not None:
+        return harness.fail("PTX ran without a linker")
+    # An object that says it is longer than it is.
+    cut = scratch / "cut"
+    cut.write_text("#!/usr/bin/env python3\nimport sys\nopen(sys.argv[3], 'wb').write(b'\\x7fELF' + bytes(36) + (1 << 40).to_bytes(8, 'little') + "
+                   "bytes(10) + b'\\x40\\0\\x05\\0' + bytes(2))\n")
+    cut.chmod(0o755)
+    tools.compile(model.path, plain, "--target=cuda:sm_90", f"--ptxas={cut}", *model.flags)
+    outputs, status, err = without.run(plain, feeds, list(expected), scratch, "--device=cuda:0", timeout=LIMIT)
+    if status != 1 or "its code object is cut off" not in err:
+        return harness.fail(f"a code object that is cut off: exit status {status}: {err}")
+    for bad, words in (("/bin/false", "exit status 1"), (scratch / "none", "cannot be run"), ("/bin/true", "no code")):
+        status, _, err = tools.compile(model.path, scratch / "bad.ingot", "--target=cuda:sm_90", f"--ptxas={bad}", *model.flags)
+        if status != 1 or words not in err or (scratch / "bad.ingot").exists():
+            return harness.fail(f"--ptxas={bad}: exit status {status}: {err}")
+    return harness.ok()
+
+
 def prepare(tools, where, models):
     cases = {name + suffix: (catalogue.MODELS[name], bool(suffix), name in QUICK) for name in models for suffix in ("", "-f16")}
     status, out, err = tools.call([tools.ingot, "list-devices", where[0]])
@@ -95,6 +134,7 @@ if __name__ == "__main__":
         tests, hash_of_all = prepare(tools, where, models)
         if chosen.mock:
             early = "cuda:sm_90", "cuda:0?dependent=1"
+            tests["face-front-cubin"] = lambda scratch: machine_code(tools, catalogue.MODELS["face-front"], scratch)
             tests["face-front-dependent"] = lambda scratch: compare(tools, early, catalogue.MODELS["face-front"], False, False, scratch)
         return tests, hash_of_all
 

@@ -4,6 +4,8 @@
 //
 // As libamdhip64 (MOCK_HIP) its code objects are the word MOCK and PTX text: a driver does not look into them.
 //
+// INGOT_MOCK_NO_LINKER in the environment: there is none, so that only machine code loads (the word MOCK and PTX text again).
+//
 // Device 0 is well. Device N > 0 is lost at its N-th launch of a kernel or graph: that and everything after it gives 719.
 // mock_cuda_fail_at(n): the n-th call from now on that can run out of memory does so. mock_cuda_calls(name): how often that
 // function was called. mock_cuda_slow(1): streams do not begin until mock_cuda_slow(0).
@@ -339,6 +341,7 @@ EXPORT int cuCtxPopCurrent_v2(void **context) {
 EXPORT int cuLinkCreate_v2(unsigned n, int *options, void **values, void **out) {
   ENTER_UNLESS_LOST("cuLinkCreate_v2");
   if (out_of_memory()) return kNoMemory;
+  if (std::getenv("INGOT_MOCK_NO_LINKER")) return kInvalid;
   Link *link = new Link;
   for (unsigned i = 0; i < n; ++i) {
     if (options[i] == 5) link->log = static_cast<char *>(values[i]);

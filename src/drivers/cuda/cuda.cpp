@@ -2,6 +2,7 @@
 #include <dlfcn.h>
 #include <stdio.h>
 
+#include "schemas/gpu_abi.h"
 #include "src/drivers/cuda/cuda.h"
 
 namespace ingot::cuda {
@@ -26,14 +27,27 @@ bool architecture(const Api &, Physical *p) {
   return true;
 }
 
-// "sm_80": this capability and later ones; "sm_90a": this one alone.
-bool runs(const char *arch, const Physical &p) {
-  if (strncmp(arch, "sm_", 3) != 0) return false;
+// "sm_90" gives 90, "sm_90a" too and sets *alone; 0 where it is neither.
+int number_of(const char *arch, bool *alone) {
+  if (strncmp(arch, "sm_", 3) != 0) return 0;
   int number = 0;
   const char *at = arch + 3;
   for (; *at >= '0' && *at <= '9' && number < 1000; ++at) number = 10 * number + (*at - '0');
-  if (number == 0) return false;
-  return strings_equal(at, "a") ? p.capability == number : *at == 0 && p.capability >= number;
+  *alone = strings_equal(at, "a");
+  return *alone || *at == 0 ? number : 0;
+}
+
+// "sm_80": this capability and later ones; "sm_90a": this one alone.
+bool runs(const char *arch, const Physical &p) {
+  bool alone = false;
+  const int number = number_of(arch, &alone);
+  return number != 0 && (alone ? p.capability == number : p.capability >= number);
+}
+
+uint64_t features(const char *arch, const Physical &p) {
+  bool alone = false;
+  const int number = number_of(arch, &alone);
+  return runs(arch, p) && p.capability / 10 == number / 10 ? INGOT_CUDA_BINARY : 0;
 }
 
 } // namespace
@@ -43,7 +57,7 @@ constexpr Vendor kVendor = {
     {"libcuda.so.1"},
     "cuda",
     INGOT_CODE_PTX,
-    /*compiles=*/true,
+    INGOT_CODE_CUBIN,
     find,
     /*max_threads=*/1,
     /*max_block=*/{2, 3, 4},
@@ -55,6 +69,7 @@ constexpr Vendor kVendor = {
     /*minor=*/76,
     architecture,
     runs,
+    features,
 };
 
 } // namespace ingot::cuda

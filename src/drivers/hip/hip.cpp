@@ -43,8 +43,8 @@ constexpr Vendor kVendor = {
     "hip",
     {"libamdhip64.so.7", "libamdhip64.so.6", "libamdhip64.so.5"},
     "rocm",
+    /*text_format=*/0,
     INGOT_CODE_HSACO,
-    /*compiles=*/false,
     find,
     /*max_threads=*/56,
     /*max_block=*/{26, 27, 28},
@@ -56,6 +56,7 @@ constexpr Vendor kVendor = {
     /*minor=*/61,
     architecture,
     runs,
+    [](const char *, const Physical &) { return uint64_t(0); },
 };
 
 } // namespace ingot::hip

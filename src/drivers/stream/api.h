@@ -58,8 +58,7 @@ struct Physical;
 // What distinguishes the two.
 struct Vendor {
   const char *name, *libraries[4], *target; // libraries: the first that is there
-  uint32_t image_format;
-  bool compiles; // images are text, which the library's linker makes code of; else code objects
+  uint32_t text_format, image_format; // text_format: what the library's linker makes code of, or 0; image_format: code
   bool (*find)(void *library, Api *api, const char **missing); // fills the table; the first name that is not there
   // Numbers of attributes.
   int max_threads, max_block[3], max_grid[3], warp_size, shared_bytes, multiprocessors, major, minor;
@@ -67,6 +66,8 @@ struct Vendor {
   bool (*architecture)(const Api &api, Physical *physical);
   // Whether code for that architecture runs on the device.
   bool (*runs)(const char *arch, const Physical &physical);
+  // The features of kernel versions that the device has, in a variant for that architecture.
+  uint64_t (*features)(const char *arch, const Physical &physical);
 };
 
 } // namespace ingot::stream

@@ -1,5 +1,5 @@
-// Code of a variant: one module with all kernels, or one for each. PTX goes through the library's linker, which compiles it for this very
-// device and gives the binary; that is kept in the cache folder.
+// Code of a variant. What is machine code is a module for each kernel. Text goes through the library's linker, which compiles all of it
+// for this very device and gives one binary; that is kept in the cache folder.
 #include <stdio.h>
 
 #include "schemas/gpu_abi.h"
@@ -11,11 +11,11 @@ namespace {
 
 constexpr size_t kLogBytes = 400;
 
-// The version with the highest rank; INGOT_NONE where there is none.
-uint32_t pick_version(const ingot_driver_kernel_t &k) {
+// The version with the highest rank of those whose features are there; INGOT_NONE where there is none.
+uint32_t pick_version(const ingot_driver_kernel_t &k, uint64_t features) {
   uint32_t best = INGOT_NONE;
   for (uint32_t v = 0; v < k.version_count; ++v)
-    if (k.versions[v].feature_mask == 0 && (best == INGOT_NONE || k.versions[v].rank > k.versions[best].rank)) best = v;
+    if ((k.versions[v].feature_mask & ~features) == 0 && (best == INGOT_NONE || k.versions[v].rank > k.versions[best].rank)) best = v;
   return best;
 }
 
@@ -35,15 +35,29 @@ Code check_limits(const Physical &p, const ingot_driver_kernel_t &k, Error *erro
 struct Bytes {
   const char *data;
   size_t size; // of text: with the final 0
+  bool is_text;
 };
+
+// The library takes a code object's size from its header, so its table of sections, which comes last, must be inside.
+bool is_whole_object(const Bytes &b) {
+  if (b.size < 4 || memcmp(b.data, "\177ELF", 4) != 0) return true; // nothing of ours; the library refuses it
+  uint64_t sections = 0;
+  uint16_t size = 0, count = 0;
+  if (b.size < 64) return false;
+  memcpy(&sections, b.data + 0x28, sizeof sections);
+  memcpy(&size, b.data + 0x3a, sizeof size);
+  memcpy(&count, b.data + 0x3c, sizeof count);
+  return fits(sections, uint64_t(size) * count, b.size);
+}
 
 Code bytes_of(const ingot_driver_device_t &d, const ingot_driver_code_t &code, const ingot_driver_kernel_t &k,
              const ingot_driver_code_version_t &v, Bytes *out, Error *error) {
   const ingot_driver_image_t &image = code.images[v.image];
-  if (image.format != d.vendor->image_format || v.code_size == 0 || !fits(v.symbol_offset, v.code_size, image.size))
+  const bool is_text = d.vendor->text_format != 0 && image.format == d.vendor->text_format;
+  if ((!is_text && image.format != d.vendor->image_format) || v.code_size == 0 || !fits(v.symbol_offset, v.code_size, image.size))
     return fail(error, INGOT_CORRUPT, "kernel '%.80s': its code is not inside its image", k.name);
-  *out = {static_cast<const char *>(image.data) + v.symbol_offset, size_t(v.code_size)};
-  if (!d.vendor->compiles) return INGOT_OK;
+  *out = {static_cast<const char *>(image.data) + v.symbol_offset, size_t(v.code_size), is_text};
+  if (!is_text) return is_whole_object(*out) ? INGOT_OK : fail(error, INGOT_CORRUPT, "kernel '%.80s': its code object is cut off", k.name);
   if (out->data[out->size - 1] != 0 || strlen(out->data) + 1 != out->size)
     return fail(error, INGOT_CORRUPT, "kernel '%.80s': its code is no text with a final 0", k.name);
   return INGOT_OK;
@@ -59,6 +73,7 @@ struct Linker {
     void *values[] = {log, reinterpret_cast<void *>(uintptr_t(kLogBytes))};
     INGOT_STREAM_TRY(d, d.api.LinkCreate(2, options, values, &link), "making a linker");
     for (size_t k = 0; k < texts.size(); ++k) {
+      if (!texts[k].is_text) continue;
       const int result = d.api.LinkAddData(link, kJitInputPtx, const_cast<char *>(texts[k].data), texts[k].size, code.kernels[k].name, 0, nullptr, nullptr);
       if (result != kSuccess) return explain(result, code.kernels[k].name, error);
     }
@@ -85,6 +100,7 @@ private:
 uint64_t key_of(const ingot_driver_device_t &d, const Array<Bytes> &texts) {
   uint64_t key = uint64_t(uint32_t(d.driver_version)) << 32 | uint32_t(d.physical.capability);
   for (const Bytes &t : texts) {
+    if (!t.is_text) continue;
     const uint64_t pair[] = {key, xxh3(t.data, t.size)};
     key = xxh3(pair, sizeof pair);
   }
@@ -92,20 +108,19 @@ uint64_t key_of(const ingot_driver_device_t &d, const Array<Bytes> &texts) {
 }
 
 // One module of all texts: out of the cache folder, or compiled.
-Code compile_module(ingot_driver_executable_t &e, const ingot_driver_code_t &code, const Array<Bytes> &texts, Error *error) {
+Code compile_module(ingot_driver_executable_t &e, const ingot_driver_code_t &code, const Array<Bytes> &texts, Module *out, Error *error) {
   ingot_driver_device_t &d = *e.device;
-  INGOT_TRY(e.modules.create(d.allocator, 1, "modules", error));
   const uint64_t key = key_of(d, texts);
   Array<uint8_t> cached;
   if (take_cached(d, key, &cached)) {
-    if (d.api.ModuleLoadData(&e.modules[0], cached.data()) == kSuccess) return INGOT_OK;
-    e.modules[0] = nullptr; // a folder of someone else's: compiled anew
+    if (d.api.ModuleLoadData(out, cached.data()) == kSuccess) return INGOT_OK;
+    *out = nullptr; // a folder of someone else's: compiled anew
   }
   Linker linker(d);
   void *cubin = nullptr;
   size_t size = 0;
   INGOT_TRY(linker.compile(texts, code, &cubin, &size, error));
-  INGOT_STREAM_TRY(d, d.api.ModuleLoadData(&e.modules[0], cubin), "loading a module");
+  INGOT_STREAM_TRY(d, d.api.ModuleLoadData(out, cubin), "loading a module");
   store_cached(d, key, cubin, size);
   return INGOT_OK;
 }
@@ -116,20 +131,24 @@ Code load_modules(ingot_driver_executable_t &e, const ingot_driver_code_t &code,
   INGOT_TRY(pieces.create(d.allocator, code.kernel_count, "kernels", error));
   for (uint32_t i = 0; i < code.kernel_count; ++i)
     INGOT_TRY(bytes_of(d, code, code.kernels[i], code.kernels[i].versions[e.kernels[i].version], &pieces[i], error));
-  if (d.vendor->compiles) return compile_module(e, code, pieces, error);
-  INGOT_TRY(e.modules.create(d.allocator, code.kernel_count, "modules", error));
-  for (uint32_t i = 0; i < code.kernel_count; ++i)
-    INGOT_STREAM_TRY(d, d.api.ModuleLoadData(&e.modules[i], pieces[i].data), "loading a module");
-  return INGOT_OK;
+  INGOT_TRY(e.modules.create(d.allocator, size_t(code.kernel_count) + 1, "modules", error)); // the last: of all texts
+  bool texts = false;
+  for (uint32_t i = 0; i < code.kernel_count; ++i) {
+    e.kernels[i].module = pieces[i].is_text ? code.kernel_count : i;
+    texts = texts || pieces[i].is_text;
+    if (!pieces[i].is_text) INGOT_STREAM_TRY(d, d.api.ModuleLoadData(&e.modules[i], pieces[i].data), "loading a module");
+  }
+  return texts ? compile_module(e, code, pieces, &e.modules[code.kernel_count], error) : INGOT_OK;
 }
 
 Code fill(ingot_driver_executable_t &e, const ingot_driver_code_t &code, Error *error) {
   ingot_driver_device_t &d = *e.device;
   INGOT_TRY(e.kernels.create(d.allocator, code.kernel_count, "kernels", error));
+  const uint64_t features = d.vendor->features(code.arch, d.physical);
   for (uint32_t i = 0; i < code.kernel_count; ++i) {
     const ingot_driver_kernel_t &k = code.kernels[i];
     INGOT_TRY(check_limits(d.physical, k, error));
-    e.kernels[i].version = pick_version(k);
+    e.kernels[i].version = pick_version(k, features);
     if (e.kernels[i].version == INGOT_NONE) return fail(error, INGOT_INCOMPATIBLE, "kernel '%.80s' has no version for this device", k.name);
   }
   if (code.kernel_count == 0) return INGOT_OK;
@@ -137,7 +156,7 @@ Code fill(ingot_driver_executable_t &e, const ingot_driver_code_t &code, Error *
   for (uint32_t i = 0; i < code.kernel_count; ++i) {
     const ingot_driver_kernel_t &k = code.kernels[i];
     ingot_driver_executable_t::Kernel &out = e.kernels[i];
-    INGOT_STREAM_TRY(d, d.api.ModuleGetFunction(&out.function, e.modules[d.vendor->compiles ? 0 : i], k.versions[out.version].entry), "finding a kernel");
+    INGOT_STREAM_TRY(d, d.api.ModuleGetFunction(&out.function, e.modules[out.module], k.versions[out.version].entry), "finding a kernel");
     memcpy(out.local_size, k.local_size, sizeof out.local_size);
     out.bindings = k.binding_count;
     out.params = k.param_count;
@@ -157,7 +176,7 @@ Code supports(ingot_driver_device_t *device, const ingot_driver_code_t *code, Er
     return fail(error, INGOT_INCOMPATIBLE, "the variant is for %.60s, this device is %s", code->arch, device->physical.architecture);
   for (uint32_t i = 0; i < code->kernel_count; ++i) {
     INGOT_TRY(check_limits(device->physical, code->kernels[i], error));
-    if (pick_version(code->kernels[i]) == INGOT_NONE)
+    if (pick_version(code->kernels[i], vendor.features(code->arch, device->physical)) == INGOT_NONE)
       return fail(error, INGOT_INCOMPATIBLE, "kernel '%.80s' needs features that this driver does not know", code->kernels[i].name);
   }
   return INGOT_OK;

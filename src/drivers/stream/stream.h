@@ -1,7 +1,7 @@
 // Objects of the drivers cuda and hip: one code over a table of functions (api.h), found by dlopen.
 //
 //   memory      an allocation on the device, or pinned memory of the host that the device sees
-//   executable  modules of kernels: PTX is compiled for the device once, at load, or comes out of the cache folder
+//   executable  modules of kernels: machine code as it is; PTX is compiled for the device once, at load, or comes out of the cache folder
 //   stream      a stream of the library's, an error word, and graphs of what was submitted more than once
 //   recording   a list of commands, issued to the stream one by one, or captured from it into a graph
 //
@@ -76,13 +76,13 @@ struct ingot_driver_executable_t {
   struct Kernel {
     ingot::stream::Function function = nullptr;
     uint32_t local_size[3] = {};
-    uint32_t bindings = 0, params = 0, version = INGOT_NONE;
+    uint32_t bindings = 0, params = 0, version = INGOT_NONE, module = 0;
     bool errors = false;    // the last argument is the error word's address
     bool dependent = false; // may start while the kernel before it ends (programmatic dependent launch)
   };
   ~ingot_driver_executable_t();
   ingot_driver_device_t *device = nullptr;
-  ingot::Array<ingot::stream::Module> modules; // one of all kernels, or one for each
+  ingot::Array<ingot::stream::Module> modules; // one for each kernel that is machine code, and the last for all that are text
   ingot::Array<Kernel> kernels;
 };
 
