@@ -207,6 +207,11 @@ def refusals(tools, scratch):
         status, _, err = tools.compile(path, archive, *shapes, *given)
         if status == 0 or words not in err or archive.exists():
             return harness.fail(f"{given}: exit status {status}: {err}")
+    other = scratch / "other.onnx"
+    onnx.save(small("i64", 1, 20)[0], other)
+    status, _, err = tools.compile(path, archive, other, "--entry=prompt", "--entry=step", *flags)
+    if status == 0 or not ("other.onnx" in err and "state 'past' is i64" in err and "f32" in err and "another model" in err) or archive.exists():
+        return harness.fail(f"a state of two types: exit status {status}: {err}")
     return harness.ok()
 
 
