@@ -40,6 +40,7 @@ SCRIPTS = {
     "gpu-networks": ("tests/gpu/models_agree.py --networks", 10),
     "gpu-networks-large": ("tests/gpu/models_agree.py --large", ONLY_FULL),
     "dynamic": ("tests/models/dynamic.py", 14),
+    "dynamic-large": ("tests/models/dynamic.py --large", ONLY_FULL),
     "scripted": ("tests/models/scripted_agree.py", 1),
     "cache": ("tests/models/cache_agree.py", 1),
     "control": ("tests/control/control.py", 1),

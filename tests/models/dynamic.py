@@ -1,11 +1,11 @@
 """Models with free dims: one archive each, right at any size, on one context that is prepared once.
 
-    .cache/venv/bin/python tests/models/dynamic.py [--build=DIR] [--only='rec*'] [--full | --share=N]
+    .cache/venv/bin/python tests/models/dynamic.py [--large] [--build=DIR] [--only='rec*'] [--full | --share=N]
 
 PP-OCRv4 det and rec with free batch, height and width, a GPT-2-like decoding step with a free cache, a BERT-like encoder
 with free batch and length, Swin-T with a free batch. The sizes are drawn from the commit and the day, primes among them;
 the smallest comes first and, behind the largest, again. Every result is compared with ONNX Runtime's. Counted: a second run
-at a size allocates nothing (Swin-T on Vulkan runs once), and an archive with a wider range has no more kernels. `MODEL-ranges` compiles for two ranges.
+at a size allocates nothing (Swin-T on Vulkan runs once), and an archive with a wider range has no more kernels. `MODEL-ranges` compiles for two ranges. The suite dynamic-large (--large) is what takes a software device most of an hour.
 """
 import json
 import pathlib
@@ -21,6 +21,7 @@ import onnxruntime
 HERE = pathlib.Path(__file__).resolve().parent
 WORK = harness.CACHE / "tests" / "dynamic"
 FULL = "--full" in sys.argv
+LARGE = {("swin", "vulkan")}
 PRIMES = [p for p in range(2, 400) if all(p % q for q in range(2, p))]
 SIZES = {"llvm-cpu": 20, "local-task": 4, "vulkan": 20 if FULL else 3}
 
@@ -139,7 +140,7 @@ def ranges(tools, case, scratch):
     return harness.ok(f"{narrow} kernels") if narrow == wide else harness.fail(f"{narrow} kernels, with a wider range {wide}")
 
 
-def prepare(tools):
+def prepare(tools, large):
     seed = harness.daily_share(10**6)
     status, out, _ = tools.call([tools.ingot, "list-devices", "vulkan"])
     vulkan = status == 0 and out.strip()
@@ -147,15 +148,17 @@ def prepare(tools):
     for name, case in cases().items():
         for target, device, kind, scale in (("llvm-cpu", "local-sync", "llvm-cpu", 10), ("llvm-cpu", "local-task://0?threads=2", "local-task", 10),
                                             ("vulkan", harness.DEVICES["vulkan"], "vulkan", 4)):
-            if kind == "vulkan" and (not vulkan or name == "swin" and not FULL):
+            if ((name, kind) in LARGE) != large or kind == "vulkan" and not vulkan:
                 continue
             tests[f"{name}-{kind}"] = lambda scratch, n=name, c=case, t=target, d=device, k=kind, s=scale: compare(
                 tools, n, c, t, d, SIZES[k], s, seed, scratch)
-        if case.flags != case.wide and name != "swin":
+        if case.flags != case.wide and name != "swin" and not large:
             tests[f"{name}-ranges"] = lambda scratch, c=case: ranges(tools, c, scratch)
     scripts = [HERE / name for name in ("dynamic.py", "catalogue.py", "free_models.py")]
     return tests, harness.hash_of(*scripts, *(harness.versions()[n] for n in ("ONNXRUNTIME_VERSION", "NUMPY_VERSION", "OCR_MODELS_VERSION")))
 
 
 if __name__ == "__main__":
-    harness.run_suite("dynamic", prepare, lambda: {"onnxruntime": onnxruntime.__version__, "numpy": np.__version__})
+    large = "--large" in sys.argv
+    sys.argv = [a for a in sys.argv if a != "--large"]
+    harness.run_suite("dynamic-large" if large else "dynamic", lambda tools: prepare(tools, large), lambda: {"onnxruntime": onnxruntime.__version__, "numpy": np.__version__})
