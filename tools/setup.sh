@@ -101,8 +101,7 @@ need_cuda_tools() {
   echo "$CUDA_VERSION" >"$stamp"
 }
 
-# HIP's header and library are unpacked and not installed: where the library is on the path, every list of devices opens it, and
-# it leaks.
+# HIP's header and library are unpacked and not installed: where the library is on the path, every list of devices opens it.
 need_hip_files() {
   local folder=$cache/hip packages="libamdhip64-dev libamdhip64-5 libhsa-runtime64-1 libhsakmt1 libnuma1"
   [ -f "$folder/.stamp" ] && return

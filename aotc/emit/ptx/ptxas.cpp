@@ -1,6 +1,8 @@
 // See ptxas.h.
 #include "aotc/emit/ptx/ptxas.h"
 
+#include <algorithm>
+
 #include "llvm/Support/FileSystem.h"
 #include "llvm/Support/FileUtilities.h"
 #include "llvm/Support/MemoryBuffer.h"
@@ -32,37 +34,36 @@ std::string text_of(llvm::StringRef path) {
 } // namespace
 
 std::vector<uint8_t> assemble_ptx(const std::string &ptxas, const std::string &text, const std::string &architecture, std::string *error) {
+  auto failed = [&](const std::string &why) {
+    *error = "--ptxas: '" + ptxas + "' " + why;
+    return std::vector<uint8_t>{};
+  };
   auto program = llvm::sys::findProgramByName(ptxas);
   if (!program || !llvm::sys::fs::can_execute(*program))
-    return *error = "--ptxas: '" + ptxas + "' cannot be run: no such program", std::vector<uint8_t>{};
+    return failed("cannot be run: no such program");
   Temporary source, object, said;
   for (auto [file, suffix] : {std::pair(&source, "ptx"), {&object, "cubin"}, {&said, "txt"}})
     if (std::error_code problem = file->make(suffix))
-      return *error = "a temporary file: " + problem.message(), std::vector<uint8_t>{};
-  {
-    std::error_code problem;
-    llvm::raw_fd_ostream out(source.path, problem);
-    out << text;
-    out.close();
-    if (problem || out.has_error()) {
-      out.clear_error();
-      return *error = "a temporary file cannot be written", std::vector<uint8_t>{};
-    }
+      return failed("needs a temporary file: " + problem.message());
+  std::error_code unwritten;
+  llvm::raw_fd_ostream out(source.path, unwritten);
+  out << text;
+  out.close();
+  if (unwritten || out.has_error()) {
+    out.clear_error();
+    return failed("needs a temporary file, which cannot be written");
   }
   const std::string chip = "--gpu-name=" + architecture;
   const llvm::StringRef arguments[] = {*program, chip, "--output-file", object.path, source.path};
   const std::optional<llvm::StringRef> streams[] = {llvm::StringRef(), said.path.str(), said.path.str()};
   std::string problem;
   const int status = llvm::sys::ExecuteAndWait(*program, arguments, std::nullopt, streams, kSeconds, 0, &problem);
-  std::string code = status == 0 ? text_of(object.path) : "";
-  if (code.empty()) {
-    std::string message = problem.empty() ? text_of(said.path).substr(0, kMostMessage) : problem;
-    for (char &c : message)
-      c = c == '\n' ? ' ' : c;
-    return *error = "--ptxas: '" + ptxas + "' gives " + (status == 0 ? "no code" : "exit status " + std::to_string(status)) + ": " + message,
-           std::vector<uint8_t>{};
-  }
-  return {code.begin(), code.end()};
+  const std::string code = status == 0 ? text_of(object.path) : "";
+  if (!code.empty())
+    return {code.begin(), code.end()};
+  std::string message = problem.empty() ? text_of(said.path).substr(0, kMostMessage) : problem;
+  std::replace(message.begin(), message.end(), '\n', ' ');
+  return failed("gives " + (status == 0 ? "no code" : "exit status " + std::to_string(status)) + ": " + message);
 }
 
 } // namespace ingot::aotc::emit
