@@ -61,8 +61,7 @@ typedef struct ingot_driver_code_version_t {
 
 typedef struct ingot_driver_kernel_t {
   const char *name;
-  uint32_t binding_count, param_count, version_count, flags; /* INGOT_KERNEL_FLAG_* (schemas/gpu_abi.h) */
-  uint32_t local_size[3];
+  uint32_t binding_count, param_count, version_count, flags, local_size[3]; /* flags: INGOT_KERNEL_FLAG_* (schemas/gpu_abi.h) */
   const uint8_t *binding_access; /* 1 read, 2 write, 3 both */
   const ingot_driver_code_version_t *versions;
 } ingot_driver_kernel_t;
@@ -150,8 +149,7 @@ typedef struct ingot_driver_t {
   size_t struct_size;
   uint32_t abi;            /* INGOT_DRIVER_ABI */
   const char *name, *description; /* what users type before the colon; one line */
-  bool host_memory;        /* commands take host pointers; the memory entries are then never called */
-  bool automatic;          /* `auto` may choose it */
+  bool host_memory, automatic; /* commands take host pointers, and the memory entries are never called; `auto` may choose it */
   uint32_t priority;       /* `auto` tries higher ones first */
 
   /* Is the driver's library there? Anything but INGOT_OK makes it unavailable, for the reason in *error. (optional) */
