@@ -265,6 +265,8 @@ int run(int argc, char **argv) {
       return usage(error);
     options.targets.push_back(std::move(*target));
   }
+  if (!ptxas.empty() && std::none_of(options.targets.begin(), options.targets.end(), [](const TargetRequest &t) { return t.name == "cuda"; }))
+    return usage("--ptxas goes with --target=cuda, which is not among the targets");
   ProgressPrinter printer(progress == "json"                          ? ProgressPrinter::Mode::kJson
                           : progress == "auto" && isatty(STDERR_FILENO) ? ProgressPrinter::Mode::kLine
                                                                         : ProgressPrinter::Mode::kOff);

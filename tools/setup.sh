@@ -86,7 +86,7 @@ need_bench_venv() { # MODULE==VERSION...
 # ptxas and the headers of CUDA alone are wanted, so the packages' own dependencies are left out.
 need_cuda_tools() {
   local stamp=$cache/venv/.stamp-cuda
-  [ "$(cat "$stamp" 2>/dev/null || true)" = "$CUDA_VERSION" ] && return
+  [ -x "$cache/venv/bin/ptxas" ] && [ "$(cat "$stamp" 2>/dev/null || true)" = "$CUDA_VERSION" ] && return
   say "installing nvidia-cuda-nvcc==$CUDA_VERSION (ptxas), nvidia-cuda-runtime==$CUDA_VERSION (cuda.h)"
   "$cache/venv/bin/pip" install -q --disable-pip-version-check --no-deps --only-binary :all: \
     "nvidia-cuda-nvcc==$CUDA_VERSION" "nvidia-cuda-runtime==$CUDA_VERSION"
@@ -96,7 +96,8 @@ need_cuda_tools() {
   [ -n "$ptxas" ] || die "nvidia-cuda-nvcc $CUDA_VERSION brings no ptxas"
   [ -n "$header" ] || die "nvidia-cuda-runtime $CUDA_VERSION brings no cuda.h"
   chmod +x "$ptxas"
-  ln -sf "$ptxas" "$cache/venv/bin/ptxas"
+  # Relative, so that a checkout may be moved.
+  ln -sf "$(realpath --relative-to="$cache/venv/bin" "$ptxas")" "$cache/venv/bin/ptxas"
   ln -sfn "$(realpath --relative-to="$cache/venv/include" "$(dirname "$header")")" "$cache/venv/include/cuda"
   echo "$CUDA_VERSION" >"$stamp"
 }

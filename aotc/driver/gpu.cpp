@@ -142,12 +142,13 @@ std::optional<GpuVariant> compile_gpu_variant(const CompileOptions &options, con
   std::vector<std::string> symbols;
   for (size_t i = 0; i < compiled.size(); ++i)
     symbols.push_back(unique.dispatches[i]->name + "_" + std::to_string(i));
+  const bool assembles = gpu.format == archive::CodeFormat::ptx && !options.ptxas.empty() && options.emit == Emit::kArchive && !options.check_only;
   std::mutex mutex;
   size_t done = 0;
   parallel_for(compiled.size(), options.jobs, [&](size_t i) {
     Compiled &c = compiled[i];
     c = compile_kernel(gpu, *unique.dispatches[i], symbols[i]);
-    if (gpu.format == archive::CodeFormat::ptx && !options.ptxas.empty() && c.problem.empty())
+    if (assembles && c.problem.empty())
       c.binary = emit::assemble_ptx(options.ptxas, reinterpret_cast<const char *>(c.code.data()), gpu.architecture, &c.failure);
     std::lock_guard lock(mutex);
     if (options.progress)

@@ -112,7 +112,9 @@ class Cases:
         m = model([helper.make_node("Relu", ["a"], ["y"])], [("a", TensorProto.FLOAT, [2])], [("y", TensorProto.FLOAT, [2])])
         call = [self.tools.aotc, self.save(scratch, m), "-o", scratch / "out.ingot", "--progress=off"]
         for flags, status, *words in ((["--target=cuda:sm_70"], 2, "sm_80", "sm_90a"), (["--target=rocm"], 2, "rocm:gfx942", "gfx1201"),
-                                      (["--target=hip:gfx906"], 2, "gfx90a"), (["--target=cuda", "--precision=bf16"], 2, "not available yet for cuda"),
+                                      (["--target=hip:gfx906"], 2, "gfx90a"), (["--target=vulkan", "--ptxas=ptxas"], 2, "--ptxas goes with --target=cuda"),
+                                      (["--target=cuda", "--ptxas=/no/ptxas", "--check"], 0), (["--target=cuda", "--ptxas=/no/ptxas"], 1, "/no/ptxas", "cannot be run"),
+                                      (["--target=cuda", "--precision=bf16"], 2, "not available yet for cuda"),
                                       (["--target=cuda:sm_90,precision=f16", "--target=cuda", "--target=rocm:gfx90a"], 0)):
             bad = expect(self.tools.call(call + flags), status, *words)
             if bad.status != "ok":
