@@ -1,10 +1,12 @@
 """Archives with free dims beside archives compiled for one size: a line a model and size.
 
-    .cache/venv/bin/python benchmarks/dynamic.py [--only='rec*'] [--rounds=7] [--runs=20] [--device=local-sync] [--build=build]
+    .cache/venv/bin/python benchmarks/dynamic.py [--only='rec*'] [--rounds=7] [--runs=20] [--target=llvm-cpu]
+        [--device=local-sync] [--build=build]
 
 The ratio is that of medians over alternating rounds, each a process of its own; beside it the 10-90 % band of the rounds'
 ratios, and the cost of meeting a size: first run less the steady one, of a context that ran another size before. Bars: a
-ratio of 1.3, at the smallest size too, and 1 ms for a new size. To be run alone on a machine.
+ratio of 1.3, on GPUs 1.5, at the smallest size too, and 1 ms for a new size. To be run alone on a machine. GPU drivers keep
+their code in a folder of the benchmark's. Models whose file is not there are left out, by name.
 """
 import argparse
 import fnmatch
@@ -37,6 +39,7 @@ def main():
     parser.add_argument("--only", default="*")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--runs", type=int, default=20)
+    parser.add_argument("--target", default="llvm-cpu")
     parser.add_argument("--device", default="local-sync")
     parser.add_argument("--build", default=str(ROOT / "build"))
     args = parser.parse_args()
@@ -50,12 +53,18 @@ def main():
     print(f"{'model':10} {'size':>14} {'free ms':>9} {'fixed ms':>9} {'ratio':>6} {'band':>12} {'new size ms':>11}")
     with tempfile.TemporaryDirectory() as temporary:
         scratch = pathlib.Path(temporary)
+        if not args.device.startswith("local"):
+            (scratch / "code").mkdir()
+            args.device += f"?cache={scratch / 'code'}"
         for name, case in dynamic.cases().items():
             sizes = [s for s in SIZES[name] if fnmatch.fnmatch(name, args.only)]
             if not sizes:
                 continue
+            if not case.path.exists():
+                print(f"# {name}: {case.path.name} is not here")
+                continue
             free = scratch / f"{name}.ingot"
-            status, _, err = tools.compile(case.path, free, *case.flags, timeout=1200)
+            status, _, err = tools.compile(case.path, free, f"--target={args.target}", *case.flags, timeout=1200)
             if status != 0:
                 raise SystemExit(err)
             folders = {}
@@ -66,7 +75,7 @@ def main():
                     np.save(folders[size] / f"in{i}.npy", array)
             for size in sizes:
                 fixed = scratch / "fixed.ingot"
-                status, _, err = tools.compile(case.path, fixed, *fixed_flags(name, case, size), timeout=1200)
+                status, _, err = tools.compile(case.path, fixed, f"--target={args.target}", *fixed_flags(name, case, size), timeout=1200)
                 if status != 0:
                     raise SystemExit(err)
                 other = next(s for s in sizes if s != size)

@@ -126,7 +126,7 @@ struct CodeVersion {
   uint64_t feature_mask = 0;   // INGOT_CPU_* bits of schemas/cpu_abi.h
   uint32_t rank = 0;
   uint32_t stack_bytes = 0;    // most stack that a call takes
-  uint64_t scratch_bytes = 0;  // scratch memory a worker
+  uint64_t scratch_bytes = 0;  // scratch memory a worker; GPU code: workgroup memory that is asked for at launch
   std::string schedule;        // printable parameters, "{mr=8,nr=32}"
 };
 

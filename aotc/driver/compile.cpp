@@ -122,7 +122,8 @@ fuse::Program lower(const graph::Function &function, const LoweringOptions &opti
       return layout::block_channels(quantise::integer_products(function));
     if (!options.max_constant_bytes)
       return function;
-    return layout::split_concats(layout::split_constants(function, options.max_constant_bytes), options.fuse.max_operands - 1);
+    graph::Function f = layout::split_concats(layout::split_constants(function, options.max_constant_bytes), options.fuse.max_operands - 1);
+    return options.units ? layout::block_channels(f) : f;
   };
   fuse::Program program = fuse::fuse(prepared(), options.fuse);
   plan::fold_constants(program, options.prepare);
@@ -131,11 +132,11 @@ fuse::Program lower(const graph::Function &function, const LoweringOptions &opti
   if (options.sequences)
     fuse::fuse_loops(program, options.sequence);
   if (options.half)
-    fuse::store_as_half(program);
+    fuse::store_as_half(program, options.units);
   if (options.split)
     fuse::split_reductions(program, options.fuse.max_operands);
   if (options.prepare)
-    plan::prepare_constants(program);
+    plan::prepare_constants(program, options.units);
   return program;
 }
 
@@ -383,7 +384,7 @@ std::optional<CompileResult> compile(const CompileOptions &options, Diagnostics 
       if (target.gpu) {
         std::vector<fuse::Program> programs;
         for (const graph::Function &f : functions)
-          programs.push_back(lower(f, LoweringOptions::gpu(TargetRecord().max_buffers, target.gpu->half)));
+          programs.push_back(lower(f, LoweringOptions::gpu(TargetRecord().max_buffers, target.gpu->half, target.gpu->units())));
         archive::ArchiveModel nowhere;
         plan::WeightPool weights;
         if (!compile_gpu_variant(options, target, programs, nowhere, weights, false, operators_of(functions), diagnostics))
@@ -412,18 +413,19 @@ std::optional<CompileResult> compile(const CompileOptions &options, Diagnostics 
     LoweringOptions options;
     bool wanted = false;
     std::vector<fuse::Program> programs;
-  } native{LoweringOptions::native(), false, {}}, bytecode{LoweringOptions::bytecode(), false, {}},
-      gpu{LoweringOptions::gpu(TargetRecord().max_buffers, false), false, {}},
-      gpu_half{LoweringOptions::gpu(TargetRecord().max_buffers, true), false, {}};
+  } native{LoweringOptions::native(), false, {}}, bytecode{LoweringOptions::bytecode(), false, {}}, gpu[2][2] = {}; // [half][units]
+  for (bool half : {false, true})
+    for (bool units : {false, true})
+      gpu[half][units].options = LoweringOptions::gpu(TargetRecord().max_buffers, half, units);
   auto form_of = [&](const TargetRequest &t) -> Form & {
     if (t.gpu)
-      return t.gpu->half ? gpu_half : gpu;
+      return gpu[t.gpu->half][t.gpu->units()];
     return t.versions.empty() ? bytecode : native;
   };
   for (const TargetRequest &t : options.targets)
     form_of(t).wanted = true;
   std::string dispatches_text;
-  for (Form *form : {&native, &bytecode, &gpu, &gpu_half})
+  for (Form *form : {&native, &bytecode, &gpu[0][0], &gpu[0][1], &gpu[1][0], &gpu[1][1]})
     for (size_t f = 0; form->wanted && f < functions.size(); ++f) {
       report(options, "fuse", f, functions.size());
       form->programs.push_back(lower(functions[f], form->options));

@@ -25,7 +25,7 @@ namespace {
 
 struct Compiled {
   schedule::Scheduled scheduled;
-  uint64_t features = 0;
+  uint64_t features = 0, workgroup_bytes = 0; // workgroup_bytes: asked for at launch
   std::string entry, problem, failure; // problem: why the target cannot; failure: of a program that was run
   std::vector<uint8_t> code, binary; // binary: of PTX, where there is an assembler
 };
@@ -95,6 +95,7 @@ Compiled compile_kernel(const GpuTarget &target, const dispatch::Dispatch &d, co
     if (problem.empty()) {
       if (target.format == archive::CodeFormat::spirv)
         out.features = features_of(out.scheduled.kernel);
+      out.workgroup_bytes = emit::workgroup_layout(out.scheduled.kernel, record).bytes;
       emit(target, record, out);
       return out;
     }
@@ -191,6 +192,7 @@ std::optional<GpuVariant> compile_gpu_variant(const CompileOptions &options, con
     archive::CodeVersion v;
     v.entry = c.entry;
     v.feature_mask = c.features;
+    v.scratch_bytes = c.workgroup_bytes;
     v.schedule = c.scheduled.description;
     place(code, c.code, v);
     versions.versions.push_back(std::move(c.scheduled));

@@ -32,6 +32,26 @@ ParamLayout param_layout(const Kernel &kernel) {
   return layout;
 }
 
+WorkgroupLayout workgroup_layout(const Kernel &kernel, const TargetRecord &record) {
+  WorkgroupLayout layout;
+  uint64_t end = 0;
+  for (const kernel::Memory &memory : kernel.memories) {
+    if (memory.space == kernel::Space::kWorkgroup) {
+      const uint64_t align = std::min(std::max(memory.align, byte_size(memory.type)), kWorkgroupAlign);
+      end = (end + align - 1) / align * align;
+    }
+    layout.offsets.push_back(end);
+    if (memory.space == kernel::Space::kWorkgroup)
+      end += memory.count * byte_size(memory.type);
+  }
+  if (end <= record.workgroup_memory_bytes || record.large_workgroup_memory_bytes == 0)
+    return layout;
+  ensure(end <= record.large_workgroup_memory_bytes, "kernel '" + kernel.name + "': " + std::to_string(end) + " bytes of workgroup memory, " +
+                                                         record.name + " has " + std::to_string(record.large_workgroup_memory_bytes));
+  layout.bytes = end;
+  return layout;
+}
+
 static bool region_has(const Region &region, Opcode code) {
   return std::any_of(region.ops.begin(), region.ops.end(), [&](const Op &op) {
     return op.code == code || std::any_of(op.regions.begin(), op.regions.end(),

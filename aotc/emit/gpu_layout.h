@@ -25,6 +25,15 @@ struct ParamLayout {
 // The layout of the kernel's params block. Throws InternalError for a param type that has no layout.
 ParamLayout param_layout(const kernel::Kernel &kernel);
 
+// Where workgroup arrays lie in the one block of memory that a kernel asks for at launch: it does so where they exceed what the
+// target declares statically. Throws InternalError where they exceed the target's memory.
+struct WorkgroupLayout {
+  std::vector<uint64_t> offsets; // bytes, one a memory of the kernel; only those of workgroup arrays mean something
+  uint64_t bytes = 0;            // of the block; 0: the arrays are static
+};
+constexpr uint32_t kWorkgroupAlign = 128; // of the block
+WorkgroupLayout workgroup_layout(const kernel::Kernel &kernel, const TargetRecord &record);
+
 // True where the kernel holds an error op, at any depth.
 bool has_error_ops(const kernel::Kernel &kernel);
 

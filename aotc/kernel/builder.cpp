@@ -684,6 +684,21 @@ ValueId Builder::fragment_mma(Scalar element, ValueId a, ValueId b, int half, Va
   return append_value(std::move(op), type_of(sums));
 }
 
+ValueId Builder::fragment_pack(Scalar element, ValueId left, ValueId right) {
+  Op op;
+  op.code = Opcode::kFragmentPack;
+  op.imm = static_cast<int64_t>(element);
+  op.operands = {left, right};
+  return append_value(std::move(op), Type(Scalar::kI32, 4));
+}
+
+ValueId Builder::fragment_rows(Opcode code, ValueId sums) {
+  Op op;
+  op.code = code;
+  op.operands = {sums};
+  return append_value(std::move(op), Type(Scalar::kF32, 4));
+}
+
 ValueId Builder::fragment_row() {
   Op op;
   op.code = Opcode::kFragmentRow;

@@ -238,6 +238,8 @@ class Machine {
   void copy_op(const Instruction &in, const Mask &mask);
   void fragment_load(const Instruction &in, const Mask &mask);
   void fragment_mma(const Instruction &in, const Mask &mask);
+  void fragment_pack(const Instruction &in, const Mask &mask);
+  void fragment_rows(const Instruction &in, const Mask &mask);
   void need_all(const Instruction &in, const Mask &mask) const;
   template <class T> void tile_op(const Instruction &in, const Mask &mask);
   void copy(const std::vector<Copy> &list, bool staged, const Mask &mask);
@@ -415,6 +417,9 @@ void Machine::step(const Instruction &in, const Mask &mask) {
   case Opcode::kCopyWait: return copy_op(in, mask);
   case Opcode::kFragmentLoad: return fragment_load(in, mask);
   case Opcode::kFragmentMma: return fragment_mma(in, mask);
+  case Opcode::kFragmentPack: return fragment_pack(in, mask);
+  case Opcode::kFragmentRowAdd:
+  case Opcode::kFragmentRowMax: return fragment_rows(in, mask);
   case Opcode::kFragmentRow:
   case Opcode::kFragmentColumn:
     for (uint32_t t = mask.begin; t < mask.end; ++t)
@@ -857,6 +862,40 @@ void Machine::fragment_mma(const Instruction &in, const Mask &mask) {
     }
   }
   std::memcpy(slots_.data() + in.result, results.data(), results.size());
+}
+
+void Machine::fragment_pack(const Instruction &in, const Mask &mask) {
+  need_all(in, mask);
+  for (uint32_t t = 0; t < threads_; ++t)
+    for (uint32_t w = 0; w < 4; ++w) {
+      float halves[2];
+      std::memcpy(halves, slots_.data() + in.operand[w / 2] + size_t{t} * 16 + w % 2 * 8, sizeof halves);
+      uint32_t word = 0;
+      for (uint32_t e = 0; e < 2; ++e)
+        word |= uint32_t{static_cast<Scalar>(in.imm) == Scalar::kF16 ? float_to_half(halves[e]) : float_to_bfloat(halves[e])} << 16 * e;
+      std::memcpy(slots_.data() + in.result + size_t{t} * 16 + w * 4, &word, 4);
+    }
+}
+
+// A thread's two elements of the row first, then pairs of threads, then pairs of these.
+void Machine::fragment_rows(const Instruction &in, const Mask &mask) {
+  need_all(in, mask);
+  auto both = [&](float a, float b) {
+    if (in.code == Opcode::kFragmentRowAdd)
+      return a + b;
+    return std::isnan(a) || std::isnan(b) ? std::numeric_limits<float>::quiet_NaN() : a > b ? a : b;
+  };
+  for (uint32_t t = 0; t < threads_; t += 4)
+    for (uint32_t half = 0; half < 2; ++half) {
+      float parts[4], pair[2];
+      for (uint32_t k = 0; k < 4; ++k) {
+        std::memcpy(pair, slots_.data() + in.operand[0] + size_t{t + k} * 16 + half * 8, sizeof pair);
+        parts[k] = both(pair[0], pair[1]);
+      }
+      const float all = both(both(parts[0], parts[1]), both(parts[2], parts[3]));
+      for (uint32_t k = 0; k < 8; ++k)
+        std::memcpy(slots_.data() + in.result + size_t{t + k / 2} * 16 + half * 8 + k % 2 * 4, &all, 4);
+    }
 }
 
 // ---- Subgroups

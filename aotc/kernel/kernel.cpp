@@ -24,7 +24,7 @@ constexpr std::string_view kNames[] = {
     "atomic_add", "atomic_min", "atomic_max", "copy_async", "fragment_load", "prefetch", "tile",
     "for", "if", "while", "yield",
     "barrier", "subgroup_add", "subgroup_min", "subgroup_max", "subgroup_shuffle",
-    "copy_commit", "copy_wait", "fragment_mma", "fragment_row", "fragment_column",
+    "copy_commit", "copy_wait", "fragment_mma", "fragment_pack", "fragment_row_add", "fragment_row_max", "fragment_row", "fragment_column",
     "error"};
 static_assert(std::size(kNames) == kOpcodeCount);
 

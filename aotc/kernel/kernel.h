@@ -124,6 +124,8 @@ enum class Opcode : uint8_t {
   // Products are exact; the order of the additions, and roundings between them to f32 or better, are the target's.
   kFragmentMma, // (A i32 x 4, B i32 x 4, sums), imm: Scalar of the elements, imm2: half of B (0, 1) -> sums: f32 x 4, of i8 i32 x 4.
                 // f32 elements count as tf32: their low 13 bits are ignored
+  kFragmentPack, // (sums f32 x 4, sums f32 x 4), imm: f16 or bf16 -> A i32 x 4: columns 0..7 and 8..15 of A, rounded to nearest
+  kFragmentRowAdd, kFragmentRowMax, // (sums f32 x 4) -> f32 x 4: each element becomes what the 8 of its row come to
   kFragmentRow, kFragmentColumn, // -> index x 4: of each element of sums, 0..15 and 0..7
 
   kError,      // (bool), imm: code, imm2: site. Where true, sets the run's error word (any one of several)

@@ -18,6 +18,9 @@ class Fragments : public Rewriter {
     switch (op.code) {
     case Opcode::kFragmentLoad: return {load(op)};
     case Opcode::kFragmentMma: return {mma(op)};
+    case Opcode::kFragmentPack: return {pack(op)};
+    case Opcode::kFragmentRowAdd:
+    case Opcode::kFragmentRowMax: return {rows(op)};
     case Opcode::kFragmentRow: return {four([&](uint32_t i) { return b_.add(quad(), b_.index(i / 2 * 8)); }, Scalar::kIndex)};
     case Opcode::kFragmentColumn:
       return {four([&](uint32_t i) { return b_.add(b_.mul(place(), b_.index(2)), b_.index(i % 2)); }, Scalar::kIndex)};
@@ -93,6 +96,32 @@ class Fragments : public Rewriter {
     }
     return four([&](uint32_t i) { return sum[i]; }, b_.type_of(sums).scalar);
   }
+
+  ValueId pack(const Op &op) {
+    const auto scalar = static_cast<Scalar>(op.imm);
+    return four(
+        [&](uint32_t w) {
+          auto half = [&](uint32_t e) {
+            ValueId sum = b_.extract(one(op.operands[w / 2]), w % 2 * 2 + e);
+            return b_.convert_u(Scalar::kI32, b_.bitcast(Scalar::kI16, b_.convert(scalar, sum)));
+          };
+          return b_.binary(Opcode::kOr, half(0), b_.binary(Opcode::kShl, half(1), integer(16)));
+        },
+        Scalar::kI32);
+  }
+
+  ValueId rows(const Op &op) {
+    const Opcode code = op.code == Opcode::kFragmentRowAdd ? Opcode::kAdd : Opcode::kMax;
+    ValueId sums = one(op.operands[0]), own = b_.convert(Scalar::kI32, lane());
+    ValueId all[2];
+    for (uint32_t half = 0; half < 2; ++half) {
+      ValueId v = b_.binary(code, b_.extract(sums, half * 2), b_.extract(sums, half * 2 + 1));
+      for (int64_t apart : {1, 2})
+        v = b_.binary(code, v, b_.subgroup_shuffle(v, b_.binary(Opcode::kXor, own, integer(apart))));
+      all[half] = v;
+    }
+    return four([&](uint32_t i) { return all[i / 2]; }, Scalar::kF32);
+  }
 };
 
 class Copies : public Rewriter {
@@ -114,7 +143,7 @@ class Copies : public Rewriter {
 
 bool all_of_unit(const Region &region, const TargetRecord &target) {
   for (const Op &op : region.ops) {
-    if (op.code == Opcode::kFragmentMma && !has_fragment(target, static_cast<Scalar>(op.imm)))
+    if ((op.code == Opcode::kFragmentMma || op.code == Opcode::kFragmentPack) && !has_fragment(target, static_cast<Scalar>(op.imm)))
       return false;
     for (const Region &part : op.regions)
       if (!all_of_unit(part, target))
@@ -125,7 +154,8 @@ bool all_of_unit(const Region &region, const TargetRecord &target) {
 
 bool any_fragment(const Region &region) {
   return uses(region, Opcode::kFragmentLoad) || uses(region, Opcode::kFragmentMma) || uses(region, Opcode::kFragmentRow) ||
-         uses(region, Opcode::kFragmentColumn);
+         uses(region, Opcode::kFragmentColumn) || uses(region, Opcode::kFragmentPack) || uses(region, Opcode::kFragmentRowAdd) ||
+         uses(region, Opcode::kFragmentRowMax);
 }
 
 } // namespace

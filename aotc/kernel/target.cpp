@@ -99,6 +99,7 @@ TargetRecord TargetRecord::cuda_sm80() {
   r.subgroup_ops = true;
   r.max_workgroup_invocations = 1024;
   r.workgroup_memory_bytes = 48 << 10;
+  r.large_workgroup_memory_bytes = 99 << 10; // of every GPU from compute capability 8.0 on
   r.max_grid[0] = 0x7fffffff;
   r.max_buffers = 64;
   r.max_params_bytes = 2048;

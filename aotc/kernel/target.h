@@ -27,6 +27,7 @@ struct TargetRecord {
   uint32_t subgroup_size = 0;          // 0 = unknown
   uint32_t max_workgroup_invocations = 256;
   uint64_t workgroup_memory_bytes = 16 << 10;
+  uint64_t large_workgroup_memory_bytes = 0; // what a kernel may have that asks for it at launch; 0: it cannot ask
   uint32_t max_grid[3] = {65535, 65535, 65535};
   uint32_t max_buffers = 8;
   uint32_t binding_alignment = 256;    // bytes

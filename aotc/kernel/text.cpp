@@ -94,6 +94,10 @@ class Printer {
                ", " + std::to_string(op.imm2) + ",";
       operands(op);
       break;
+    case Opcode::kFragmentPack:
+      text_ += " " + std::string(op.imm >= 0 && op.imm <= static_cast<int64_t>(Scalar::kIndex) ? name(static_cast<Scalar>(op.imm)) : "?") + ",";
+      operands(op);
+      break;
     case Opcode::kError:
       text_ += " ";
       list(op.operands);
@@ -594,6 +598,10 @@ class Parser {
       op.imm = static_cast<int64_t>(scalar());
       expect(",");
       op.imm2 = integer(0, 1);
+      expect(",");
+      break;
+    case Opcode::kFragmentPack:
+      op.imm = static_cast<int64_t>(scalar());
       expect(",");
       break;
     case Opcode::kError:

@@ -2,6 +2,7 @@
 // uniform over the workgroup and judges barriers; a third one compares with a target record.
 #include "aotc/kernel/verifier.h"
 
+#include <algorithm>
 #include <bit>
 #include <cmath>
 #include <set>
@@ -174,7 +175,7 @@ class Checker {
     bool uses_imm = o.code == Opcode::kConst || o.code == Opcode::kParam || o.code == Opcode::kGroupId ||
                     o.code == Opcode::kLocalId || o.code == Opcode::kGridSize || o.code == Opcode::kExtract ||
                     o.code == Opcode::kInsert || o.code == Opcode::kError || o.code == Opcode::kTile || o.code == Opcode::kCopyAsync ||
-                    o.code == Opcode::kCopyWait || o.code == Opcode::kFragmentLoad || o.code == Opcode::kFragmentMma;
+                    o.code == Opcode::kCopyWait || o.code == Opcode::kFragmentLoad || o.code == Opcode::kFragmentMma || o.code == Opcode::kFragmentPack;
     need(o.imm == 0 || uses_imm, "an immediate that the op does not use");
     need(o.imm2 == 0 || o.code == Opcode::kError || o.code == Opcode::kTile || o.code == Opcode::kCopyAsync || o.code == Opcode::kFragmentMma, "a second immediate that the op does not use");
     need(o.regions.empty() || o.code == Opcode::kFor || o.code == Opcode::kIf || o.code == Opcode::kWhile,
@@ -369,10 +370,13 @@ class Checker {
     case Opcode::kCopyWait:
       need(k_.kind == Class::kSimt, "only simt kernels have copies under way");
       counts(0, 0);
-      need(o.imm >= 0 && o.imm <= 7, "more than 7 batches under way");
+      need(o.imm >= 0 && o.imm <= 15, "more than 15 batches under way");
       break;
     case Opcode::kFragmentLoad:
     case Opcode::kFragmentMma:
+    case Opcode::kFragmentPack:
+    case Opcode::kFragmentRowAdd:
+    case Opcode::kFragmentRowMax:
     case Opcode::kFragmentRow:
     case Opcode::kFragmentColumn:
       fragment(o);
@@ -555,7 +559,19 @@ class Checker {
       need(result() == Type(Scalar::kIndex, 4), "its type is not index x 4");
       return;
     }
-    const Type words(Scalar::kI32, 4);
+    const Type words(Scalar::kI32, 4), floats(Scalar::kF32, 4);
+    if (o.code == Opcode::kFragmentPack) {
+      counts(2, 1);
+      need(o.imm == static_cast<int64_t>(Scalar::kF16) || o.imm == static_cast<int64_t>(Scalar::kBF16), "the elements are not f16 or bf16");
+      need(type(0) == floats && type(1) == floats, "a half is not f32 x 4");
+      need(result() == words, "its type is not i32 x 4");
+      return;
+    }
+    if (o.code == Opcode::kFragmentRowAdd || o.code == Opcode::kFragmentRowMax) {
+      counts(1, 1);
+      need(type(0) == floats && result() == floats, "its type is not f32 x 4");
+      return;
+    }
     if (o.code == Opcode::kFragmentMma) {
       counts(3, 1);
       bool bytes = o.imm == static_cast<int64_t>(Scalar::kI8);
@@ -734,7 +750,7 @@ class TargetChecker {
       if (!storable(memory.type))
         fail("@" + memory.name + " holds " + std::string(name(memory.type)) + ", which the target cannot store");
     }
-    need(shared <= t_.workgroup_memory_bytes, "has more workgroup memory than the target");
+    need(shared <= std::max(t_.workgroup_memory_bytes, t_.large_workgroup_memory_bytes), "has more workgroup memory than the target");
     uint64_t params = 0;
     for (const Param &param : k_.params)
       params += param.type == Scalar::kIndex ? t_.index_bits / 8 : byte_size(param.type);
@@ -797,6 +813,8 @@ class TargetChecker {
       need(!is_subgroup(o.code) || t_.subgroup_ops, "the target has no subgroup ops");
       need(!is_copy(o.code) || t_.async_copy, "the target has no copies under way");
       if (o.code == Opcode::kFragmentMma)
+        need(has_fragment(t_, static_cast<Scalar>(o.imm)), "the target has no matrix unit for these elements");
+      if (o.code == Opcode::kFragmentPack)
         need(has_fragment(t_, static_cast<Scalar>(o.imm)), "the target has no matrix unit for these elements");
       need(!is_fragment(o.code) || t_.subgroup_size == kSubgroup, "fragments where a subgroup is not known to have 32 threads");
       need(o.code != Opcode::kRem || !is_float(k_.types[o.results[0]].scalar), "a float remainder that has not been expanded");

@@ -58,7 +58,8 @@ void prepack(fuse::Program &program);
 
 // For GPUs: dispatches of constants alone, and the layouts that products read weights in (schedule::prepack_simt), become
 // steps of the program's prepare section.
-void prepare_constants(fuse::Program &program);
+// `units`: for matrix units of f32 too.
+void prepare_constants(fuse::Program &program, bool units = false);
 
 // The prepare sections of a variant's programs as one program; numbers the prepared tensors of all, equal ones alike.
 fuse::Program join_prepare(std::vector<fuse::Program> &programs);

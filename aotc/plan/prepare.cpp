@@ -15,7 +15,7 @@ using fuse::Steps;
 using fuse::Tensor;
 using fuse::TensorId;
 
-constexpr int64_t kWorthwhile = 64 << 10; // bytes; smaller constants stay as they are
+constexpr int64_t kWorthwhile = 64 << 10, kHalfWorthwhile = 8 << 10; // bytes; smaller constants, of f16, stay as they are
 
 int64_t bytes_of(const Tensor &t) { return *t.type.elements().constant() * static_cast<int64_t>(byte_size(t.type.element)); }
 
@@ -23,7 +23,7 @@ bool is_constant(const Tensor &t) { return t.kind == Tensor::Kind::kConstant || 
 
 class Preparing {
  public:
-  explicit Preparing(Program &program) : p_(program) {}
+  Preparing(Program &program, bool units) : p_(program), units_(units) {}
 
   void run() {
     hoist(p_.steps);
@@ -78,9 +78,9 @@ class Preparing {
       for (size_t i = 0; i < d.operands.size(); ++i) {
         const Tensor &t = p_.tensors[step.operands[i]];
         constant.push_back(d.operands[i].constant);
-        d.operands[i].constant = !d.operands[i].output && is_constant(t) && !t.splat && bytes_of(t) >= kWorthwhile;
+        d.operands[i].constant = !d.operands[i].output && is_constant(t) && !t.splat && bytes_of(t) >= (t.type.element == ElementType::kF16 ? kHalfWorthwhile : kWorthwhile);
       }
-      std::vector<schedule::Repack> repacks = schedule::prepack_simt(d);
+      std::vector<schedule::Repack> repacks = schedule::prepack_simt(d, units_);
       for (size_t i = 0; i < constant.size(); ++i)
         d.operands[i].constant = constant[i];
       for (schedule::Repack &repack : repacks) // this adds dispatches: `d` is void from here on
@@ -108,12 +108,13 @@ class Preparing {
   }
 
   Program &p_;
+  bool units_;
   std::map<std::pair<TensorId, std::string>, TensorId> relaid_;
 };
 
 } // namespace
 
-void prepare_constants(Program &program) { Preparing(program).run(); }
+void prepare_constants(Program &program, bool units) { Preparing(program, units).run(); }
 
 namespace {
 

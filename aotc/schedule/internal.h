@@ -38,6 +38,7 @@ std::optional<Scheduled> schedule_simt_fragments(const dispatch::Dispatch &d, co
 std::optional<Scheduled> schedule_simt_contract(const dispatch::Dispatch &d, const TargetRecord &record);
 // Depthwise convolutions and pooling: windows whose inputs a thread keeps.
 std::optional<Scheduled> schedule_simt_window(const dispatch::Dispatch &d, const TargetRecord &record);
+std::optional<Scheduled> schedule_simt_attention_fragments(const dispatch::Dispatch &d, const TargetRecord &record);
 std::optional<Scheduled> schedule_simt_attention(const dispatch::Dispatch &d, const TargetRecord &record);
 std::optional<Scheduled> schedule_simt_transpose(const dispatch::Dispatch &d, const TargetRecord &record);
 std::optional<Scheduled> schedule_simt_rows(const dispatch::Dispatch &d, const TargetRecord &record);

@@ -39,7 +39,7 @@ Lowering::Lowering(kernel::Builder &builder, const dispatch::Dispatch &dispatch,
 
 Lowering::Scope::Scope(Lowering &l)
     : lowering_(l), values_(l.values_), expressions_(l.expressions_), symbols_(l.symbols_), bound_(l.bound_),
-      lane_axis_(l.lane_axis_), lanes_(l.lanes_), count_(l.count_), assumed_(l.assumed_.size()) {
+      lane_axis_(l.lane_axis_), lanes_(l.lanes_), count_(l.count_), lane_align_(l.lane_align_), assumed_(l.assumed_.size()) {
   ++l.depth_;
 }
 
@@ -51,6 +51,7 @@ Lowering::Scope::~Scope() {
   lowering_.lane_axis_ = lane_axis_;
   lowering_.lanes_ = lanes_;
   lowering_.count_ = count_;
+  lowering_.lane_align_ = lane_align_;
   lowering_.assumed_.resize(assumed_);
   --lowering_.depth_;
 }
@@ -73,13 +74,18 @@ void Lowering::bind(uint32_t axis, ValueId value) {
 
 void Lowering::bind_symbol(const Symbol &symbol, ValueId value) { symbols_[symbol] = {value, depth_}; }
 
-void Lowering::bind_lanes(uint32_t axis, ValueId base, uint32_t lanes, ValueId count) {
+void Lowering::bind_lanes(uint32_t axis, ValueId base, uint32_t lanes, ValueId count, uint32_t align) {
   bind(axis, base);
   if (lanes == 1 && count == kNoValue)
     return;
   lane_axis_ = static_cast<int>(axis);
   lanes_ = lanes;
   count_ = count;
+  lane_align_ = align;
+}
+
+uint32_t Lowering::alignment(const Expr &rest) const {
+  return lane_align_ > 1 && mod(rest, int64_t{lane_align_}).constant() == 0 ? lane_align_ : 1;
 }
 
 ValueId Lowering::widen(ValueId value, uint32_t lanes) {
@@ -359,7 +365,7 @@ ValueId Lowering::load(const Value &value) {
   if (contiguous && mask == kNoValue) {
     ValueId offset = b_.add(expr(linear->rest), symbols_[lane].first);
     if (count_ == kNoValue)
-      return uniform == kNoValue ? b_.load(memory, offset, lanes_)
+      return uniform == kNoValue ? b_.load(memory, offset, lanes_, alignment(linear->rest))
                                  : b_.load_if(memory, uniform, offset, constant_of(lanes_));
     ValueId count = count_;
     if (uniform != kNoValue)
@@ -607,7 +613,7 @@ void Lowering::store(const dispatch::Store &s) {
   if (linear && linear->coefficient.constant() == 1 && !varies(linear->rest)) {
     ValueId offset = b_.add(expr(linear->rest), symbols_[lane].first);
     if (count_ == kNoValue)
-      b_.store(s.operand, offset, value);
+      b_.store(s.operand, offset, value, alignment(linear->rest));
     else
       b_.store_part(s.operand, offset, value, count_);
     return;

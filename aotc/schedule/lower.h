@@ -48,14 +48,15 @@ class Lowering {
     int lane_axis_;
     uint32_t lanes_;
     kernel::ValueId count_;
+    uint32_t lane_align_;
     size_t assumed_;
   };
 
   void bind(uint32_t axis, kernel::ValueId value);
   void bind_symbol(const Symbol &symbol, kernel::ValueId value);
   // The axis is worth base + lane for each of `lanes` lanes. Lanes from `count` on are not to be accessed (kNoValue: all
-  // are). A single lane is an ordinary binding.
-  void bind_lanes(uint32_t axis, kernel::ValueId base, uint32_t lanes, kernel::ValueId count = kernel::kNoValue);
+  // are). A single lane is an ordinary binding. `base` is a multiple of `align`: accesses of memory make use of it.
+  void bind_lanes(uint32_t axis, kernel::ValueId base, uint32_t lanes, kernel::ValueId count = kernel::kNoValue, uint32_t align = 1);
   // Within the scope these guards are known to hold.
   void assume(const std::vector<dispatch::Guard> &guards) { assumed_.insert(assumed_.end(), guards.begin(), guards.end()); }
   // Gives a value from outside, e.g. an accumulator that stands for a reduction.
@@ -102,6 +103,7 @@ class Lowering {
   kernel::ValueId load(const dispatch::Value &value);
   kernel::ValueId reduce(dispatch::ValueId id);
   kernel::ValueId lane_mask(uint32_t lanes); // lane < count, or kNoValue
+  uint32_t alignment(const Expr &rest) const; // of an access to rest + lane
 
   kernel::Builder &b_;
   const dispatch::Dispatch &d_;
@@ -114,6 +116,7 @@ class Lowering {
   int lane_axis_ = -1;
   uint32_t lanes_ = 1;
   kernel::ValueId count_ = kernel::kNoValue;
+  uint32_t lane_align_ = 1;
   std::vector<dispatch::Guard> assumed_;
   int depth_ = 0;
 };

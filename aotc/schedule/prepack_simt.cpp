@@ -3,10 +3,14 @@
 // Threads that are neighbours along a side's last axis read the same k at a time, so that side's constants are stored with
 // that axis innermost: weights [out][in][kh][kw] as [in][kh][kw][out]. Natural layouts of which neighbours read
 // neighbouring elements already stay.
+//
+// Matrix units take lines of k: [out][in/16][kh][kw][16] where convolutions are on channels in blocks. Factors of f16 may have
+// lines along the side instead.
 #include <algorithm>
 
 #include "aotc/schedule/contraction.h"
 #include "aotc/schedule/schedule.h"
+#include "aotc/schedule/simt/fragments.h"
 #include "aotc/schedule/sinks.h"
 
 namespace ingot::aotc::schedule {
@@ -20,8 +24,10 @@ namespace {
 
 constexpr int64_t kFewest = 16; // elements along m, n and k: a tile of a product
 
-// The load that a side consists of. One that is converted (f16 in memory) is for matrix units, which take natural lines of k.
+// The load that a side consists of, converted (f16 in memory) or not.
 std::optional<ValueId> side_load(const Dispatch &d, ValueId side) {
+  if (auto half = half_load(d, side))
+    side = *half;
   const Value &load = d.values[side];
   if (load.kind != ValueKind::kLoad || !load.guards.empty() || !d.operands[load.operand].constant || d.operands[load.operand].packing)
     return std::nullopt;
@@ -40,9 +46,10 @@ bool is_unit(const Dispatch &d, const Value &load, uint32_t axis) {
 }
 
 // Axes of the load's new layout, outermost first; empty where the old one is as good.
-std::vector<uint32_t> layout(const Contraction &form, const Value &load, const std::vector<uint32_t> &own) {
+std::vector<uint32_t> layout(const Contraction &form, const Value &load, const std::vector<uint32_t> &own, bool units) {
   const Dispatch &d = form.d;
-  if (own.empty() || form.k.empty() || is_unit(d, load, own.back()) || !is_unit(d, load, form.k.back()))
+  const bool half = load.type == ElementType::kF16, lines_of_k = half || units;
+  if (own.empty() || form.k.empty() || is_unit(d, load, form.k.back()) == lines_of_k || (is_unit(d, load, own.back()) && (half || !units)))
     return {};
   std::vector<uint32_t> axes;
   auto take = [&](const std::vector<uint32_t> &list) {
@@ -55,8 +62,8 @@ std::vector<uint32_t> layout(const Contraction &form, const Value &load, const s
     if (std::find(own.begin(), own.end(), a) == own.end() && std::find(form.k.begin(), form.k.end(), a) == form.k.end())
       others.push_back(a);
   take(others);
-  take(form.k);
-  take(own);
+  take(lines_of_k ? own : form.k);
+  take(lines_of_k ? form.k : own);
   for (uint32_t a : axes)
     if (!d.axes[a].extent.is_constant())
       return {};
@@ -104,7 +111,7 @@ Repack relay(Dispatch &d, ValueId value, const std::vector<uint32_t> &axes) {
 
 } // namespace
 
-std::vector<Repack> prepack_simt(Dispatch &dispatch) {
+std::vector<Repack> prepack_simt(Dispatch &dispatch, bool units) {
   auto form = match_contraction(dispatch);
   if (!form)
     return {};
@@ -122,7 +129,7 @@ std::vector<Repack> prepack_simt(Dispatch &dispatch) {
     auto load = side_load(form->d, left ? form->left : form->right);
     if (!load)
       continue;
-    const std::vector<uint32_t> axes = layout(*form, form->d.values[*load], left ? own.left : own.right);
+    const std::vector<uint32_t> axes = layout(*form, form->d.values[*load], left ? own.left : own.right, units && form->d.values[*load].type == ElementType::kF32);
     Expr count = 1;
     for (uint32_t a : axes)
       count = count * form->d.axes[a].extent;

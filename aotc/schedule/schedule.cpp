@@ -33,7 +33,7 @@ namespace {
 using Form = std::optional<Scheduled> (*)(const dispatch::Dispatch &, const TargetRecord &);
 constexpr Form kForms[] = {schedule_dot, schedule_direct, schedule_window, schedule_attention, schedule_contract, schedule_rows, schedule_lanes};
 constexpr Form kBlockForms[] = {schedule_direct, schedule_window, schedule_block_contract, schedule_rows, schedule_lanes};
-constexpr Form kSimtForms[] = {schedule_simt_attention, schedule_simt_few_rows, schedule_simt_fragments, schedule_simt_contract, schedule_simt_window, schedule_simt_rows, schedule_simt_transpose};
+constexpr Form kSimtForms[] = {schedule_simt_attention_fragments, schedule_simt_attention, schedule_simt_few_rows, schedule_simt_fragments, schedule_simt_contract, schedule_simt_window, schedule_simt_rows, schedule_simt_transpose};
 
 std::span<const Form> forms_of(const TargetRecord &record) {
   if (record.kernel_class == kernel::Class::kSimt)

@@ -145,6 +145,27 @@ std::vector<kernel::Kernel> kernels_for(const TargetRecord &record) {
   return out;
 }
 
+kernel::Kernel mirror_for(const TargetRecord &record) {
+  kernel::Kernel k;
+  k.name = "mirror";
+  k.kind = record.kernel_class;
+  k.local_size = {256, 1, 1};
+  Builder b(k);
+  const uint32_t in = buffer(b, "in", Access::kRead), out = buffer(b, "out", Access::kWrite);
+  const uint32_t array = b.add_array("array", kernel::Space::kWorkgroup, Scalar::kI32, kMirrored);
+  const auto each = [&](const auto &body) {
+    b.for_loop(b.local_id(0), b.index(kMirrored), b.index(256), {}, [&](ValueId i, const Values &) { return body(i), Values{}; });
+  };
+  each([&](ValueId i) { b.store(array, i, b.load(in, i)); });
+  b.barrier();
+  each([&](ValueId i) {
+    const ValueId x = b.load(array, b.sub(b.index(kMirrored - 1), i));
+    b.store(out, i, b.add(b.add(x, x), b.convert(kI32, i)));
+  });
+  if (const std::string problem = kernel::legalise(k, record); !problem.empty()) throw std::runtime_error("mirror: " + problem);
+  return k;
+}
+
 archive::Kernel describe(const kernel::Kernel &k) {
   archive::Kernel out;
   out.name = k.name;
@@ -319,6 +340,43 @@ std::vector<uint8_t> make_archive(const std::string &target,
     model.variants.push_back(v);
   }
   if (last) model.segments.push_back(*last);
+  return archive::write_archive(model);
+}
+
+std::vector<uint8_t> make_mirror_archive(const std::string &target, const std::vector<uint64_t> &asked, bool dependent,
+                                         const std::function<void(archive::Function &)> &fill) {
+  const TargetRecord record = TargetRecord::cuda_sm80();
+  const kernel::Kernel kernel = mirror_for(record);
+  const std::string arch = dependent ? "sm_90" : "sm_80", text = emit::emit_ptx({&kernel}, record, *emit::ptx_options(arch));
+  archive::Kernel k = describe(kernel);
+  k.local_size = kernel.local_size;
+  if (dependent) k.flags |= INGOT_KERNEL_FLAG_DEPENDENT;
+  for (uint32_t i = 0; i < asked.size(); ++i) {
+    archive::CodeVersion v;
+    v.entry = k.name;
+    v.code_size = text.size() + 1;
+    v.rank = i;
+    v.scratch_bytes = asked[i] ? asked[i] : emit::workgroup_layout(kernel, record).bytes;
+    k.versions.push_back(v);
+  }
+  archive::ArchiveModel model;
+  model.provenance = {"conformance", "", "none", {}};
+  archive::Segment code;
+  code.kind = archive::SegmentKind::code;
+  code.name = target;
+  code.bytes.assign(text.c_str(), text.c_str() + text.size() + 1);
+  model.segments.push_back(code);
+  archive::Variant variant;
+  variant.target = target;
+  variant.arch = target == "cuda" ? arch : "gfx942";
+  variant.io_alignment = 64;
+  variant.executables.push_back({target == "cuda" ? archive::CodeFormat::ptx : archive::CodeFormat::hsaco, 0});
+  variant.kernels.push_back(k);
+  archive::Function f;
+  f.name = "main";
+  fill(f);
+  variant.functions.push_back(f);
+  model.variants.push_back(variant);
   return archive::write_archive(model);
 }
 

@@ -40,6 +40,12 @@ int32_t spun(int32_t x, int64_t n);
 std::vector<uint8_t> make_archive(const std::string &target,
                                   const std::function<void(archive::ArchiveModel &model, archive::Function &f)> &fill,
                                   const archive::Segment *last = nullptr, const archive::Function *prepare = nullptr);
+// An archive for "cuda" or "rocm" alone, with one kernel, which has 60 KiB of workgroup arrays: (in, out) out[i] = 2 * in[n - 1 - i] + i
+// for n = kMirrored, in one workgroup. Version i of it, of rank i, asks for asked[i] bytes at launch; 0: for what the arrays take.
+// dependent: it may start before the kernel ahead of it has ended. The code is good for cuda only.
+constexpr uint32_t kMirrored = 15360;
+std::vector<uint8_t> make_mirror_archive(const std::string &target, const std::vector<uint64_t> &asked, bool dependent,
+                                         const std::function<void(archive::Function &f)> &fill);
 // The targets whose code could be made in this build.
 const std::vector<std::string> &targets();
 

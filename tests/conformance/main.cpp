@@ -60,6 +60,7 @@ const char *not_for(const Case &c, const Subject &s) {
   if ((c.needs & Case::import) && !driver.import) return "it imports no memory";
   if ((c.needs & Case::vulkan) && strcmp(driver.name, "vulkan") != 0) return "it is not the driver vulkan";
   if ((c.needs & Case::cuda) && strcmp(driver.name, "cuda") != 0) return "it is not the driver cuda";
+  if ((c.needs & Case::stream) && strcmp(driver.name, "cuda") != 0 && strcmp(driver.name, "hip") != 0) return "it is neither cuda nor hip";
   return nullptr;
 }
 

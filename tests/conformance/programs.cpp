@@ -69,6 +69,21 @@ Bytes line(const std::string &target) {
   });
 }
 
+int32_t mirror_expected(int i, int32_t x) { return 2 * (2 * x + int32_t(kMirrored) - 1 - i) + i; }
+
+Bytes mirror(const std::string &target, const std::vector<uint64_t> &asked, bool dependent) {
+  return make_mirror_archive(target, asked, dependent, [](Function &f) {
+    Text t(f);
+    const uint32_t n = t.e.constant(kMirrored), bytes = t.e.constant(4 * kMirrored);
+    const uint32_t x = t.input("x", {n}, bytes), y = t.output("y", {n}, bytes);
+    f.arenas = {bytes};
+    const uint32_t between = add_slot(f, SlotKind::transient, 0, t.zero, bytes);
+    t.w.dispatch(0, t.site(0, "first"), t.one, t.one, t.one, {{x, t.zero, bytes}, {between, t.zero, bytes}}, {});
+    t.w.barrier();
+    t.w.dispatch(0, t.site(0, "second"), t.one, t.one, t.one, {{between, t.zero, bytes}, {y, t.zero, bytes}}, {});
+  });
+}
+
 int32_t bindings_expected(int i, int32_t x, int run) {
   const int32_t transient = 2 * x + 1;
   return (100 + i) + 2 * 7 + 3 * x + 5 * transient + 7 * (transient - 3) + 11 * run;

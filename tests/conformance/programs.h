@@ -34,6 +34,9 @@ Bytes spin(const std::string &target, int64_t steps, uint32_t groups, int dispat
 Bytes looped(const std::string &target, int64_t steps, uint32_t groups); // y[groups] of x[groups] and trips[1]: that many dispatches
 Bytes moves(const std::string &target);    // no kernels: a[40] = x[40], b[40] = 0x01020304 everywhere, c[8] f64 = pattern
 Bytes weights(const std::string &target, uint32_t segments, uint32_t elements); // y[elements] = sum of all segments
+// y[kMirrored] of x: the kernel of make_mirror_archive twice.
+Bytes mirror(const std::string &target, const std::vector<uint64_t> &asked, bool dependent = false);
+int32_t mirror_expected(int i, int32_t x);
 Bytes chain(const std::string &target, int dispatches); // y[1] = x[1] + 1 + 2 + .. dispatches, a barrier between all
 
 } // namespace conformance

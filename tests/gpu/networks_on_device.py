@@ -174,51 +174,78 @@ def bandwidth(args, folder, report):
 
 
 PRODUCTS = {"4096x4096x4096": (4096, 4096, 4096), "1024x1024x1024": (1024, 1024, 1024), "128x768x768": (128, 768, 768),
-            "128x3072x768": (128, 3072, 768), "128x768x3072": (128, 768, 3072), "1x4096x4096": (1, 4096, 4096)}  # m x n x k
+            "128x3072x768+128x768x3072": (128, 3072, 768), "1x4096x4096": (1, 4096, 4096)}  # m x n x k; where n and k differ, there and back
+CHAINS = 4, 24  # products one after the other
 
 
-def torch_product_us(x, w, repeats=20):
-    """Of one product within a CUDA graph of `repeats`."""
+def torch_chain_us(x, weights, length):
+    def run():
+        y = x
+        for i in range(length):
+            y = y @ weights[i % len(weights)]
+        return y
+
     with torch.no_grad():
         stream = torch.cuda.Stream()
         with torch.cuda.stream(stream):
-            x @ w
+            run()
         torch.cuda.synchronize()
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph):
-            for _ in range(repeats):
-                x @ w
-        return 1e3 * milliseconds(graph.replay, 0.5) / repeats
+            run()
+        return 1e3 * milliseconds(graph.replay, 0.5)
+
+
+def product_chain(x, weights, length, kind):
+    from onnx import helper, numpy_helper
+
+    nodes = [helper.make_node("MatMul", [f"y{i}" if i else "x", f"w{i % len(weights)}"], [f"y{i + 1}"]) for i in range(length)]
+    graph = helper.make_graph(nodes, "g", [helper.make_tensor_value_info("x", kind, x.shape)],
+                              [helper.make_tensor_value_info(f"y{length}", kind, [x.shape[0], weights[(length - 1) % len(weights)].shape[1]])],
+                              [numpy_helper.from_array(w, f"w{i}") for i, w in enumerate(weights)])
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
 
 
 def products(args, folder, report):
-    """f16 matrix products, sums in f32: the kernels' own time beside torch's."""
-    from onnx import TensorProto, helper, numpy_helper
+    """Matrix products, f16 with sums in f32, and f32: microseconds of one of many in a row, each reading what the one before wrote,
+    as part of one graph; beside torch's, which is measured alike. The shorter chain's time is taken off, and with it all that comes
+    once a run."""
+    from onnx import TensorProto
 
     failed = 0
-    for name, (m, n, k) in PRODUCTS.items():
-        if not any(fnmatch.fnmatch("matmul-" + name, p) for p in args.operators.split(",")):
-            continue
-        try:
-            random = np.random.default_rng(1)
-            x, w = (random.uniform(-0.5, 0.5, dims).astype(np.float16) for dims in ((m, k), (k, n)))
-            graph = helper.make_graph([helper.make_node("MatMul", ["x", "w"], ["y"])], "g", [helper.make_tensor_value_info("x", TensorProto.FLOAT16, [m, k])],
-                                      [helper.make_tensor_value_info("y", TensorProto.FLOAT16, [m, n])], [numpy_helper.from_array(w, "w")])
-            onnx, archive = folder / "op.onnx", folder / "op.ingot"
-            onnx.write_bytes(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8).SerializeToString())
-            call(args.aotc, onnx, "-o", archive, f"--target={args.target},precision=f16", "--progress=off")
-            tx, tw = torch.tensor(x, device="cuda"), torch.tensor(w, device="cuda")
-            np.save(folder / "x.npy", x)
-            np.save(folder / "y.npy", (tx.float() @ tw.float()).half().cpu().numpy())
-            call(args.ingot, "run", archive, f"--device={args.device}", f"--input=x=@{folder / 'x.npy'}", f"--expect=y=@{folder / 'y.npy'}", "--rtol=2e-3",
-                 "--atol=2e-2")
-            run = json.loads(call(args.ingot, "bench", archive, f"--device={args.device}", "--runs=20", "--json", "--kernels"))
-            ours, theirs = kernel_us(run), torch_product_us(tx, tw)
-            report["products"][name] = {"us": ours, "torch_us": theirs, "tflops": 2e-6 * m * n * k / ours}
-            print(f"ok gpu/matmul-{name} # {ours:.2f} us, {2e-6 * m * n * k / ours:.0f} TFLOP/s; torch {theirs:.2f} us", flush=True)
-        except Exception as e:
-            failed += 1
-            print(f"not ok gpu/matmul-{name} # {e}", flush=True)
+    for precision, kind, dtype, near in (("f16", TensorProto.FLOAT16, np.float16, 2e-2), ("f32", TensorProto.FLOAT, np.float32, 1e-4)):
+        for name, (m, n, k) in PRODUCTS.items():
+            if not any(fnmatch.fnmatch(f"matmul-{precision}-{name}", p) for p in args.operators.split(",")):
+                continue
+            try:
+                random = np.random.default_rng(1)
+                x = random.uniform(-0.5, 0.5, (m, k)).astype(dtype)
+                shapes = [(k, n)] if n == k else [(k, n), (n, k)]
+                weights = [(random.uniform(-1, 1, s) * (3 / s[0]) ** 0.5).astype(dtype) for s in shapes]
+                onnx, archive = folder / "op.onnx", folder / "op.ingot"
+                tx, tw = torch.tensor(x, device="cuda"), [torch.tensor(w, device="cuda") for w in weights]
+                ours, theirs = [], []
+                for length in CHAINS:
+                    onnx.write_bytes(product_chain(x, weights, length, kind).SerializeToString())
+                    call(args.aotc, onnx, "-o", archive, f"--target={args.target},precision={precision}", "--progress=off")
+                    if length == CHAINS[0]:
+                        y = tx.double()
+                        for i in range(length):
+                            y = (y @ tw[i % len(tw)].double()).to(tx.dtype).double()
+                        np.save(folder / "x.npy", x)
+                        np.save(folder / "y.npy", y.to(tx.dtype).cpu().numpy())
+                        call(args.ingot, "run", archive, f"--device={args.device}", f"--input=x=@{folder / 'x.npy'}", f"--expect=y{length}=@{folder / 'y.npy'}",
+                             "--rtol=0", f"--atol={near * float(y.abs().max())}")
+                    ours.append(1e3 * json.loads(call(args.ingot, "bench", archive, f"--device={args.device}", "--seconds=0.7", "--json"))["median_ms"])
+                    theirs.append(torch_chain_us(tx, tw, length))
+                count = (CHAINS[1] - CHAINS[0]) // len(weights)
+                us, torch_us = ((t[1] - t[0]) / count for t in (ours, theirs))
+                tflops = 2e-6 * m * n * k * len(weights) / us
+                report["products"][f"{precision}-{name}"] = {"us": us, "torch_us": torch_us, "tflops": tflops}
+                print(f"ok gpu/matmul-{precision}-{name} # {us:.2f} us, {tflops:.0f} TFLOP/s; torch {torch_us:.2f} us", flush=True)
+            except Exception as e:
+                failed += 1
+                print(f"not ok gpu/matmul-{precision}-{name} # {e}", flush=True)
     return failed
 
 

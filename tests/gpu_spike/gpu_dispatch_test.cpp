@@ -11,6 +11,7 @@
 #include <filesystem>
 #include <fstream>
 
+#include "aotc/emit/gpu_layout.h"
 #include "aotc/emit/ptx/hsaco.h"
 #include "aotc/emit/ptx/ptx.h"
 #include "aotc/emit/spirv/spirv.h"
@@ -68,6 +69,15 @@ std::vector<Work> all_work() {
   for (auto [kind, name] : {std::pair{ReduceKind::kAdd, "add"}, {ReduceKind::kMax, "max"}, {ReduceKind::kMul, "mul"},
                             {ReduceKind::kArgMax, "argmax"}, {ReduceKind::kArgMinLast, "argminlast"}})
     add(std::string("reduce_") + name, made::reduce(kind, {4, 19, 3}, {1}));
+  // Where there are matrix units, these use them.
+  add("matmul_deep", made::matmul(1, 35, 40, 200, false, true, 3, false));
+  add("matmul_half", made::in_half(made::matmul(2, 33, 40, 136, false, true, 1, true)));
+  made::ConvShape wide;
+  wide.in = 16, wide.out = 17, wide.size = {9, 8}, wide.pad = {1, 1}, wide.kernel = {3, 3}, wide.activation = 1;
+  add("conv_half", made::in_half(made::conv(wide)));
+  made::AttentionShape heads;
+  heads.rows = 21, heads.keys = 70, heads.depth = 24, heads.columns = 16, heads.mask = made::AttentionShape::Mask::kKeys;
+  add("attention", made::attention(heads));
   add("transpose", made::transpose({3, 7, 5}, {2, 0, 1}));
   add("concat", made::concat({3, 4, 5, 6}));
   add("gather_rows", made::gather_rows(6, 11, 9));
@@ -243,8 +253,8 @@ TEST_CASE("schedules as PTX, in an interpreter") {
       std::vector<std::vector<uint32_t>> buffers = launch.buffers;
       std::string text = emit::emit_ptx({&launch.kernel}, record, *emit::ptx_options(architecture));
       INFO(work.name << "\n" << text);
-      CHECK(run_ptx(text, launch.kernel.name, buffers, param_words(launch.kernel, launch.params), launch.grid,
-                    launch.kernel.local_size) == "");
+      CHECK(run_ptx(text, launch.kernel.name, buffers, param_words(launch.kernel, launch.params), launch.grid, launch.kernel.local_size,
+                    static_cast<uint32_t>(emit::workgroup_layout(launch.kernel, record).bytes)) == "");
       CHECK(judge(work, buffers) == "");
     }
   }
@@ -281,7 +291,7 @@ TEST_CASE("products on matrix units as PTX") {
   std::vector<made::Case> cases = {made::in_half(made::matmul(1, 70, 80, 72, false, true, 1, false)),
                                    made::in_half(made::matmul(2, 33, 40, 64, true, true, 3, true)), made::in_half(made::conv(shape))};
   for (size_t i = 0; i < cases.size(); ++i)
-    for (int tile = 0; tile < 11; tile += 1 + static_cast<int>(i)) {
+    for (int tile = 0; tile < 13; tile += 1 + static_cast<int>(i)) {
       auto s = schedule::schedule_simt_fragments(cases[i].dispatch, record, tile);
       REQUIRE(s);
       INFO(s->description);

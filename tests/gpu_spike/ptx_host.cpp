@@ -9,7 +9,7 @@ namespace ingot::aotc::gpu_spike {
 
 std::string run_ptx(const std::string &text, const std::string &entry, std::vector<std::vector<uint32_t>> &buffers,
                     const std::vector<std::pair<int, uint64_t>> &params, const std::array<uint32_t, 3> &grid,
-                    const std::array<uint32_t, 3> &local) {
+                    const std::array<uint32_t, 3> &local, uint32_t shared_bytes) {
   std::map<std::string, mock::Kernel> kernels;
   if (std::string problem = mock::parse(text, kernels); !problem.empty())
     return problem;
@@ -19,6 +19,7 @@ std::string run_ptx(const std::string &text, const std::string &entry, std::vect
   mock::Launch launch;
   launch.grid = grid;
   launch.block = local;
+  launch.shared_bytes = shared_bytes;
   auto add = [&](uint64_t bits, size_t bytes) {
     std::vector<uint8_t> value(bytes);
     std::memcpy(value.data(), &bits, bytes);

@@ -9,9 +9,10 @@
 
 namespace ingot::aotc::gpu_spike {
 
-// Runs the entry on the buffers, in binding order; params as param_words() gives them. "" or what went wrong.
+// Runs the entry on the buffers, in binding order; params as param_words() gives them; shared_bytes: workgroup memory given at
+// launch. "" or what went wrong.
 std::string run_ptx(const std::string &text, const std::string &entry, std::vector<std::vector<uint32_t>> &buffers,
                     const std::vector<std::pair<int, uint64_t>> &params, const std::array<uint32_t, 3> &grid,
-                    const std::array<uint32_t, 3> &local);
+                    const std::array<uint32_t, 3> &local, uint32_t shared_bytes = 0);
 
 } // namespace ingot::aotc::gpu_spike

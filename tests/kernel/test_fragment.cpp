@@ -1,6 +1,7 @@
 // Fragments and copies under way: text there and back, rules, what they compute, and the same without a matrix unit.
 #include <catch2/catch.hpp>
 
+#include <algorithm>
 #include <cstring>
 #include <random>
 
@@ -204,6 +205,72 @@ TEST_CASE("fragments without a matrix unit") {
   CHECK(verify_for(make(s), other).find("no matrix unit for these elements") != std::string::npos);
 }
 
+// One subgroup: what lies in x [16][16] as sums, packed and multiplied with a unit matrix: y[0][16][16]; the rows' sums and maxima
+// over columns 0..7, in each element: y[1], y[2], [16][8].
+static Kernel packs(Scalar element) {
+  Kernel k;
+  k.name = "packs";
+  k.kind = Class::kSimt;
+  k.local_size = {32, 1, 1};
+  Builder b(k);
+  uint32_t x = b.add_buffer("x", Access::kRead, Scalar::kF32), unit = b.add_buffer("unit", Access::kRead, element);
+  uint32_t y = b.add_buffer("y", Access::kWrite, Scalar::kF32), shared = b.add_array("shared", Space::kWorkgroup, element, 256);
+  ValueId own_line = b.mul(b.local_id(0), b.index(8));
+  b.copy_async(shared, own_line, unit, own_line, b.constant(Scalar::kBool, 1), 8);
+  b.copy_commit();
+  b.copy_wait(0);
+  b.barrier();
+  ValueId row = b.fragment_row(), column = b.fragment_column(), at = b.add(b.mul(row, b.splat(b.index(16), 4)), column);
+  ValueId left = b.gather(x, at), right = b.gather(x, b.add(at, b.splat(b.index(8), 4)));
+  ValueId packed = b.fragment_pack(element, left, right);
+  ValueId units = b.fragment_load(shared, b.index(0), b.index(16), FragmentRole::kB);
+  for (int half = 0; half < 2; ++half)
+    b.scatter(y, b.add(at, b.splat(b.index(8 * half), 4)), b.fragment_mma(element, packed, units, half, b.zero(Type(Scalar::kF32, 4))));
+  ValueId own = b.add(b.mul(row, b.splat(b.index(8), 4)), column);
+  b.scatter(y, b.add(own, b.splat(b.index(256), 4)), b.fragment_rows(Opcode::kFragmentRowAdd, left));
+  b.scatter(y, b.add(own, b.splat(b.index(384), 4)), b.fragment_rows(Opcode::kFragmentRowMax, left));
+  return k;
+}
+
+TEST_CASE("sums become factors, rows of sums are added and compared") {
+  TargetRecord plain = TargetRecord::cuda_sm80();
+  plain.fragment_f16 = plain.fragment_bf16 = plain.async_copy = false;
+  for (Scalar element : {Scalar::kF16, Scalar::kBF16}) {
+    Kernel k = packs(element);
+    INFO(print(k));
+    REQUIRE(verify_for(k, TargetRecord::cuda_sm80()) == "");
+    Kernel back, expanded = k;
+    CHECK(parse(print(k), back) == "");
+    CHECK(print(back) == print(k));
+    REQUIRE(legalise(expanded, plain) == "");
+    CHECK(!uses(expanded.body, Opcode::kFragmentPack));
+    CHECK(!uses(expanded.body, Opcode::kFragmentRowMax));
+    std::mt19937 random(3);
+    std::vector<float> x(256);
+    for (float &v : x)
+      v = static_cast<float>(static_cast<int>(random() % 20001) - 10000) / 977.0F;
+    std::vector<uint16_t> unit(256);
+    for (size_t i = 0; i < 16; ++i)
+      unit[i * 17] = element == Scalar::kF16 ? float_to_half(1) : float_to_bfloat(1);
+    for (const Kernel &kernel : {k, expanded}) {
+      std::vector<float> y(512, -1);
+      Binding bindings[] = {{reinterpret_cast<uint8_t *>(x.data()), 1024}, {reinterpret_cast<uint8_t *>(unit.data()), 512},
+                            {reinterpret_cast<uint8_t *>(y.data()), 2048}};
+      CHECK(interpret(kernel, bindings, {}).message == "");
+      for (size_t i = 0; i < 256; ++i)
+        CHECK(y[i] == static_cast<float>(round_to(element, x[i])));
+      for (size_t row = 0; row < 16; ++row) {
+        const float *r = &x[row * 16];
+        const float sum = ((r[0] + r[1]) + (r[2] + r[3])) + ((r[4] + r[5]) + (r[6] + r[7])), most = *std::max_element(r, r + 8);
+        for (size_t c = 0; c < 8; ++c) {
+          CHECK(y[256 + row * 8 + c] == sum);
+          CHECK(y[384 + row * 8 + c] == most);
+        }
+      }
+    }
+  }
+}
+
 TEST_CASE("copies under way arrive when they are waited for") {
   Shape s;
   s.a_pitch = s.b_pitch = 16;
@@ -230,7 +297,7 @@ TEST_CASE("rules of fragments and copies") {
   says(illegal_by([](Kernel &k) { first(k, Opcode::kCopyAsync).imm = 3; }), "it copies 4, 8 or 16 bytes");
   says(illegal_by([](Kernel &k) { first(k, Opcode::kCopyAsync).align = 4; }), "its alignment is that of what it copies");
   says(illegal_by([](Kernel &k) { first(k, Opcode::kCopyAsync).imm2 = 2; }), "from a buffer that is only read");
-  says(illegal_by([](Kernel &k) { first(k, Opcode::kCopyWait).imm = 8; }), "more than 7 batches");
+  says(illegal_by([](Kernel &k) { first(k, Opcode::kCopyWait).imm = 16; }), "more than 15 batches");
   Kernel k;
   REQUIRE(parse("kernel @k simt local 32 1 1 {\n  array @a workgroup f16 256 align 64\n  %0 = local_id 0 : index\n  %1 = const 16 : index\n"
                 "  %2 = lt %0, %1 : bool\n  if %2 {\n    %3 = fragment_load a, @a[%0], %1 align 8 : i32x4\n  }\n}\n", k) == "");

@@ -226,6 +226,24 @@ TEST_CASE("barriers need control flow that is uniform over the workgroup") {
   CHECK(verify(simd).find("only simt kernels have barriers") != std::string::npos);
 }
 
+TEST_CASE("workgroup memory beyond what a target declares") {
+  const std::string refusal = "has more workgroup memory than the target";
+  auto of_bytes = [](uint64_t bytes) {
+    Kernel k;
+    k.name = "k";
+    k.kind = Class::kSimt;
+    Builder b(k);
+    b.add_array("a", Space::kWorkgroup, Scalar::kI32, bytes / 4);
+    return k;
+  };
+  const TargetRecord cuda = TargetRecord::cuda_sm80(), vulkan = TargetRecord::vulkan_baseline();
+  CHECK(verify_for(of_bytes(60 << 10), cuda) == "");
+  CHECK(verify_for(of_bytes(101376), cuda) == "");
+  CHECK(verify_for(of_bytes(101380), cuda).find(refusal) != std::string::npos);
+  CHECK(verify_for(of_bytes(16 << 10), vulkan) == "");
+  CHECK(verify_for(of_bytes(60 << 10), vulkan).find(refusal) != std::string::npos);
+}
+
 TEST_CASE("targets refuse what they lack") {
   TargetRecord all = TargetRecord::cuda_sm80();
   auto refused = [&](const std::string &body, const std::function<void(TargetRecord &)> &change, const std::string &reason) {
@@ -241,7 +259,7 @@ TEST_CASE("targets refuse what they lack") {
   refused("", [](TargetRecord &t) { t.kernel_class = Class::kSimd; }, "is of another class");
   refused("", [](TargetRecord &t) { t.max_workgroup_invocations = 2; }, "has more threads a workgroup");
   refused("", [](TargetRecord &t) { t.max_buffers = 2; }, "has more buffers");
-  refused("", [](TargetRecord &t) { t.workgroup_memory_bytes = 60; }, "has more workgroup memory");
+  refused("", [](TargetRecord &t) { t.workgroup_memory_bytes = t.large_workgroup_memory_bytes = 60; }, "has more workgroup memory");
   refused("", [](TargetRecord &t) { t.max_params_bytes = 7; }, "has more bytes of params");
   refused("", [](TargetRecord &t) { t.max_vector_lanes = 2; }, "a vector of more lanes");
   struct {

@@ -37,6 +37,7 @@
 namespace {
 
 constexpr int kDevices = 64, kOk = 0, kInvalid = 1, kNoMemory = 2, kBadImage = 200, kInvalidPtx = 218, kNotFound = 500, kNotReady = 600, kLost = 719;
+constexpr uint32_t kShared = 48 << 10, kLargeShared = 99 << 10; // bytes a block: without being asked, and at most
 using Address = unsigned long long;
 
 [[noreturn]] __attribute__((format(printf, 1, 2))) void wrong(const char *format, ...) {
@@ -77,6 +78,7 @@ struct Stream {
 
 struct Function {
   mock::Kernel kernel;
+  uint32_t asks = 0; // the most bytes of shared memory that a launch may give, where that was set
 };
 
 struct Module {
@@ -295,7 +297,7 @@ EXPORT int cuDeviceGetAttribute(int *value, int attribute, int) {
                                             {74, 65536}, {87, 64}, {63, 4}, {23, 9}, {61, 4}};
 #else
   static const std::map<int, int> values = {{1, 1024}, {2, 1024}, {3, 1024}, {4, 64}, {5, 2147483647}, {6, 65535}, {7, 65535},
-                                            {8, 49152}, {10, 32}, {16, 4}, {75, 9}, {76, 0}};
+                                            {8, kShared}, {97, kLargeShared}, {10, 32}, {16, 4}, {75, 9}, {76, 0}};
 #endif
   auto found = values.find(attribute);
   if (found == values.end()) return kInvalid;
@@ -403,6 +405,14 @@ EXPORT int cuModuleGetFunction(void **out, void *handle, const char *name) {
   if (!function) function = std::make_unique<Function>(Function{kernel->second});
   x.functions.insert(function.get());
   *out = function.get();
+  return kOk;
+}
+EXPORT int cuFuncSetAttribute(void *handle, int attribute, int value) {
+  ENTER_UNLESS_LOST("cuFuncSetAttribute");
+  Function &f = alive(x.functions, handle, "cuFuncSetAttribute");
+  if (attribute != 8) wrong("cuFuncSetAttribute of attribute %d", attribute);
+  if (value < 0 || uint64_t(value) + f.kernel.shared_bytes > kLargeShared) return kInvalid;
+  f.asks = uint32_t(value);
   return kOk;
 }
 EXPORT int cuModuleUnload(void *handle) {
@@ -629,11 +639,13 @@ EXPORT int cuLaunchKernel(void *handle, unsigned gx, unsigned gy, unsigned gz, u
                           void *stream, void **params, void **extra) {
   ENTER_UNLESS_LOST("cuLaunchKernel");
   const Function &f = alive(x.functions, handle, "cuLaunchKernel");
-  if (shared != 0 || extra) wrong("cuLaunchKernel with what is not expected");
+  if (extra) wrong("cuLaunchKernel with what is not expected");
+  if (uint64_t(shared) + f.kernel.shared_bytes > kShared && shared > f.asks) return kInvalid;
   if (!gx || !gy || !gz || gy > 65535 || gz > 65535 || uint64_t(bx) * by * bz > 1024 || !bx || !by || !bz) return kInvalid;
   auto launch = std::make_shared<mock::Launch>();
   launch->grid = {gx, gy, gz};
   launch->block = {bx, by, bz};
+  launch->shared_bytes = shared;
   for (size_t i = 0; i < f.kernel.param_sizes.size(); ++i) {
     const uint8_t *bytes = static_cast<const uint8_t *>(params[i]);
     launch->params.emplace_back(bytes, bytes + f.kernel.param_sizes[i]);

@@ -1,6 +1,8 @@
 // See ptx.h.
 #include "tests/mock/ptx.h"
 
+#include <sys/mman.h>
+
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
@@ -11,6 +13,7 @@
 namespace mock {
 namespace {
 
+constexpr uint32_t kSharedAlign = 128; // of a block's shared memory
 enum Space : uint8_t { kGlobal, kShared, kLocal, kGeneric };
 enum Round : uint8_t { kNearest, kZero, kDown, kUp };
 enum Compare : uint8_t { kEq, kNe, kLt, kLe, kGt, kGe, kLo, kLs, kHi, kHs, kNum, kNan, kEqu, kNeu, kLtu, kLeu, kGtu, kGeu };
@@ -124,6 +127,8 @@ class Parser {
       in_body_ = true;
     } else if (starts(s, ".shared")) {
       variable(s, Operand::shared, module_bytes_);
+    } else if (starts(s, ".extern .shared")) {
+      external(s);
     } else if (starts(s, ".func") || starts(s, ".visible .func")) {
       fail("functions are not known: " + s);
     }
@@ -142,6 +147,16 @@ class Parser {
     symbols_[name] = place;
     if (!in_body_)
       module_shared_[name] = place;
+  }
+
+  // .extern .shared .align 128 .b8 name[];  all such arrays begin at one address
+  void external(const std::string &s) {
+    unsigned align = 1;
+    char name[200] = {}, end = 0;
+    if (std::sscanf(s.c_str(), ".extern .shared .align %u .b8 %199[^[][]%c", &align, name, &end) != 3 || end != ';' || align > kSharedAlign)
+      fail("not understood: " + s);
+    given_align_ = std::max(given_align_, align);
+    module_shared_[name] = {Operand::given, 0};
   }
 
   // .reg .f32 %f<23>;  or  .reg .b64 %SP;
@@ -226,12 +241,35 @@ class Parser {
     static const std::map<std::string, Type> names = {
         {"pred", Type::pred}, {"b8", Type::b8}, {"b16", Type::b16}, {"b32", Type::b32}, {"b64", Type::b64}, {"u8", Type::u8},
         {"u16", Type::u16}, {"u32", Type::u32}, {"u64", Type::u64}, {"s8", Type::s8}, {"s16", Type::s16}, {"s32", Type::s32},
-        {"s64", Type::s64}, {"f16", Type::f16}, {"f32", Type::f32}, {"f64", Type::f64}};
+        {"s64", Type::s64}, {"f16", Type::f16}, {"f32", Type::f32}, {"f64", Type::f64}, {"tf32", Type::b32}};
     auto found = names.find(s);
     if (found == names.end())
       return false;
     out = found->second;
     return true;
+  }
+
+  // cp.async.cg.shared.global [to], [from], 16, read;   cp.async.commit_group;   cp.async.wait_group 1;
+  bool copy(const std::string &word, const std::vector<std::string> &arguments, Instruction &in) {
+    if (word == "cp.async.commit_group") {
+      in.op = Op::cp_commit;
+      return arguments.empty();
+    }
+    if (word == "cp.async.wait_group") {
+      in.op = Op::cp_wait;
+      in.a = operand(arguments.at(0));
+      return arguments.size() == 1;
+    }
+    if ((word != "cp.async.cg.shared.global" && word != "cp.async.ca.shared.global") || arguments.size() != 4)
+      return false;
+    Instruction to;
+    address(arguments[0], to);
+    address(arguments[1], in);
+    in.op = Op::cp_async;
+    in.d[0] = to.a;
+    in.b = operand(arguments[2]), in.c = operand(arguments[3]);
+    return to.offset == 0 && in.b.kind == Operand::immediate && (in.b.value == 4 || in.b.value == 8 || in.b.value == 16) &&
+           (word != "cp.async.cg.shared.global" || in.b.value == 16);
   }
 
   void instruction(std::string s) {
@@ -285,7 +323,7 @@ class Parser {
       else if (p == "rpi") in.round = kUp;
       else if (p == "NaN") in.nan = true;
       else if (name == "setp" && compares.count(p)) in.compare = compares.at(p);
-      else if (name == "griddepcontrol") continue;
+      else if (name == "griddepcontrol" || name == "cp" || name == "ldmatrix" || name == "mma") continue; // looked at as a whole
       else if (p == "rn" || p == "rni" || p == "nc" || p == "sync" || p == "uni" || p == "relaxed" || p == "sys" || p == "gpu" || p == "volatile" ||
                p == "idx" || p == "add" || p == "min" || p == "max" || p == "and" || p == "or" || p == "xor" || p == "exch") continue;
       else known = false;
@@ -304,8 +342,26 @@ class Parser {
       }
     };
     auto has = [&](const char *p) { return word.find(p) != std::string::npos; };
-    if (in.lanes == 2 && in.from == Type::f16 && name == "cvt") known = false;
     if (!known) {
+    } else if (name == "cvt" && in.lanes == 2) {
+      take(Op::cvt_pair, 2);
+      known = known && word == "cvt.rn.f16x2.f32";
+    } else if (name == "cp") {
+      known = copy(word, arguments, in);
+    } else if (name == "ldmatrix") {
+      const std::vector<Operand> to = list(arguments[0]);
+      in.op = Op::ldmatrix, in.space = kShared, in.negated = has(".trans");
+      address(arguments[1], in);
+      known = to.size() == 4 && (word == "ldmatrix.sync.aligned.m8n8.x4.shared.b16" || word == "ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16");
+      for (size_t i = 0; i < 4 && known; i++) in.d[i] = to[i];
+    } else if (name == "mma") {
+      const std::vector<Operand> to = list(arguments[0]);
+      in.op = Op::mma;
+      for (size_t i = 1; i < arguments.size(); i++)
+        for (const Operand &o : list(arguments[i])) in.factors.push_back(o);
+      in.type = word == "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32" ? Type::f16 : Type::f32;
+      known = to.size() == 4 && in.factors.size() == 10 && (in.type == Type::f16 || word == "mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32");
+      for (size_t i = 0; i < 4 && known; i++) in.d[i] = to[i];
     } else if (name == "setp" && in.lanes == 2) {
       const size_t bar = arguments[0].find('|');
       in.op = Op::setp;
@@ -392,6 +448,7 @@ class Parser {
     Instruction end;
     end.op = Op::ret;
     kernel_.code.push_back(end);
+    kernel_.given_at = (kernel_.shared_bytes + given_align_ - 1) / given_align_ * given_align_;
     in_body_ = false;
     kernels_[kernel_.name] = kernel_;
   }
@@ -403,7 +460,7 @@ class Parser {
   std::map<std::string, uint32_t> prefixes_, params_;
   std::map<std::string, int32_t> labels_;
   std::vector<std::pair<size_t, std::string>> jumps_;
-  uint32_t module_bytes_ = 0, line_ = 0;
+  uint32_t module_bytes_ = 0, given_align_ = 1, line_ = 0;
   bool in_body_ = false;
 };
 
@@ -590,24 +647,51 @@ uint64_t int_op(const Instruction &in, uint64_t a, uint64_t b, uint64_t c) {
   }
 }
 
+struct Copy {
+  uint8_t *to;
+  std::array<uint8_t, 16> bytes;
+  uint32_t size;
+};
+
 struct Thread {
   uint32_t pc = 0;
   enum : uint8_t { runs, at_barrier, at_shuffle, done } state = runs;
   uint32_t id[3] = {};
+  std::vector<Copy> open;                 // since the last commit
+  std::vector<std::vector<Copy>> batches; // the oldest first
+};
+
+// Memory below 2 GiB: ldmatrix and cp.async take addresses of shared memory as 32 bits.
+class LowMemory {
+ public:
+  explicit LowMemory(size_t size) : size_(size) {
+    void *at = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_32BIT, -1, 0);
+    if (at == MAP_FAILED) throw Wrong("no memory below 2 GiB for shared memory");
+    data_ = static_cast<uint8_t *>(at);
+  }
+  LowMemory(const LowMemory &) = delete;
+  LowMemory &operator=(const LowMemory &) = delete;
+  ~LowMemory() { munmap(data_, size_); }
+  uint8_t *data() const { return data_; }
+  size_t size() const { return size_; }
+
+ private:
+  uint8_t *data_;
+  size_t size_;
 };
 
 class Block {
  public:
-  Block(const Kernel &kernel, const Launch &launch) : k_(kernel), l_(launch) {
+  Block(const Kernel &kernel, const Launch &launch)
+      : k_(kernel), l_(launch), shared_((launch.shared_bytes ? kernel.given_at + launch.shared_bytes : kernel.shared_bytes) + kSharedAlign) {
     threads_.resize(size_t(launch.block[0]) * launch.block[1] * launch.block[2]);
     registers_.resize(threads_.size() * k_.registers);
-    shared_.resize(k_.shared_bytes + 64);
     local_.resize(threads_.size() * (k_.local_bytes + 16));
   }
 
   void run(std::array<uint32_t, 3> group) {
     group_ = group;
-    std::fill(shared_.begin(), shared_.end(), uint8_t(0xcd)); // whoever reads what nobody wrote will notice
+    std::memset(shared_.data(), 0xcd, shared_.size()); // whoever reads what nobody wrote will notice
     for (uint32_t t = 0; t < threads_.size(); t++) {
       threads_[t] = {};
       threads_[t].id[0] = t % l_.block[0];
@@ -626,7 +710,7 @@ class Block {
   }
 
  private:
-  // Shuffles of warps whose threads have all come; false where none could.
+  // Shuffles, and ops of matrix units, of warps whose threads have all come; false where none could.
   bool exchange() {
     bool any = false;
     for (uint32_t first = 0; first < threads_.size(); first += 32) {
@@ -637,9 +721,17 @@ class Block {
       if (waiting == 0) continue;
       if (waiting != end - first) throw Wrong("a shuffle that not all threads of a warp take part in");
       const Instruction &in = k_.code[at];
+      for (uint32_t t = first; t < end; t++)
+        if (threads_[t].pc != at) throw Wrong("threads of a warp at different shuffles");
+      any = true;
+      if (in.op != Op::shfl) {
+        if (end - first != 32) throw Wrong("an op of matrix units in a warp that is not whole");
+        in.op == Op::mma ? multiply(in, first) : load_matrices(in, first);
+        for (uint32_t t = first; t < end; t++) threads_[t].state = Thread::runs, ++threads_[t].pc;
+        continue;
+      }
       uint64_t values[32], lanes[32];
       for (uint32_t t = first; t < end; t++) {
-        if (threads_[t].pc != at) throw Wrong("threads of a warp at different shuffles");
         values[t - first] = get(in.a, t);
         lanes[t - first] = get(in.b, t) & 31;
       }
@@ -649,9 +741,43 @@ class Block {
         threads_[t].state = Thread::runs;
         ++threads_[t].pc;
       }
-      any = true;
     }
     return any;
+  }
+
+  // Four matrices of 8 x 8 words of 16 bits: thread 8 i + r names row r of matrix i. Thread t gets the two words t % 4 * 2 of row
+  // t / 4 of each; transposed: of its column.
+  void load_matrices(const Instruction &in, uint32_t first) {
+    uint16_t m[4][8][8];
+    for (uint32_t t = 0; t < 32; t++) std::memcpy(m[t / 8][t % 8], access(in, first + t, 16), 16);
+    for (uint32_t t = 0; t < 32; t++)
+      for (uint32_t i = 0; i < 4; i++) {
+        const uint32_t line = t / 4, at = t % 4 * 2;
+        const uint64_t low = in.negated ? m[i][at][line] : m[i][line][at], high = in.negated ? m[i][at + 1][line] : m[i][line][at + 1];
+        set(in.d[i], first + t, low | high << 16);
+      }
+  }
+
+  // Sums 16 x 8 += A B, with the words of A and B as PTX's manual draws them ("Matrix fragments for mma.m16n8k16", "mma.m16n8k8"):
+  // eight words along k, word w of row r in thread r % 8 * 4 + w % 4. One rounding an addition.
+  void multiply(const Instruction &in, uint32_t first) {
+    const uint32_t per_word = in.type == Type::f16 ? 2 : 1;
+    auto element = [&](const Operand &o, uint32_t lane, uint32_t e) {
+      const uint64_t word = get(o, first + lane);
+      return in.type == Type::f16 ? to_double(Type::f16, word >> 16 * e & 0xffff) : double(as<float>(word & ~uint64_t(0x1fff)));
+    };
+    std::vector<uint64_t> sums(32 * 4);
+    for (uint32_t t = 0; t < 32; t++)
+      for (uint32_t i = 0; i < 4; i++) {
+        const uint32_t row = t / 4 + i / 2 * 8, column = t % 4 * 2 + i % 2;
+        float sum = as<float>(get(in.factors[6 + i], first + t));
+        for (uint32_t w = 0; w < 8; w++)
+          for (uint32_t e = 0; e < per_word; e++)
+            sum = float(double(sum) + element(in.factors[row / 8 + w / 4 * 2], row % 8 * 4 + w % 4, e) * element(in.factors[4 + w / 4], column * 4 + w % 4, e));
+        sums[t * 4 + i] = bits(sum);
+      }
+    for (uint32_t t = 0; t < 32; t++)
+      for (uint32_t i = 0; i < 4; i++) set(in.d[i], first + t, sums[t * 4 + i]);
   }
 
   void release_barrier() {
@@ -668,6 +794,7 @@ class Block {
     case Operand::reg: return registers_[size_t(t) * k_.registers + o.value];
     case Operand::immediate: return o.value;
     case Operand::shared: return uint64_t(uintptr_t(shared_base())) + o.value;
+    case Operand::given: return uint64_t(uintptr_t(shared_base())) + k_.given_at;
     case Operand::local: return uint64_t(uintptr_t(local_base(t))) + o.value;
     case Operand::special:
       if (o.value < kNtid) return threads_[t].id[o.value];
@@ -678,7 +805,8 @@ class Block {
     }
   }
   void set(const Operand &o, uint32_t t, uint64_t value) { registers_[size_t(t) * k_.registers + o.value] = value; }
-  uint8_t *shared_base() const { return reinterpret_cast<uint8_t *>((uintptr_t(shared_.data()) + 15) & ~uintptr_t(15)); }
+  uint32_t shared_bytes() const { return l_.shared_bytes ? k_.given_at + l_.shared_bytes : k_.shared_bytes; }
+  uint8_t *shared_base() const { return reinterpret_cast<uint8_t *>((uintptr_t(shared_.data()) + kSharedAlign - 1) & ~uintptr_t(kSharedAlign - 1)); }
   uint8_t *local_base(uint32_t t) const {
     return reinterpret_cast<uint8_t *>((uintptr_t(local_.data()) + t * (k_.local_bytes + 16) + 15) & ~uintptr_t(15));
   }
@@ -689,12 +817,25 @@ class Block {
     if (at % bytes != 0) throw Wrong("an address that is not aligned");
     const uint64_t shared = uint64_t(uintptr_t(shared_base())), local = uint64_t(uintptr_t(local_base(t)));
     bool good = false;
-    if ((in.space == kShared || in.space == kGeneric) && inside(shared, shared + k_.shared_bytes)) good = true;
+    if ((in.space == kShared || in.space == kGeneric) && inside(shared, shared + shared_bytes())) good = true;
     else if ((in.space == kLocal || in.space == kGeneric) && inside(local, local + k_.local_bytes)) good = true;
     else if (in.space == kGlobal || in.space == kGeneric)
       good = inside(seen_[0], seen_[1]) || (l_.memory(at, &seen_[0], &seen_[1]) && inside(seen_[0], seen_[1]));
     if (!good) throw Wrong("an access outside of memory");
     return reinterpret_cast<uint8_t *>(uintptr_t(at));
+  }
+
+  // Reads now, and writes when the thread waits: in between, what was there before is still there.
+  void copy(const Instruction &in, uint32_t t) {
+    const auto size = uint32_t(in.b.value), read = uint32_t(get(in.c, t));
+    if (read != 0 && read != size) throw Wrong("a copy of a part");
+    Instruction to;
+    to.a = in.d[0], to.space = kShared;
+    Copy c = {access(to, t, size), {}, size};
+    Instruction from = in;
+    from.space = kGlobal;
+    if (read) std::memcpy(c.bytes.data(), access(from, t, size), size);
+    threads_[t].open.push_back(c);
   }
 
   void go(uint32_t t) {
@@ -710,7 +851,7 @@ class Block {
         case Op::bra: th.pc = uint32_t(in.target); continue;
         case Op::ret: th.state = Thread::done; return;
         case Op::bar: th.state = Thread::at_barrier; return;
-        case Op::shfl: th.state = Thread::at_shuffle; return;
+        case Op::shfl: case Op::ldmatrix: case Op::mma: th.state = Thread::at_shuffle; return;
         default: step(in, t);
         }
       } catch (const Wrong &w) {
@@ -785,6 +926,19 @@ class Block {
       return set(in.d[0], t, out);
     }
     case Op::selp: return set(in.d[0], t, (get(in.c, t) & 1) ? get(in.a, t) : get(in.b, t));
+    case Op::cvt_pair: // the first is the high half
+      return set(in.d[0], t, from_double(Type::f16, double(as<float>(get(in.b, t)))) | from_double(Type::f16, double(as<float>(get(in.a, t)))) << 16);
+    case Op::cp_async: return copy(in, t);
+    case Op::cp_commit:
+      threads_[t].batches.push_back(std::move(threads_[t].open));
+      threads_[t].open.clear();
+      return;
+    case Op::cp_wait:
+      while (threads_[t].batches.size() > get(in.a, t)) {
+        for (const Copy &c : threads_[t].batches.front()) std::memcpy(c.to, c.bytes.data(), c.size);
+        threads_[t].batches.erase(threads_[t].batches.begin());
+      }
+      return;
     case Op::cvt: return set(in.d[0], t, convert(in, get(in.a, t)));
     case Op::atom_add: case Op::atom_min: case Op::atom_max: case Op::atom_and: case Op::atom_or: case Op::atom_xor: case Op::atom_exch: {
       const uint32_t bytes = bytes_of(in.type);
@@ -819,7 +973,8 @@ class Block {
   std::array<uint32_t, 3> group_ = {};
   std::vector<Thread> threads_;
   std::vector<uint64_t> registers_;
-  std::vector<uint8_t> shared_, local_;
+  LowMemory shared_;
+  std::vector<uint8_t> local_;
   uint64_t seen_[2] = {}; // the last piece of memory
 };
 

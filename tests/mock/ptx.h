@@ -1,8 +1,9 @@
 // An interpreter of PTX for the mock libcuda: what LLVM's NVPTX backend writes, and no more. An instruction that it does not
 // know is an error when a module is loaded, with its text.
 //
-// Threads of a block run one after the other up to a barrier or shuffle, where all must meet. Addresses are the host's; each
-// access is checked against its space and its alignment.
+// Threads of a block run one after the other up to a barrier, where all must meet, or a shuffle or an op of matrix units, where those
+// of a warp must. Addresses are the host's; each access is checked against its space and its alignment. What cp.async brings is not
+// there before the thread has waited for it.
 #pragma once
 
 #include <array>
@@ -15,13 +16,14 @@
 namespace mock {
 
 struct Operand {
-  enum Kind : uint8_t { none, reg, immediate, special, shared, local, param } kind = none;
-  uint64_t value = 0; // number of the register, bits, number of the special register, offset
+  enum Kind : uint8_t { none, reg, immediate, special, shared, given, local, param } kind = none;
+  uint64_t value = 0; // number of the register, bits, number of the special register, offset; given: 0
 };
 
 enum class Op : uint8_t {
   mov, pack, unpack, ld, ld_param, st, add, sub, mul, mul_hi, mul_wide, mad, mad_wide, fma, div, rem, abs, neg, min, max, sqrt, rcp, setp,
-  selp, and_, or_, xor_, not_, shl, shr, cvt, bra, bar, shfl, atom_add, atom_min, atom_max, atom_and, atom_or, atom_xor, atom_exch, ret, popc, clz, copysign, bfe, bfi, prmt, nop
+  selp, and_, or_, xor_, not_, shl, shr, cvt, bra, bar, shfl, atom_add, atom_min, atom_max, atom_and, atom_or, atom_xor, atom_exch, ret, popc, clz, copysign, bfe, bfi, prmt, cvt_pair, ldmatrix, mma,
+  cp_async, cp_commit, cp_wait, nop
 };
 enum class Type : uint8_t { pred, b8, b16, b32, b64, u8, u16, u32, u64, s8, s16, s32, s64, f16, f32, f64 };
 
@@ -34,6 +36,7 @@ struct Instruction {
   int32_t target = -1;    // of bra
   int64_t offset = 0;     // of ld, st
   Operand d[4], a, b, c, e;
+  std::vector<Operand> factors; // of mma: A, B and sums
   uint32_t line = 0;
 };
 
@@ -42,6 +45,7 @@ struct Kernel {
   std::vector<uint32_t> param_offsets, param_sizes;
   std::array<uint32_t, 3> block = {0, 0, 0}; // .reqntid
   uint32_t registers = 0, shared_bytes = 0, local_bytes = 0;
+  uint32_t given_at = 0; // where in shared memory begins what a launch gives
   std::vector<Instruction> code;
 };
 
@@ -50,6 +54,7 @@ std::string parse(const std::string &text, std::map<std::string, Kernel> &kernel
 
 struct Launch {
   std::array<uint32_t, 3> grid, block;
+  uint32_t shared_bytes = 0; // beside the kernel's own: an array that it declares as external
   std::vector<std::vector<uint8_t>> params;
   // Is [address, address + size) memory that a kernel may touch? Gives its bounds.
   std::function<bool(uint64_t address, uint64_t *begin, uint64_t *end)> memory;

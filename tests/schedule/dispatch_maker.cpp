@@ -490,7 +490,7 @@ Case embedding_norm(Expr rows, int64_t table, int64_t width, std::vector<std::pa
   return {m.d, std::move(dims)};
 }
 
-Case in_half(const Case &c) {
+Case in_half(const Case &c, uint32_t operands) {
   Case out = c;
   dispatch::Dispatch &d = out.dispatch;
   std::vector<dispatch::Value> values;
@@ -500,7 +500,7 @@ Case in_half(const Case &c) {
       a = now[a];
     if (v.otherwise != dispatch::kNoValue)
       v.otherwise = now[v.otherwise];
-    const bool half = v.kind == dispatch::ValueKind::kLoad && v.operand < 2;
+    const bool half = v.kind == dispatch::ValueKind::kLoad && v.operand < operands;
     if (half) {
       v.type = ElementType::kF16;
       if (v.otherwise != dispatch::kNoValue) {
@@ -523,7 +523,8 @@ Case in_half(const Case &c) {
   d.values = values;
   for (dispatch::Store &s : d.stores)
     s.value = now[s.value];
-  d.operands[0].type = d.operands[1].type = ElementType::kF16;
+  for (uint32_t o = 0; o < operands; ++o)
+    d.operands[o].type = ElementType::kF16;
   return out;
 }
 

@@ -97,6 +97,6 @@ Case gather_rows(int64_t rows, int64_t table, int64_t width);
 Case embedding_norm(Expr rows, int64_t table, int64_t width, std::vector<std::pair<Symbol, int64_t>> dims = {});
 
 // The case with its first two operands, the factors, stored as f16.
-Case in_half(const Case &c);
+Case in_half(const Case &c, uint32_t operands = 2);
 
 } // namespace ingot::aotc::testing

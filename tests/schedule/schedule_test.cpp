@@ -589,6 +589,70 @@ void check_fragments(const Case &c, int tile, uint64_t seed, const std::string &
 
 } // namespace
 
+TEST_CASE("attention on matrix units") {
+  auto attends = [](const AttentionShape &s, uint64_t seed, const char *stages) {
+    Case c = in_half(attention(s), 3);
+    INFO("seed " << seed << "\n" << dispatch::print(c.dispatch));
+    const Buffers inputs = make_buffers(c, seed);
+    Buffers reference = inputs, out = inputs;
+    const size_t y = c.dispatch.operands.size() - 1;
+    REQUIRE(interpret(c, schedule::schedule_naive(c.dispatch, TargetRecord::cuda_sm80()), reference) == "");
+    auto scheduled = schedule::schedule(c.dispatch, TargetRecord::cuda_sm80());
+    INFO(scheduled.description << "\n" << kernel::print(scheduled.kernel).substr(0, 3000));
+    REQUIRE(scheduled.description.find("simt_attention_fragments{") == 0);
+    CHECK(scheduled.description.find(stages) != std::string::npos);
+    kernel::Kernel legal = scheduled.kernel;
+    CHECK(kernel::legalise(legal, TargetRecord::cuda_sm80()) == "");
+    CHECK(testing::interpret(c, scheduled, out) == "");
+    // Weights are rounded to f16: 2^-11 of what they weigh.
+    const auto *got = reinterpret_cast<const float *>(out.bytes[y].data()), *wanted = reinterpret_cast<const float *>(reference.bytes[y].data());
+    const size_t count = out.bytes[y].size() / 4;
+    double worst = 0, peak = 0;
+    for (size_t i = 0; i < count; ++i) {
+      CHECK(std::isnan(got[i]) == std::isnan(wanted[i]));
+      if (std::isnan(wanted[i]))
+        continue;
+      worst = std::max(worst, static_cast<double>(std::fabs(got[i] - wanted[i])));
+      peak = std::max(peak, static_cast<double>(std::fabs(wanted[i])));
+    }
+    CHECK(worst <= 1.5e-3 * std::max(peak, 0.5));
+  };
+  using Mask = AttentionShape::Mask;
+  Symbol t = Symbol::dim("t", 1, 1 << 20), u = Symbol::dim("u", 1, 1 << 20);
+  AttentionShape s;
+  s.rows = 37, s.keys = 150, s.depth = 32, s.columns = 24;
+  uint64_t seed = 0;
+  for (Mask mask : {Mask::kNone, Mask::kKeys, Mask::kMatrix, Mask::kFlags, Mask::kCausal})
+    for (bool interleaved : {false, true}) {
+      s.mask = mask, s.interleaved = interleaved;
+      attends(s, ++seed, "stages=2");
+    }
+  s.shift = -3;
+  attends(s, ++seed, "stages=2"); // rows that see no key
+  s.bounded = true;
+  attends(s, ++seed, "stages=2");
+  s.shift = 0, s.rows = Expr(t), s.keys = Expr(u), s.dims = {{t, 21}, {u, 70}};
+  attends(s, ++seed, "stages=2");
+  s.epilogue = true, s.depth = 24; // no whole fragments
+  attends(s, ++seed, "stages=2");
+  s.depth = 128, s.columns = 128;
+  attends(s, ++seed, "stages=");
+  auto chosen = [](const AttentionShape &shape) { return schedule::schedule(in_half(attention(shape), 3).dispatch, TargetRecord::cuda_sm80()).description; };
+  s.depth = 32, s.values_transposed = true; // values would come one by one
+  CHECK(chosen(s).find("simt_attention{") == 0);
+  s.values_transposed = false, s.depth = 20;
+  CHECK(chosen(s).find("simt_attention{") == 0);
+  std::mt19937_64 random(17);
+  auto pick = [&](std::vector<int64_t> from) { return from[random() % from.size()]; };
+  for (int i = 0; i < 12; ++i) {
+    AttentionShape r;
+    r.batch = pick({1, 2}), r.heads = pick({1, 2, 3});
+    r.rows = pick({8, 16, 33, 65}), r.keys = pick({3, 16, 40, 64, 129}), r.depth = pick({8, 16, 24, 64, 72}), r.columns = pick({8, 16, 40, 64});
+    r.mask = static_cast<Mask>(random() % 5), r.interleaved = random() % 2, r.epilogue = random() % 2, r.scale = i % 3 == 0 ? 4 : 0.3;
+    attends(r, 100 + static_cast<uint64_t>(i), "stages=");
+  }
+}
+
 TEST_CASE("few rows by a matrix, on threads") {
   auto named = [](const Case &c) {
     std::string s = schedule::schedule(c.dispatch, TargetRecord::cuda_sm80()).description;
@@ -626,17 +690,19 @@ TEST_CASE("products on matrix units") {
   auto pick = [&](std::vector<int64_t> from) { return from[random() % from.size()]; };
   Symbol t = Symbol::dim("t", 1, 1 << 20);
   std::vector<std::string> seen;
-  for (int tile = 0; tile < 11; ++tile)
+  for (int tile = 0; tile < 13; ++tile)
     for (int turn = 0; turn < 2; ++turn) {
       const bool free = turn == 1 && random() % 2;
       const int64_t rows = pick({5, 16, 31, 70}), n = pick({8, 24, 33, 80}), k = pick({8, 20, 32, 72, 136});
       Case c = matmul(pick({1, 1, 2}), free ? Expr(t) : Expr(rows), n, k, random() & 1, true, static_cast<int>(random() % 5), false,
                       free ? std::vector<std::pair<Symbol, int64_t>>{{t, rows}} : std::vector<std::pair<Symbol, int64_t>>{});
       check_fragments(in_half(c), tile, static_cast<uint64_t>(2 * tile + turn), "tile " + std::to_string(tile), &seen);
+      check_fragments(c, tile, static_cast<uint64_t>(2 * tile + turn), "f32, tile " + std::to_string(tile), &seen);
     }
   auto any = [&](const char *what) { return std::any_of(seen.begin(), seen.end(), [&](const std::string &s) { return s.find(what) != std::string::npos; }); };
   CHECK(any(",copied,copied}"));
   CHECK(any("stages=2"));
+  CHECK(any("deep=2"));
   for (int i = 0; i < 8; ++i) {
     ConvShape s;
     s.n = pick({1, 2});
@@ -648,12 +714,14 @@ TEST_CASE("products on matrix units") {
     s.pad = {pick({0, 1}), pick({0, 1})};
     s.size = {pick({4, 7}), pick({8, 9})};
     s.activation = static_cast<int>(random() % 5);
-    check_fragments(in_half(conv(s)), static_cast<int>(random() % 11), static_cast<uint64_t>(i), "convolution " + std::to_string(i));
+    for (const Case &c : {conv(s), in_half(conv(s))})
+      check_fragments(c, static_cast<int>(random() % 13), static_cast<uint64_t>(i), "convolution " + std::to_string(i));
   }
   auto chosen = [](const Case &c) { return schedule::schedule(c.dispatch, TargetRecord::cuda_sm80()).description; };
-  CHECK(chosen(in_half(matmul(1, 4096, 4096, 4096, false, true, 0, false))).find("simt_fragments{m=128,n=128,k=32,stages=2,copied,copied}") == 0);
-  CHECK(chosen(in_half(matmul(1, 128, 768, 768, false, true, 0, false))).find("simt_fragments{m=32,n=32,k=64,stages=4,copied,copied}") == 0);
-  CHECK(chosen(matmul(1, 4096, 4096, 4096, false, true, 0, false)).find("simt_contract") == 0); // f32 stays f32
+  CHECK(chosen(in_half(matmul(1, 4096, 4096, 4096, false, true, 0, false))).find("simt_fragments{m=128,n=256,k=32,deep=1,stages=3,copied,copied}") == 0);
+  INFO(chosen(in_half(matmul(1, 128, 768, 768, false, true, 0, false))));
+  CHECK(chosen(in_half(matmul(1, 128, 768, 768, false, true, 0, false))).find("simt_fragments{m=32,n=32,k=64,deep=4,stages=8,copied,copied}") == 0);
+  CHECK(chosen(matmul(1, 4096, 4096, 4096, false, true, 0, false)).find("simt_fragments_f32{") == 0);
   CHECK(chosen(in_half(matmul(1, 2, 64, 64, false, true, 0, false))).find("simt_fragments") == std::string::npos);
 }
 

@@ -216,6 +216,18 @@ void print_kernels(const ordered_json &report) {
   std::printf("%10.1f us in kernels\n", total);
 }
 
+// The tensor in memory of the device instead of the host's; `filled`: with what it holds.
+Buffer move_to(const Device &device, Tensor *tensor, bool filled) {
+  if (tensor->size == 0) return Buffer();
+  auto buffer = device.allocate(tensor->size);
+  if (!buffer) check(buffer.status(), "--on-device");
+  if (filled) check(buffer->write(0, tensor->data, tensor->size), "--on-device");
+  tensor->data = nullptr;
+  tensor->buffer = buffer->get();
+  tensor->buffer_offset = 0;
+  return std::move(*buffer);
+}
+
 } // namespace
 
 int bench_command(const BenchOptions &options) {
@@ -233,7 +245,7 @@ int bench_command(const BenchOptions &options) {
   const uint32_t function = find_function(archive, options.archive, options.function);
   const std::vector<Signature> in = inputs_of(archive, function), out = outputs_of(archive, function);
   const std::vector<HostTensor> inputs = make_inputs(options.inputs, in, true);
-  const std::vector<Tensor> views = views_of(inputs);
+  std::vector<Tensor> views = views_of(inputs);
   const Device device = open_device(instance, archive, with_threads(options.device, options.threads));
   const std::string threads = device_threads(device);
   if (options.threads && threads != std::to_string(*options.threads))
@@ -248,6 +260,11 @@ int bench_command(const BenchOptions &options) {
   const double prepare_ms = ms_since(start);
 
   Outputs outputs = make_outputs(*session, function, in, inputs, out.size());
+  std::vector<Buffer> buffers;
+  if (options.on_device) {
+    for (Tensor &view : views) buffers.push_back(move_to(device, &view, true));
+    for (Tensor &view : outputs.views) buffers.push_back(move_to(device, &view, false));
+  }
   const std::vector<Tensor> fresh = outputs.views; // data-dependent dims are free again before each run
   const auto run = [&](const ingot_run_options_t *run_options = nullptr) {
     outputs.views = fresh;

@@ -23,7 +23,7 @@ struct BenchOptions {
   std::optional<unsigned> threads; // none: as many as the device has
   double seconds = 1;
   unsigned runs = 0; // 0: as many as fit into `seconds`, at least 10
-  bool kernels = false, json = false;
+  bool kernels = false, json = false, on_device = false;
 };
 int bench_command(const BenchOptions &options);
 

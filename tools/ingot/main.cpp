@@ -64,6 +64,7 @@ int run(int argc, char **argv) {
   bench->add_option("--threads", bench_options.threads, "threads of the device (default: all that it has)");
   bench->add_option("--seconds", bench_options.seconds, "time for the repeated runs (at least 10 are made)");
   bench->add_option("--runs", bench_options.runs, "number of repeated runs instead");
+  bench->add_flag("--on-device", bench_options.on_device, "inputs and results lie in memory of the device, as an application on a GPU has them");
   bench->add_flag("--kernels", bench_options.kernels,
                   "time, GFLOP/s, bytes and share of this machine's peak per kernel");
   bench->add_flag("--json", bench_options.json, "machine-readable");

@@ -91,6 +91,17 @@ V ptx_fragment_mma(llvm::IRBuilderBase &b, Scalar element, V a, V bs, int64_t ha
   return vector_of(b, result, sum);
 }
 
+V ptx_fragment_pack(llvm::IRBuilderBase &b, Scalar element, V left, V right) {
+  const std::string text = element == Scalar::kF16 ? "cvt.rn.f16x2.f32 $0, $2, $1;" : "cvt.rn.bf16x2.f32 $0, $2, $1;"; // the first is the high half
+  V out = llvm::PoisonValue::get(llvm::FixedVectorType::get(b.getInt32Ty(), 4));
+  for (uint64_t w = 0; w < 4; ++w) {
+    V from = w < 2 ? left : right;
+    V low = b.CreateExtractElement(from, w % 2 * 2), high = b.CreateExtractElement(from, w % 2 * 2 + 1);
+    out = b.CreateInsertElement(out, assembly(b, b.getInt32Ty(), text, "=r,f,f", {low, high}, false), w);
+  }
+  return out;
+}
+
 V ptx_fragment_places(llvm::IRBuilderBase &b, bool rows, llvm::Type *type) {
   V l = lane(b), first = rows ? b.CreateLShr(l, 2) : b.CreateShl(b.CreateAnd(l, 3), 1);
   V out = llvm::PoisonValue::get(type);

@@ -53,6 +53,13 @@ llvm::Function *GpuFunction::emit_entry() {
 // Replaces the bases that setup_memories() gave arrays (stack or scratch) by the spaces of a GPU.
 void GpuFunction::bind_memories() {
   unsigned argument = 0;
+  const WorkgroupLayout layout = workgroup_layout(kernel_, record_);
+  llvm::GlobalVariable *external = nullptr; // of all workgroup arrays, given at launch
+  if (layout.bytes > 0) {
+    external = new llvm::GlobalVariable(module_, llvm::ArrayType::get(b_.getInt8Ty(), 0), false, llvm::GlobalValue::ExternalLinkage, nullptr,
+                                        kernel_.name + "_workgroup", nullptr, llvm::GlobalValue::NotThreadLocal, kSharedSpace);
+    external->setAlignment(llvm::Align(kWorkgroupAlign));
+  }
   for (size_t k = 0; k < memories_.size(); k++) {
     const Memory &memory = kernel_.memories[k];
     Mem &mem = memories_[k];
@@ -65,7 +72,9 @@ void GpuFunction::bind_memories() {
       continue;
     }
     llvm::Type *array = llvm::ArrayType::get(mem.element, memory.count);
-    if (memory.space == Space::kWorkgroup) {
+    if (memory.space == Space::kWorkgroup && external) {
+      mem.base = llvm::ConstantExpr::getGetElementPtr(b_.getInt8Ty(), external, b_.getInt32(static_cast<uint32_t>(layout.offsets[k])));
+    } else if (memory.space == Space::kWorkgroup) {
       auto *variable = new llvm::GlobalVariable(module_, array, false, llvm::GlobalValue::InternalLinkage,
                                                 llvm::PoisonValue::get(array), kernel_.name + "_" + memory.name, nullptr,
                                                 llvm::GlobalValue::NotThreadLocal, kSharedSpace);

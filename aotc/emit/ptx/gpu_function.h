@@ -38,6 +38,8 @@ class GpuFunction : public FunctionEmitter {
 
   void emit_op(const kernel::Op &op) override;
 
+  V exchanged(V value, V lane); // from_lane for values of any width
+
   // One of three intrinsics without operands.
   V special(llvm::Intrinsic::ID x, llvm::Intrinsic::ID y, llvm::Intrinsic::ID z, unsigned dimension) {
     return b_.CreateIntrinsic(dimension == 0 ? x : dimension == 1 ? y : z, {}, {});
@@ -53,7 +55,6 @@ class GpuFunction : public FunctionEmitter {
   void load_lanes(const kernel::Op &op, V otherwise, const Condition &condition, const Index &index);
   template <class Condition, class Index>
   void store_lanes(const kernel::Op &op, kernel::ValueId id, const Condition &condition, const Index &index);
-  V exchanged(V value, V lane); // from_lane for values of any width
   V subgroup(const kernel::Op &op);
   void emit_gpu_error(const kernel::Op &op);
 };

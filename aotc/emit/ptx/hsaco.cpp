@@ -96,6 +96,7 @@ std::optional<TargetRecord> rocm_record(const std::string &chip) {
     record.name = known.name;
     record.subgroup_size = known.lanes;
     record.workgroup_memory_bytes = 64 << 10;
+    record.large_workgroup_memory_bytes = 0;
     return record;
   }
   return std::nullopt;

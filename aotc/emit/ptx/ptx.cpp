@@ -68,6 +68,10 @@ class PtxFunction final : public GpuFunction {
     }
     case Opcode::kFragmentMma:
       return set(op, ptx_fragment_mma(b_, static_cast<Scalar>(op.imm), get(op.operands[0]), get(op.operands[1]), op.imm2, get(op.operands[2])));
+    case Opcode::kFragmentPack:
+      return set(op, ptx_fragment_pack(b_, static_cast<Scalar>(op.imm), get(op.operands[0]), get(op.operands[1])));
+    case Opcode::kFragmentRowAdd:
+    case Opcode::kFragmentRowMax: return set(op, rows(op));
     case Opcode::kFragmentRow:
     case Opcode::kFragmentColumn:
       return set(op, ptx_fragment_places(b_, op.code == Opcode::kFragmentRow, type_of(kernel_.types[op.results[0]])));
@@ -83,6 +87,19 @@ class PtxFunction final : public GpuFunction {
   }
 
  private:
+  // A row's eight elements lie in four threads.
+  V rows(const kernel::Op &op) {
+    const Opcode code = op.code == Opcode::kFragmentRowAdd ? Opcode::kAdd : Opcode::kMax;
+    V sums = get(op.operands[0]), out = llvm::PoisonValue::get(sums->getType());
+    for (uint64_t half = 0; half < 2; ++half) {
+      V v = arithmetic(code, Scalar::kF32, {b_.CreateExtractElement(sums, half * 2), b_.CreateExtractElement(sums, half * 2 + 1)}, false);
+      for (uint32_t apart : {1, 2})
+        v = arithmetic(code, Scalar::kF32, {v, exchanged(v, b_.CreateXor(lane_id(), b_.getInt32(apart)))}, false);
+      for (uint64_t i = half * 2; i < half * 2 + 2; ++i)
+        out = b_.CreateInsertElement(out, v, i);
+    }
+    return out;
+  }
   void annotate(const char *key, uint32_t value) {
     module_.getOrInsertNamedMetadata("nvvm.annotations")
         ->addOperand(llvm::MDNode::get(context_, {llvm::ValueAsMetadata::get(function_), llvm::MDString::get(context_, key),

@@ -1,6 +1,6 @@
 // PTX emitter: simt kernels through LLVM's NVPTX backend. What an entry looks like is in gpu_function.h: index and i32 params
-// are .u32, i64 .u64, f32 .f32. Workgroup arrays are static shared memory; .reqntid is the kernel's local size. Floats
-// contract only where an op says so.
+// are .u32, i64 .u64, f32 .f32. Workgroup arrays are static shared memory, or parts of an external array that is
+// given at launch (workgroup_layout in gpu_layout.h); .reqntid is the kernel's local size. Floats contract only where an op says so.
 #pragma once
 
 #include <optional>

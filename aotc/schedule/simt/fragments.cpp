@@ -1,13 +1,18 @@
-// Sums of products of f16 on matrix units: matrix products, and convolutions as implicit ones.
+// Sums of products on matrix units: matrix products, and convolutions as implicit ones.
 //
-//   a workgroup a tile of m x n outputs, a subgroup a part of it in fragments of 16 x 8; `stages` slices of k are in
-//   workgroup memory or on their way:
+//   a workgroup a tile of m x n outputs, a subgroup a part of it in fragments of 16 x 8; where the tile is small, `deep` of them
+//   share that part, each with its share of every slice; `stages` slices of k are in workgroup memory or on their way:
 //     for each slice: wait for it; barrier; start bringing the slice `stages - 1` ahead; multiply; put what came by registers
-//     epilogue and stores, element by element of the fragments
+//     what subgroups share is added up through workgroup memory
+//     epilogue and stores, by the two neighbouring columns of a fragment that a thread has
 //
 // An operand comes by copies of 16 bytes where it is contiguous and aligned for certain; else element by element through
 // registers, whatever its expression is (padding, strides, gathers). Elements outside are zeros. A lies [m][k], B lies [k][n] or
-// [n][k], as in memory. Sums are f32, and products exact: the result is that of other schedules but for the order of additions.
+// [n][k], as in memory. Sums are f32, and products of f16 exact: the result is that of other schedules but for the order of additions.
+//
+// A product of f32 is three of tf32, which has 11 bits of the 24: x y = high(x) high(y) + high(x) low(y) + low(x) high(y), where
+// high(x) is x without its low 13 bits and low(x) = x - high(x). What is left out, low(x) low(y) and the last bits of a low part,
+// comes to less than 2^-20 of the product. B of f32 lies [n][k] always.
 #include "aotc/schedule/simt/fragments.h"
 
 #include <algorithm>
@@ -32,21 +37,29 @@ using kernel::Values;
 
 namespace {
 
-constexpr uint32_t kSlice = 32, kLongSlice = 64; // of k; a long one where its copies fit
-constexpr uint32_t kVector = 8;  // elements that are copied at once
-constexpr uint32_t kPad = 8;     // rows of workgroup memory start in different banks
+constexpr uint32_t kSlice = 64, kLongSlice = 128; // bytes along k; a long one where its copies fit
+constexpr uint32_t kVector = 16; // bytes that are copied at once
+constexpr uint32_t kPad = 16;    // bytes: rows of workgroup memory start in different banks
+constexpr uint32_t kStep = 32;   // bytes along k of a fragment
 constexpr uint32_t kRows = 16, kColumns = 16; // of a pair of fragments
+constexpr uint64_t kMostStages = 12;
+constexpr uint32_t kMostSums = 64; // of a thread, where a product takes more registers than that
 
-// `across` x `down` subgroups share an m x n tile.
+// `across` x `down` parts of an m x n tile; `deep` subgroups a part, where the slices are long enough.
 struct Tile {
-  uint32_t m, n, down, across;
-  uint32_t threads() const { return down * across * kernel::kSubgroup; }
+  uint32_t m, n, down, across, deep;
+  uint32_t parts() const { return down * across; }
+  uint32_t threads() const { return parts() * deep * kernel::kSubgroup; }
 };
-constexpr Tile kTiles[] = {{128, 128, 2, 4}, {128, 64, 2, 2}, {64, 128, 2, 2}, {64, 64, 2, 2}, {32, 64, 2, 2}, {64, 32, 4, 1},
-                           {32, 32, 2, 1},   {16, 64, 1, 4},  {64, 16, 4, 1},  {16, 32, 1, 2}, {16, 16, 1, 1}};
+constexpr Tile kTiles[] = {{128, 256, 2, 4, 1}, {256, 128, 4, 2, 1}, {128, 128, 2, 4, 1}, {128, 64, 2, 2, 2}, {64, 128, 2, 2, 2}, {64, 64, 2, 2, 2},
+                           {32, 64, 2, 2, 2},   {64, 32, 4, 1, 2},   {32, 32, 2, 1, 4},   {16, 64, 1, 4, 2},  {64, 16, 4, 1, 2},  {16, 32, 1, 2, 4},
+                           {16, 16, 1, 1, 4}};
 
-// What a slice of such a tile costs a processor of a device that has some hundred: products, copies, and what it waits.
-constexpr double kProcessors = 132, kProductCost = 1.0 / 4096, kCopyCost = 0.7 / 64, kStepCost = 1;
+// Of an H100 80GB: processors; microseconds that one takes for a product of 16 x 8 x 16 with mma.sync at full occupation, for a
+// byte that comes to it, and for what is waited in each slice and in each tile; bytes a microsecond that come to all of them; and how long a copy is under way.
+constexpr double kProcessors = 132, kProductTime = 9e-4, kByteTime = 1e-5, kSliceTime = 0.03, kTileTime = 1.2, kAllBytes = 5.5e6,
+                 kLatency = 0.8;
+constexpr uint32_t kBusySubgroups = 4; // that occupy a processor's matrix units
 
 int64_t points(const Dispatch &d, const std::vector<uint32_t> &axes) {
   int64_t n = 1;
@@ -55,28 +68,17 @@ int64_t points(const Dispatch &d, const std::vector<uint32_t> &axes) {
   return n;
 }
 
-const Tile &choose_tile(int64_t batch, int64_t m, int64_t n) {
-  const Tile *best = nullptr;
-  double least = 0;
-  for (const Tile &t : kTiles) {
-    const auto tiles = static_cast<double>(batch * ((m + t.m - 1) / t.m) * ((n + t.n - 1) / t.n));
-    const double waves = static_cast<double>(static_cast<int64_t>((tiles + kProcessors - 1) / kProcessors));
-    const double cost = waves * (t.m * t.n * kProductCost + (t.m + t.n) * kCopyCost + kStepCost);
-    if (!best || cost < least) {
-      best = &t;
-      least = cost;
-    }
-  }
-  return *best;
-}
-
-// The load of an f16 value that is converted to f32 and nothing else.
-std::optional<dispatch::ValueId> half_load(const Dispatch &d, dispatch::ValueId side) {
-  const Value &v = d.values[side];
-  if (v.kind != ValueKind::kOp || v.code != Opcode::kConvert || v.type != ElementType::kF32)
-    return std::nullopt;
-  const Value &load = d.values[v.args[0]];
-  return load.kind == ValueKind::kLoad && load.type == ElementType::kF16 ? std::optional(v.args[0]) : std::nullopt;
+// What a product costs with such a tile, in microseconds, if slices are of `slice` bytes along k and `stages` of them under way.
+double cost(const Tile &t, int64_t batch, int64_t m, int64_t n, int64_t k, uint32_t element, uint32_t slice, uint32_t stages) {
+  const auto tiles = static_cast<double>(batch * ((m + t.m - 1) / t.m) * ((n + t.n - 1) / t.n));
+  const auto slices = static_cast<double>((k * element + slice - 1) / slice);
+  const double waves = static_cast<double>(static_cast<int64_t>((tiles + kProcessors - 1) / kProcessors));
+  const double busy = static_cast<double>(std::min(kBusySubgroups, t.parts() * t.deep)) / kBusySubgroups;
+  const double products = t.m * t.n / 128.0 * (slice / kStep) * (element == 4 ? 3 : 1) * kProductTime / busy, bytes = 1.0 * slice * (t.m + t.n);
+  double step = std::max(products, bytes * kByteTime) + kSliceTime;
+  if (slices >= stages) // a slice is waited for that could not be asked for earlier
+    step = std::max(step, kLatency / (stages - 1));
+  return std::max(waves * slices * step, tiles * slices * bytes / kAllBytes) + waves * kTileTime; // in which is the first slice's wait
 }
 
 // One operand. Its lines in workgroup memory run along k, or along n.
@@ -84,7 +86,8 @@ struct Side {
   dispatch::ValueId load = 0;
   std::vector<uint32_t> axes; // of m or n
   uint32_t extent = 0;        // of the tile along m or n
-  uint32_t slice = kSlice;    // along k
+  uint32_t slice = 0;         // along k
+  uint32_t pad = 0;
   bool lines_along_k = true;
   bool vectors = false;       // by copies of kVector elements along a line
   bool reads_along_k = true;  // neighbouring threads, where it comes element by element
@@ -93,7 +96,7 @@ struct Side {
   ValueId origin = kNoValue, limit = kNoValue;
   uint32_t line() const { return lines_along_k ? slice : extent; }
   uint32_t lines() const { return lines_along_k ? extent : slice; }
-  uint32_t pitch() const { return line() + kPad; }
+  uint32_t pitch() const { return line() + pad; }
   uint32_t elements() const { return lines() * pitch(); }
 };
 
@@ -108,34 +111,47 @@ class SimtFragments {
   // Tile number `number` of the table; -1: by the sizes.
   std::optional<Scheduled> build(int number) {
     auto left = half_load(d_, f_.left), right = half_load(d_, f_.right);
-    if (!left || !right || d_.values[f_.reduce].type != ElementType::kF32)
+    if (d_.values[f_.reduce].type != ElementType::kF32)
       return std::nullopt;
+    if (!left || !right) { // anything of f32, a converted f16 too
+      if (!record_.fragment_tf32)
+        return std::nullopt;
+      left = f_.left, right = f_.right;
+      scalar_ = Scalar::kF32;
+    }
+    const uint32_t element = byte_size(scalar_);
+    vector_ = kVector / element;
+    a_.pad = bs_.pad = kPad / element;
+    step_ = kStep / element;
     ProductAxes axes = product_axes(f_);
     a_.axes = std::move(axes.left), bs_.axes = std::move(axes.right), batch_ = std::move(axes.others);
     const int64_t m = points(d_, a_.axes), n = points(d_, bs_.axes), k = points(d_, f_.k);
-    if (number < 0 && (m < 8 || n < 8 || k < 16))
+    if (number < 0 && (m < 8 || n < 8 || k < 16 || (scalar_ == Scalar::kF32 && (m < 16 || n < 16 || k < 32))))
       return std::nullopt; // most of a fragment would be empty
-    t_ = number < 0 ? choose_tile(points(d_, batch_), m, n) : kTiles[static_cast<size_t>(number) % std::size(kTiles)];
     a_.load = *left, bs_.load = *right;
-    a_.extent = t_.m, bs_.extent = t_.n;
     arrange(a_);
     arrange(bs_);
-    const bool wants_long = a_.vectors && bs_.vectors && k >= 2 * kLongSlice;
-    if ((!wants_long || !choose_stages(kLongSlice, 3)) && !choose_stages(kSlice, 2))
+    if (number >= 0) {
+      if (!fits(kTiles[static_cast<size_t>(number) % std::size(kTiles)], k))
+        return std::nullopt;
+    } else if (!choose_tile(points(d_, batch_), m, n, k)) {
       return std::nullopt;
+    }
     if (t_.threads() > record_.max_workgroup_invocations)
       return std::nullopt;
     out_.kernel.local_size = {t_.threads(), 1, 1};
-    a_.array = b_.add_array("tile_a", kernel::Space::kWorkgroup, Scalar::kF16, uint64_t{stages_} * a_.elements(), 128);
-    bs_.array = b_.add_array("tile_b", kernel::Space::kWorkgroup, Scalar::kF16, uint64_t{stages_} * bs_.elements(), 128);
+    a_.array = b_.add_array("tile_a", kernel::Space::kWorkgroup, scalar_, uint64_t{stages_} * a_.elements(), 128);
+    bs_.array = b_.add_array("tile_b", kernel::Space::kWorkgroup, scalar_, uint64_t{stages_} * bs_.elements(), 128);
+    if (t_.deep > 1)
+      partial_ = b_.add_array("partial", kernel::Space::kWorkgroup, Scalar::kF32, partial_elements(), 128);
     const Expr rows = extent_product(d_, a_.axes), columns = extent_product(d_, bs_.axes);
     a_.whole = mod(rows, int64_t{t_.m}).constant() == 0;
     bs_.whole = mod(columns, int64_t{t_.n}).constant() == 0;
     const Expr down = ceildiv(rows, int64_t{t_.m}), across = ceildiv(columns, int64_t{t_.n});
     const Expr groups = extent_product(d_, batch_) * down * across;
     out_.grid = folded_grid(groups);
-    out_.description = "simt_fragments{m=" + std::to_string(t_.m) + ",n=" + std::to_string(t_.n) + ",k=" + std::to_string(slice_) +
-                       ",stages=" + std::to_string(stages_) + (a_.vectors ? ",copied" : "") + (bs_.vectors ? ",copied" : "") + "}";
+    out_.description = std::string(scalar_ == Scalar::kF32 ? "simt_fragments_f32" : "simt_fragments") + "{m=" + std::to_string(t_.m) + ",n=" + std::to_string(t_.n) + ",k=" + std::to_string(slice_) +
+                       ",deep=" + std::to_string(t_.deep) + ",stages=" + std::to_string(stages_) + (a_.vectors ? ",copied" : "") + (bs_.vectors ? ",copied" : "") + "}";
     ValueId group = group_number(b_);
     b_.if_then(b_.lt(group, l_.expr(groups)), [&] {
       Lowering::Scope scope(l_);
@@ -152,11 +168,47 @@ class SimtFragments {
   }
 
  private:
-  // As many stages of such slices as fit, up to four; false where these are fewer than `least`.
-  bool choose_stages(uint32_t slice, uint32_t least) {
+  // Takes the tile with the longest slices, and the most stages of them, that the memory allows.
+  bool fits(const Tile &tile, int64_t k) {
+    const uint32_t element = byte_size(scalar_), long_slice = kLongSlice / element;
+    t_ = tile;
+    a_.extent = t_.m, bs_.extent = t_.n;
+    if (a_.vectors && bs_.vectors && k >= 2 * long_slice)
+      for (; t_.deep >= 1; t_.deep /= 2)
+        if (choose_stages(long_slice, 3, k))
+          return true;
+    for (t_.deep = std::min(tile.deep, kSlice / kStep); t_.deep >= 1; t_.deep /= 2)
+      if (choose_stages(kSlice / element, 2, k))
+        return true;
+    return false;
+  }
+
+  // The cheapest of those that fit.
+  bool choose_tile(int64_t batch, int64_t m, int64_t n, int64_t k) {
+    const Tile *best = nullptr;
+    double least = 0;
+    for (const Tile &t : kTiles) {
+      if (t.threads() > record_.max_workgroup_invocations || !fits(t, k) || (scalar_ == Scalar::kF32 && t.m * t.n > kMostSums * t.threads()))
+        continue;
+      const double c = cost(t_, batch, m, n, k, byte_size(scalar_), slice_ * byte_size(scalar_), stages_);
+      if (!best || c < least) {
+        best = &t;
+        least = c;
+      }
+    }
+    return best && fits(*best, k);
+  }
+
+  uint64_t partial_elements() const { return t_.deep > 1 ? uint64_t{t_.deep} * t_.m * t_.n : 0; }
+
+  // As many stages of such slices as k fills and as fit, in the memory that any workgroup has or that one may ask for; false
+  // where these are fewer than `least`.
+  bool choose_stages(uint32_t slice, uint32_t least, int64_t k) {
     slice_ = a_.slice = bs_.slice = slice;
-    const uint64_t bytes = 2 * uint64_t{a_.elements() + bs_.elements()};
-    stages_ = static_cast<uint32_t>(std::min<uint64_t>(4, record_.workgroup_memory_bytes / bytes));
+    const uint64_t bytes = byte_size(scalar_) * uint64_t{a_.elements() + bs_.elements()}, others = 4 * partial_elements();
+    const uint64_t memory = std::max(record_.workgroup_memory_bytes, record_.large_workgroup_memory_bytes);
+    const auto slices = static_cast<uint64_t>((k + slice - 1) / slice);
+    stages_ = memory <= others ? 0 : static_cast<uint32_t>(std::min({kMostStages, std::max<uint64_t>(least, slices), (memory - others) / bytes}));
     if (stages_ < least)
       stages_ = 0;
     return stages_ > 0;
@@ -164,9 +216,10 @@ class SimtFragments {
 
   void arrange(Side &s) {
     const Value &load = d_.values[s.load];
-    const bool k = comes_in_vectors(d_, load, f_.k, kVector), other = comes_in_vectors(d_, load, s.axes, kVector);
-    s.reads_along_k = run_length(d_, load, f_.k) >= run_length(d_, load, s.axes);
-    s.lines_along_k = &s == &a_ || (k || !other ? s.reads_along_k || k : false);
+    const bool is_load = load.kind == ValueKind::kLoad && to_scalar(load.type) == scalar_;
+    const bool k = is_load && comes_in_vectors(d_, load, f_.k, vector_), other = is_load && comes_in_vectors(d_, load, s.axes, vector_);
+    s.reads_along_k = !is_load || run_length(d_, load, f_.k) >= run_length(d_, load, s.axes);
+    s.lines_along_k = &s == &a_ || scalar_ == Scalar::kF32 || (k || !other ? s.reads_along_k || k : false);
     s.vectors = record_.async_copy && (s.lines_along_k ? k : other);
   }
 
@@ -180,7 +233,7 @@ class SimtFragments {
   };
   Share share(const Side &s) {
     Share out;
-    const uint32_t step = s.vectors ? kVector : 1;
+    const uint32_t step = s.vectors ? vector_ : 1;
     const bool along_k = s.vectors ? s.lines_along_k : s.reads_along_k;
     const uint32_t fast = (along_k ? slice_ : s.extent) / step;
     out.total = s.extent * slice_ / step;
@@ -219,7 +272,7 @@ class SimtFragments {
           good = b_.logical_and(good, b_.compare(Opcode::kGe, l_.expr(g.value), b_.index(0)));
         good = b_.logical_and(good, b_.lt(l_.expr(g.value), l_.expr(g.extent)));
       }
-      auto copy = [&] { b_.copy_async(s.array, slot(s, share, i, stage), load.operand, l_.expr(load.expr), good, kVector); };
+      auto copy = [&] { b_.copy_async(s.array, slot(s, share, i, stage), load.operand, l_.expr(load.expr), good, vector_); };
       if (surplus(share, i))
         b_.if_then(b_.lt(b_.add(b_.local_id(0), b_.index(int64_t{i} * t_.threads())), b_.index(share.total)), copy);
       else
@@ -241,7 +294,7 @@ class SimtFragments {
             Lowering::Scope inner(l_);
             return Values{l_.eval(s.load)};
           },
-          [&] { return Values{b_.zero(Scalar::kF16)}; })[0]);
+          [&] { return Values{b_.zero(scalar_)}; })[0]);
     }
     return out;
   }
@@ -258,6 +311,10 @@ class SimtFragments {
   void tile() {
     const Share a = share(a_), bs = share(bs_);
     ValueId subgroup = b_.div(b_.local_id(0), b_.index(kernel::kSubgroup));
+    if (t_.deep > 1) {
+      depth_part_ = b_.div(subgroup, b_.index(t_.parts()));
+      subgroup = b_.rem(subgroup, b_.index(t_.parts()));
+    }
     const uint32_t own_m = t_.m / t_.down, own_n = t_.n / t_.across, rows = own_m / kRows, pairs = own_n / kColumns;
     ValueId row0 = b_.mul(b_.div(subgroup, b_.index(t_.across)), b_.index(own_m));
     ValueId column0 = b_.mul(b_.rem(subgroup, b_.index(t_.across)), b_.index(own_n));
@@ -281,13 +338,15 @@ class SimtFragments {
       ValueId ahead = b_.add(slice, b_.index(stages_ - 1)), k0 = b_.mul(ahead, b_.index(slice_));
       ValueId stage = b_.rem(ahead, b_.index(stages_)), now = b_.rem(slice, b_.index(stages_));
       Values from_a, from_b;
-      if (a_.vectors)
-        copy_slice(a_, a, k0, stage);
-      else
+      b_.if_then(b_.lt(ahead, slices), [&] { // nobody reads what would come after the last
+        if (a_.vectors)
+          copy_slice(a_, a, k0, stage);
+        if (bs_.vectors)
+          copy_slice(bs_, bs, k0, stage);
+      });
+      if (!a_.vectors)
         from_a = elements(a_, a, k0);
-      if (bs_.vectors)
-        copy_slice(bs_, bs, k0, stage);
-      else
+      if (!bs_.vectors)
         from_b = elements(bs_, bs, k0);
       if (a_.vectors || bs_.vectors)
         b_.copy_commit();
@@ -298,7 +357,46 @@ class SimtFragments {
         put(bs_, bs, from_b, stage);
       return next;
     });
+    if (t_.deep > 1)
+      sums = added_up(sums, subgroup);
     epilogue(sums, row0, column0, rows, pairs);
+  }
+
+  // The sums of all subgroups that share a part. Each will store its own share of the fragments.
+  Values added_up(const Values &sums, ValueId part) {
+    ValueId thread = b_.add(b_.mul(part, b_.index(kernel::kSubgroup)), b_.rem(b_.local_id(0), b_.index(kernel::kSubgroup)));
+    auto place = [&](ValueId deep, size_t f) {
+      ValueId line = b_.add(b_.mul(deep, b_.index(static_cast<int64_t>(sums.size()))), b_.index(static_cast<int64_t>(f)));
+      return b_.mul(b_.add(b_.mul(line, b_.index(int64_t{t_.parts()} * kernel::kSubgroup)), thread), b_.index(4));
+    };
+    for (size_t f = 0; f < sums.size(); ++f)
+      b_.store(partial_, place(depth_part_, f), sums[f], 4);
+    b_.barrier();
+    Values out;
+    for (size_t f = 0; f < sums.size(); ++f) {
+      ValueId sum = b_.load(partial_, place(b_.index(0), f), 4, 4);
+      for (uint32_t p = 1; p < t_.deep; ++p)
+        sum = b_.add(sum, b_.load(partial_, place(b_.index(p), f), 4, 4));
+      out.push_back(sum);
+    }
+    return out;
+  }
+
+  // Of factors of tf32: what they leave out of each element, and they themselves; zeros for infinities and NaNs, which the
+  // product of the high parts alone decides about.
+  struct Parts {
+    Values low, finite;
+  };
+  Parts parts(const Values &factors) {
+    Parts out;
+    const Type words(Scalar::kI32, 4), floats(Scalar::kF32, 4);
+    for (ValueId f : factors) {
+      ValueId high = b_.bitcast(floats, b_.binary(Opcode::kAnd, f, b_.constant(words, ~int64_t{0x1fff}))), zeros = b_.zero(floats);
+      ValueId finite = b_.compare(Opcode::kEq, b_.sub(high, high), zeros);
+      out.low.push_back(b_.bitcast(words, b_.select(finite, b_.sub(b_.bitcast(floats, f), high), zeros)));
+      out.finite.push_back(b_.bitcast(words, b_.select(finite, high, zeros)));
+    }
+    return out;
   }
 
   Values multiply(const Values &carried, ValueId stage, ValueId row0, ValueId column0, uint32_t rows, uint32_t pairs) {
@@ -306,7 +404,12 @@ class SimtFragments {
     ValueId a0 = b_.add(b_.mul(stage, b_.index(a_.elements())), b_.mul(row0, b_.index(a_.pitch())));
     ValueId b0 = b_.add(b_.mul(stage, b_.index(bs_.elements())), bs_.lines_along_k ? b_.mul(column0, b_.index(bs_.pitch())) : column0);
     const FragmentRole role = bs_.lines_along_k ? FragmentRole::kB : FragmentRole::kBRows;
-    for (uint32_t k = 0; k < slice_; k += 16) {
+    if (t_.deep > 1) {
+      ValueId k0 = b_.mul(depth_part_, b_.index(slice_ / t_.deep));
+      a0 = b_.add(a0, k0);
+      b0 = b_.add(b0, bs_.lines_along_k ? k0 : b_.mul(k0, b_.index(bs_.pitch())));
+    }
+    for (uint32_t k = 0; k < slice_ / t_.deep; k += step_) {
       Values left, right;
       for (uint32_t i = 0; i < rows; ++i)
         left.push_back(b_.fragment_load(a_.array, b_.add(a0, b_.index(int64_t{i} * kRows * a_.pitch() + k)), b_.index(a_.pitch()), FragmentRole::kA));
@@ -314,17 +417,43 @@ class SimtFragments {
         const int64_t at = bs_.lines_along_k ? int64_t{j} * kColumns * bs_.pitch() + k : int64_t{k} * bs_.pitch() + j * kColumns;
         right.push_back(b_.fragment_load(bs_.array, b_.add(b0, b_.index(at)), b_.index(bs_.pitch()), role));
       }
+      Parts l, r;
+      if (scalar_ == Scalar::kF32) {
+        l = parts(left);
+        r = parts(right);
+      }
       for (uint32_t i = 0; i < rows; ++i)
         for (uint32_t j = 0; j < 2 * pairs; ++j) {
           ValueId &sum = sums[size_t{i} * 2 * pairs + j];
-          sum = b_.fragment_mma(Scalar::kF16, left[i], right[j / 2], static_cast<int>(j % 2), sum);
+          auto add = [&](const Values &x, const Values &y, ValueId to) {
+            return b_.fragment_mma(scalar_, x[i], y[j / 2], static_cast<int>(j % 2), to);
+          };
+          if (scalar_ == Scalar::kF16)
+            sum = add(left, right, sum);
+          else // the small parts first; matrix units may cut off what does not fit a sum, so what they add up is short
+            sum = b_.add(sum, add(left, right, add(l.finite, r.low, add(l.low, r.finite, b_.zero(Type(Scalar::kF32, 4))))));
         }
     }
     return sums;
   }
 
+  // Whether two columns that a thread has side by side are one piece of memory wherever the epilogue stores.
+  bool stores_pairs() const {
+    const uint32_t last = bs_.axes.back();
+    auto extent = d_.axes[last].extent.constant();
+    if (!extent || *extent % 2 != 0)
+      return false;
+    for (const dispatch::Store &s : d_.stores) {
+      auto linear = s.offset.linear_in(d_.axes[last].symbol);
+      if (!linear || linear->coefficient.constant() != 1)
+        return false;
+    }
+    return true;
+  }
+
   void epilogue(const Values &sums, ValueId row0, ValueId column0, uint32_t rows, uint32_t pairs) {
     ValueId row_in = b_.fragment_row(), column_in = b_.fragment_column();
+    const uint32_t lanes = stores_pairs() ? 2 : 1;
     // The four sums of a thread have their own rows and columns, shared by fragments beside and below.
     struct Place {
       ValueId inside;
@@ -341,22 +470,34 @@ class SimtFragments {
     };
     const std::vector<Place> down = places(a_, row0, row_in, rows, kRows), across = places(bs_, column0, column_in, 2 * pairs, kColumns / 2);
     for (uint32_t i = 0; i < rows; ++i)
-      for (uint32_t j = 0; j < 2 * pairs; ++j)
-        for (uint32_t e = 0; e < 4; ++e) {
-          const Place &row = down[i * 4 + e], &column = across[j * 4 + e];
-          auto store = [&] {
-            Lowering::Scope scope(l_);
-            bind_axes(l_, a_.axes, row.axes);
-            bind_axes(l_, bs_.axes, column.axes);
-            l_.set(f_.reduce, b_.extract(sums[size_t{i} * 2 * pairs + j], e));
-            for (const dispatch::Store &s : d_.stores)
-              l_.store(s);
-          };
-          if (ValueId inside = both(row.inside, column.inside); inside == kNoValue)
-            store();
-          else
-            b_.if_then(inside, store);
-        }
+      for (uint32_t j = 0; j < 2 * pairs; ++j) {
+        const uint32_t f = i * 2 * pairs + j;
+        auto fragment = [&] {
+          for (uint32_t e = 0; e < 4; e += lanes) {
+            const Place &row = down[i * 4 + e], &column = across[j * 4 + e];
+            auto store = [&] {
+              Lowering::Scope scope(l_);
+              bind_axes(l_, a_.axes, row.axes);
+              for (size_t x = 0; x < bs_.axes.size(); ++x)
+                if (lanes == 2 && x + 1 == bs_.axes.size())
+                  l_.bind_lanes(bs_.axes[x], column.axes[x], 2, kNoValue, 2);
+                else
+                  l_.bind(bs_.axes[x], column.axes[x]);
+              l_.set(f_.reduce, lanes == 1 ? b_.extract(sums[f], e) : b_.shuffle(sums[f], sums[f], {int64_t{e}, int64_t{e} + 1}));
+              for (const dispatch::Store &s : d_.stores)
+                l_.store(s);
+            };
+            if (ValueId inside = both(row.inside, column.inside); inside == kNoValue)
+              store();
+            else
+              b_.if_then(inside, store);
+          }
+        };
+        if (t_.deep > 1)
+          b_.if_then(b_.compare(Opcode::kEq, depth_part_, b_.index(f % t_.deep)), fragment);
+        else
+          fragment();
+      }
   }
 
   const Contraction &f_;
@@ -368,11 +509,22 @@ class SimtFragments {
   Tile t_ = kTiles[0];
   Side a_, bs_; // left, right
   std::vector<uint32_t> batch_;
-  uint32_t stages_ = 0, slice_ = kSlice;
-  ValueId k_ = kNoValue;
+  Scalar scalar_ = Scalar::kF16;                  // of the factors
+  uint32_t vector_ = 0, step_ = 0;                // elements: of a copy, of a fragment along k
+  uint32_t stages_ = 0, slice_ = 0;
+  uint32_t partial_ = 0;
+  ValueId k_ = kNoValue, depth_part_ = kNoValue;
 };
 
 } // namespace
+
+std::optional<dispatch::ValueId> half_load(const Dispatch &d, dispatch::ValueId side) {
+  const Value &v = d.values[side];
+  if (v.kind != ValueKind::kOp || v.code != Opcode::kConvert || v.type != ElementType::kF32)
+    return std::nullopt;
+  const Value &load = d.values[v.args[0]];
+  return load.kind == ValueKind::kLoad && load.type == ElementType::kF16 ? std::optional(v.args[0]) : std::nullopt;
+}
 
 std::optional<Scheduled> schedule_simt_fragments(const Dispatch &d, const TargetRecord &record, int tile) {
   if (!record.fragment_f16 || record.subgroup_size != kernel::kSubgroup)

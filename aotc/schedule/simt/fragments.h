@@ -11,4 +11,7 @@ namespace ingot::aotc::schedule {
 // Nothing where the dispatch is not of the form or the record has no units for it.
 std::optional<Scheduled> schedule_simt_fragments(const dispatch::Dispatch &d, const TargetRecord &record, int tile);
 
+// The load of an f16 value that is converted to f32 and nothing else; nothing where `side` is something else.
+std::optional<dispatch::ValueId> half_load(const dispatch::Dispatch &d, dispatch::ValueId side);
+
 } // namespace ingot::aotc::schedule

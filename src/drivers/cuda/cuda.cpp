@@ -64,6 +64,7 @@ constexpr Vendor kVendor = {
     /*max_grid=*/{5, 6, 7},
     /*warp_size=*/10,
     /*shared_bytes=*/8,
+    /*large_shared_bytes=*/97,
     /*multiprocessors=*/16,
     /*major=*/75,
     /*minor=*/76,

@@ -51,6 +51,7 @@ constexpr Vendor kVendor = {
     /*max_grid=*/{29, 30, 31},
     /*warp_size=*/87,
     /*shared_bytes=*/74,
+    /*large_shared_bytes=*/0,
     /*multiprocessors=*/63,
     /*major=*/23,
     /*minor=*/61,

@@ -35,6 +35,8 @@ struct LaunchConfig {
 static_assert(sizeof(LaunchAttribute) == 72 && sizeof(LaunchConfig) == 56, "as cuda.h has them");
 constexpr int kLaunchProgrammatic = 6; // CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION
 
+constexpr int kFunctionAsks = 8; // CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES: what launches of the function may ask for
+
 // Codes that both libraries share.
 constexpr int kSuccess = 0, kOutOfMemory = 2, kNoDevice = 100, kNotReady = 600;
 // After these nothing works any more in the context.
@@ -60,8 +62,8 @@ struct Vendor {
   const char *name, *libraries[4], *target; // libraries: the first that is there
   uint32_t text_format, image_format; // text_format: what the library's linker makes code of, or 0; image_format: code
   bool (*find)(void *library, Api *api, const char **missing); // fills the table; the first name that is not there
-  // Numbers of attributes.
-  int max_threads, max_block[3], max_grid[3], warp_size, shared_bytes, multiprocessors, major, minor;
+  // Numbers of attributes. large_shared_bytes: what a launch may ask for; 0: it may not.
+  int max_threads, max_block[3], max_grid[3], warp_size, shared_bytes, large_shared_bytes, multiprocessors, major, minor;
   // Writes the architecture that code is made for; false where the device does not say.
   bool (*architecture)(const Api &api, Physical *physical);
   // Whether code for that architecture runs on the device.

@@ -52,6 +52,7 @@ Code look_at(const Vendor &vendor, const Api &api, int ordinal, Physical *out, E
   number(vendor.max_threads, &p.max_threads);
   number(vendor.warp_size, &p.warp_size);
   number(vendor.shared_bytes, &p.shared_bytes);
+  if (vendor.large_shared_bytes) number(vendor.large_shared_bytes, &p.large_shared_bytes);
   number(vendor.multiprocessors, &p.multiprocessors);
   for (int i = 0; i < 3; ++i) {
     number(vendor.max_block[i], &p.max_block[i]);
@@ -168,6 +169,7 @@ Code describe(ingot_driver_device_t *d, ingot_driver_visit_t visit, void *user, 
   visit(user, "memory", "discrete");
   number("workgroup invocations", uint64_t(p.max_threads));
   number("workgroup memory bytes", uint64_t(p.shared_bytes));
+  if (p.large_shared_bytes) number("workgroup memory bytes at launch", uint64_t(p.large_shared_bytes));
   return INGOT_OK;
 }
 

@@ -11,16 +11,19 @@ namespace {
 
 constexpr size_t kLogBytes = 400;
 
-// The version with the highest rank of those whose features are there; INGOT_NONE where there is none.
-uint32_t pick_version(const ingot_driver_kernel_t &k, uint64_t features) {
+// The version with the highest rank of those whose features and memory are there; INGOT_NONE where there is none.
+uint32_t pick_version(const Physical &p, const ingot_driver_kernel_t &k, uint64_t features) {
   uint32_t best = INGOT_NONE;
-  for (uint32_t v = 0; v < k.version_count; ++v)
-    if ((k.versions[v].feature_mask & ~features) == 0 && (best == INGOT_NONE || k.versions[v].rank > k.versions[best].rank)) best = v;
+  for (uint32_t v = 0; v < k.version_count; ++v) {
+    const ingot_driver_code_version_t &version = k.versions[v];
+    if ((version.feature_mask & ~features) != 0 || version.scratch_bytes > uint64_t(p.large_shared_bytes)) continue;
+    if (best == INGOT_NONE || version.rank > k.versions[best].rank) best = v;
+  }
   return best;
 }
 
 // What the device must have for one kernel.
-Code check_limits(const Physical &p, const ingot_driver_kernel_t &k, Error *error) {
+Code check_limits(const Physical &p, const ingot_driver_kernel_t &k, uint64_t features, Error *error) {
   const uint64_t invocations = uint64_t(k.local_size[0]) * k.local_size[1] * k.local_size[2];
   if (k.binding_count > kMaxBindings || uint64_t(k.binding_count) + k.param_count + 1 > kMaxArguments)
     return fail(error, INGOT_INCOMPATIBLE, "kernel '%.80s' has %u buffers and %u parameters, the driver takes %u and %u in all", k.name,
@@ -29,6 +32,12 @@ Code check_limits(const Physical &p, const ingot_driver_kernel_t &k, Error *erro
     if (invocations == 0 || invocations > uint64_t(p.max_threads) || k.local_size[i] > uint32_t(p.max_block[i]))
       return fail(error, INGOT_INCOMPATIBLE, "kernel '%.80s' has workgroups of %u x %u x %u, the device takes %d in all", k.name,
                   k.local_size[0], k.local_size[1], k.local_size[2], p.max_threads);
+  uint64_t least = UINT64_MAX; // that one of its versions asks for
+  for (uint32_t v = 0; v < k.version_count; ++v)
+    if ((k.versions[v].feature_mask & ~features) == 0 && k.versions[v].scratch_bytes < least) least = k.versions[v].scratch_bytes;
+  if (least != UINT64_MAX && least > uint64_t(p.large_shared_bytes))
+    return fail(error, INGOT_INCOMPATIBLE, "kernel '%.80s' asks for %llu bytes of workgroup memory at launch, the device has %d to give", k.name,
+                (unsigned long long)least, p.large_shared_bytes);
   return INGOT_OK;
 }
 
@@ -147,8 +156,8 @@ Code fill(ingot_driver_executable_t &e, const ingot_driver_code_t &code, Error *
   const uint64_t features = d.vendor->features(code.arch, d.physical);
   for (uint32_t i = 0; i < code.kernel_count; ++i) {
     const ingot_driver_kernel_t &k = code.kernels[i];
-    INGOT_TRY(check_limits(d.physical, k, error));
-    e.kernels[i].version = pick_version(k, features);
+    INGOT_TRY(check_limits(d.physical, k, features, error));
+    e.kernels[i].version = pick_version(d.physical, k, features);
     if (e.kernels[i].version == INGOT_NONE) return fail(error, INGOT_INCOMPATIBLE, "kernel '%.80s' has no version for this device", k.name);
   }
   if (code.kernel_count == 0) return INGOT_OK;
@@ -156,7 +165,11 @@ Code fill(ingot_driver_executable_t &e, const ingot_driver_code_t &code, Error *
   for (uint32_t i = 0; i < code.kernel_count; ++i) {
     const ingot_driver_kernel_t &k = code.kernels[i];
     ingot_driver_executable_t::Kernel &out = e.kernels[i];
-    INGOT_STREAM_TRY(d, d.api.ModuleGetFunction(&out.function, e.modules[out.module], k.versions[out.version].entry), "finding a kernel");
+    const ingot_driver_code_version_t &version = k.versions[out.version];
+    INGOT_STREAM_TRY(d, d.api.ModuleGetFunction(&out.function, e.modules[out.module], version.entry), "finding a kernel");
+    out.shared_bytes = uint32_t(version.scratch_bytes);
+    if (out.shared_bytes)
+      INGOT_STREAM_TRY(d, d.api.FuncSetAttribute(out.function, kFunctionAsks, int(out.shared_bytes)), "asking for workgroup memory");
     memcpy(out.local_size, k.local_size, sizeof out.local_size);
     out.bindings = k.binding_count;
     out.params = k.param_count;
@@ -174,9 +187,10 @@ Code supports(ingot_driver_device_t *device, const ingot_driver_code_t *code, Er
     return fail(error, INGOT_INCOMPATIBLE, "the variant is for %.60s, this device runs %s", code->target, vendor.target);
   if (!vendor.runs(code->arch, device->physical))
     return fail(error, INGOT_INCOMPATIBLE, "the variant is for %.60s, this device is %s", code->arch, device->physical.architecture);
+  const uint64_t features = vendor.features(code->arch, device->physical);
   for (uint32_t i = 0; i < code->kernel_count; ++i) {
-    INGOT_TRY(check_limits(device->physical, code->kernels[i], error));
-    if (pick_version(code->kernels[i], vendor.features(code->arch, device->physical)) == INGOT_NONE)
+    INGOT_TRY(check_limits(device->physical, code->kernels[i], features, error));
+    if (pick_version(device->physical, code->kernels[i], features) == INGOT_NONE)
       return fail(error, INGOT_INCOMPATIBLE, "kernel '%.80s' needs features that this driver does not know", code->kernels[i].name);
   }
   return INGOT_OK;

@@ -31,6 +31,7 @@ struct Physical {
   int capability = 0; // major * 10 + minor
   char architecture[32] = {}; // "sm_90", "gfx942"
   int max_threads = 0, max_block[3] = {}, max_grid[3] = {}, warp_size = 0, shared_bytes = 0, multiprocessors = 0;
+  int large_shared_bytes = 0; // the most that a launch may ask for
   uint64_t memory_bytes = 0;
 };
 
@@ -76,6 +77,7 @@ struct ingot_driver_executable_t {
   struct Kernel {
     ingot::stream::Function function = nullptr;
     uint32_t local_size[3] = {};
+    uint32_t shared_bytes = 0; // asked for at each launch
     uint32_t bindings = 0, params = 0, version = INGOT_NONE, module = 0;
     bool errors = false;    // the last argument is the error word's address
     bool dependent = false; // may start while the kernel before it ends (programmatic dependent launch)

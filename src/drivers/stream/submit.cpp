@@ -30,11 +30,11 @@ int launch(ingot_driver_stream_t &s, ingot_driver_recording_t &r, const ingot_dr
   for (uint32_t i = 0; i < c.argument_count; ++i) arguments[i] = &r.arguments[c.first_argument + i];
   const uint32_t *g = c.grid, *b = k.local_size;
   if (!dependent || !k.dependent || !api.LaunchKernelEx)
-    return api.LaunchKernel(k.function, g[0], g[1], g[2], b[0], b[1], b[2], 0, to, arguments, nullptr);
+    return api.LaunchKernel(k.function, g[0], g[1], g[2], b[0], b[1], b[2], k.shared_bytes, to, arguments, nullptr);
   LaunchAttribute attribute = {};
   attribute.id = kLaunchProgrammatic;
   attribute.value.flag = 1;
-  const LaunchConfig config = {{g[0], g[1], g[2]}, {b[0], b[1], b[2]}, 0, to, &attribute, 1};
+  const LaunchConfig config = {{g[0], g[1], g[2]}, {b[0], b[1], b[2]}, k.shared_bytes, to, &attribute, 1};
   return api.LaunchKernelEx(&config, k.function, arguments, nullptr);
 }
 

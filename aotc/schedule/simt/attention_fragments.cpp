@@ -1,0 +1,334 @@
+// Attention of f16 on matrix units, with a running softmax: neither scores nor weights are ever stored.
+//
+//   a workgroup a tile of rows, a subgroup 16 of them; `stages` blocks of keys are in workgroup memory or on their way:
+//     for each block of keys:
+//       scores = q k in fragments; masked and scaled, element by element
+//       the rows' new maxima; what older blocks gave shrinks by exp(old maximum - new)
+//       exponentials, rounded to f16, become a factor where they are: sums += exponentials v
+//     store sums / total
+//
+// Scores, exponentials' totals and sums are f32; the rounding of a weight is 2^-11 of it. Rows, keys, depth and columns past
+// the last are zeros in workgroup memory; keys past the last have scores of -inf.
+#include <algorithm>
+#include <limits>
+
+#include "aotc/schedule/attention.h"
+#include "aotc/schedule/internal.h"
+#include "aotc/schedule/simt/fragments.h"
+#include "aotc/schedule/simt/threads.h"
+#include "aotc/schedule/simt/vectors.h"
+#include "aotc/schedule/sinks.h"
+
+namespace ingot::aotc::schedule {
+
+using dispatch::Dispatch;
+using dispatch::Guard;
+using dispatch::Value;
+using kernel::FragmentRole;
+using kernel::kNoValue;
+using kernel::Opcode;
+using kernel::ValueId;
+using kernel::Values;
+
+namespace {
+
+constexpr int64_t kRows = 16;       // of a subgroup
+constexpr int64_t kMostKeys = 64;   // of a block
+constexpr int64_t kVector = 8;      // elements that are copied at once
+constexpr int64_t kPad = 8;         // rows of workgroup memory start in different banks
+constexpr int64_t kMostDepth = 256, kMostColumns = 128; // what registers hold
+constexpr int64_t kEnoughGroups = 132;                  // one a processor of a large device
+
+// Lines of f16 in workgroup memory, filled up with zeros.
+struct Lines {
+  dispatch::ValueId load = 0;
+  std::vector<uint32_t> line_axes, axes; // across lines, along a line
+  int64_t lines = 0, width = 0, real = 0; // width: `real` rounded up to whole fragments
+  bool vectors = false;
+  uint32_t array = 0;
+  int64_t pitch() const { return width + kPad; }
+  int64_t elements() const { return lines * pitch(); }
+};
+
+class FragmentAttention {
+ public:
+  FragmentAttention(const Attention &form, const TargetRecord &record, const Dispatch &original)
+      : f_(form), d_(form.d), record_(record), b_(out_.kernel), l_(b_, d_, original.free_symbols()) {
+    out_.kernel.name = d_.name;
+    out_.kernel.kind = record.kernel_class;
+  }
+
+  std::optional<Scheduled> build() {
+    if (!arrange())
+      return std::nullopt;
+    const int64_t tile_rows = kRows * subgroups_;
+    out_.kernel.local_size = {static_cast<uint32_t>(threads()), 1, 1};
+    for (auto [lines, name, count] : {std::tuple(&q_, "tile_q", int64_t{1}), std::tuple(&k_, "tile_k", stages_), std::tuple(&v_, "tile_v", stages_)})
+      lines->array = b_.add_array(name, kernel::Space::kWorkgroup, Scalar::kF16, static_cast<uint64_t>(count * lines->elements()), 128);
+    const Expr rows = d_.axes[f_.rows].extent, keys = d_.axes[f_.keys].extent;
+    const Expr tiles = ceildiv(rows, tile_rows), groups = extent_product(d_, f_.batch) * tiles;
+    out_.grid = folded_grid(groups);
+    out_.description = "simt_attention_fragments{rows=" + std::to_string(tile_rows) + ",keys=" + std::to_string(k_.lines) +
+                       ",stages=" + std::to_string(stages_) + "}";
+    ValueId group = group_number(b_);
+    b_.if_then(b_.lt(group, l_.expr(groups)), [&] {
+      Lowering::Scope scope(l_);
+      ValueId tile_count = l_.expr(tiles);
+      if (!f_.batch.empty())
+        bind_flat(l_, f_.batch, b_.div(group, tile_count));
+      row_count_ = l_.expr(rows);
+      key_count_ = l_.expr(keys);
+      row0_ = b_.mul(b_.rem(group, tile_count), b_.index(tile_rows));
+      own_row_ = b_.mul(b_.div(b_.local_id(0), b_.index(kernel::kSubgroup)), b_.index(kRows));
+      row_in_ = b_.fragment_row();
+      column_in_ = b_.fragment_column();
+      finish(key_blocks());
+    });
+    return std::move(out_);
+  }
+
+ private:
+  int64_t threads() const { return subgroups_ * kernel::kSubgroup; }
+  static int64_t whole(int64_t n) { return (n + 15) / 16 * 16; }
+
+  // Sizes and places; false where the form is not for matrix units.
+  bool arrange() {
+    auto q = half_load(d_, f_.q), k = half_load(d_, f_.k), v = half_load(d_, f_.v);
+    if (!q || !k || !v)
+      return false;
+    int64_t depth = 1, batch = 1;
+    for (uint32_t a : f_.depth)
+      depth *= *d_.axes[a].extent.constant();
+    const int64_t columns = *d_.axes[f_.columns].extent.constant();
+    if (depth > kMostDepth || columns > kMostColumns)
+      return false;
+    for (uint32_t a : f_.batch)
+      batch = std::min<int64_t>(1 << 20, batch * std::max<int64_t>(1, typical(d_.axes[a].extent)));
+    const int64_t rows = std::max<int64_t>(1, typical(d_.axes[f_.rows].extent));
+    subgroups_ = 4;
+    while (subgroups_ > 1 && batch * ((rows + kRows * subgroups_ - 1) / (kRows * subgroups_)) < kEnoughGroups)
+      subgroups_ /= 2;
+    place(q_, *q, {f_.rows}, f_.depth, kRows * subgroups_, depth);
+    place(k_, *k, {f_.keys}, f_.depth, 0, depth);
+    place(v_, *v, {f_.keys}, {f_.columns}, 0, columns);
+    if (!k_.vectors || !v_.vectors)
+      return false; // every workgroup brings all of them
+    for (int64_t keys = kMostKeys; keys >= 16; keys /= 2) {
+      k_.lines = v_.lines = keys;
+      if (keys > 16 && typical(d_.axes[f_.keys].extent) <= keys / 2)
+        continue;
+      for (stages_ = k_.vectors && v_.vectors ? 2 : 1; stages_ >= 1; --stages_)
+        if (2 * (q_.elements() + stages_ * (k_.elements() + v_.elements())) <= static_cast<int64_t>(record_.workgroup_memory_bytes))
+          return true;
+    }
+    return false;
+  }
+
+  void place(Lines &out, dispatch::ValueId load, std::vector<uint32_t> line_axes, std::vector<uint32_t> axes, int64_t lines, int64_t real) {
+    out = {load, std::move(line_axes), std::move(axes), lines, whole(real), real, false, 0};
+    out.vectors = comes_in_vectors(d_, d_.values[load], out.axes, kVector) && real % kVector == 0;
+  }
+
+  ValueId at(ValueId line, int64_t pitch, ValueId column) { return b_.add(b_.mul(line, b_.index(pitch)), column); }
+  ValueId zeros() { return b_.zero(Type(Scalar::kF32, 4)); }
+  ValueId lowest() { return b_.constant_float(Type(Scalar::kF32, 4), -std::numeric_limits<double>::infinity()); }
+
+  // The threads bring the lines from `first` on, of which there are `count`, into stage `stage`.
+  void bring(const Lines &lines, ValueId first, ValueId count, ValueId stage) {
+    const int64_t step = lines.vectors ? kVector : 1, pieces = lines.width / step, total = lines.lines * pieces;
+    const Value &load = d_.values[lines.load];
+    auto piece = [&](ValueId i) {
+      Lowering::Scope scope(l_);
+      ValueId line = b_.div(i, b_.index(pieces)), column = b_.mul(b_.rem(i, b_.index(pieces)), b_.index(step)), number = b_.add(first, line);
+      ValueId to = b_.add(b_.mul(stage, b_.index(lines.elements())), at(line, lines.pitch(), column));
+      ValueId good = b_.lt(number, count);
+      if (lines.real < lines.width)
+        good = b_.logical_and(good, b_.lt(column, b_.index(lines.real)));
+      bind_axes(l_, lines.line_axes, {number});
+      bind_axes(l_, lines.axes, unflatten(l_, lines.axes, column));
+      if (!lines.vectors) {
+        b_.store(lines.array, to, b_.if_else(
+                                      good,
+                                      [&] {
+                                        Lowering::Scope inner(l_);
+                                        return Values{l_.eval(lines.load)};
+                                      },
+                                      [&] { return Values{b_.zero(Scalar::kF16)}; })[0]);
+        return;
+      }
+      for (const Guard &g : load.guards) {
+        if (!proves_le(0, g.value))
+          good = b_.logical_and(good, b_.compare(Opcode::kGe, l_.expr(g.value), b_.index(0)));
+        good = b_.logical_and(good, b_.lt(l_.expr(g.value), l_.expr(g.extent)));
+      }
+      b_.copy_async(lines.array, to, load.operand, l_.expr(load.expr), good, static_cast<uint32_t>(kVector));
+    };
+    if (!lines.vectors) {
+      b_.for_loop(b_.local_id(0), b_.index(total), b_.index(threads()), {}, [&](ValueId i, const Values &) {
+        piece(i);
+        return Values{};
+      });
+      return;
+    }
+    for (int64_t i = 0; i < total; i += threads()) {
+      ValueId own = b_.add(b_.local_id(0), b_.index(i));
+      if (i + threads() <= total)
+        piece(own);
+      else
+        b_.if_then(b_.lt(own, b_.index(total)), [&] { piece(own); });
+    }
+  }
+  void bring_block(ValueId block, ValueId stage) {
+    ValueId first = b_.mul(block, b_.index(k_.lines));
+    bring(k_, first, key_count_, stage);
+    bring(v_, first, key_count_, stage);
+    b_.copy_commit();
+  }
+
+  // Sums of the thread by 8 columns, then its totals and its rows' maxima.
+  Values key_blocks() {
+    bring(q_, row0_, row_count_, b_.index(0));
+    if (stages_ > 1)
+      bring_block(b_.index(0), b_.index(0));
+    Values init(static_cast<size_t>(v_.width / 8 + 1), zeros());
+    init.push_back(lowest());
+    ValueId blocks = b_.div(b_.add(key_count_, b_.index(k_.lines - 1)), b_.index(k_.lines));
+    return b_.for_loop(b_.index(0), blocks, b_.index(1), init, [&](ValueId block, const Values &carried) {
+      Lowering::Scope scope(l_);
+      ValueId stage = stages_ > 1 ? b_.rem(block, b_.index(stages_)) : b_.index(0);
+      if (stages_ == 1) {
+        b_.barrier();
+        bring_block(block, stage);
+      }
+      b_.copy_wait(0);
+      b_.barrier();
+      if (stages_ > 1) {
+        ValueId next = b_.add(block, b_.index(1));
+        bring_block(next, b_.rem(next, b_.index(stages_)));
+      }
+      Values next = carried;
+      weigh(exponentials(scores(b_.mul(block, b_.index(k_.lines)), stage), next), stage, next);
+      return next;
+    });
+  }
+
+  // Scores of the thread by 8 keys.
+  Values scores(ValueId first, ValueId stage) {
+    Values sums(static_cast<size_t>(k_.lines / 8), zeros());
+    ValueId q0 = b_.mul(own_row_, b_.index(q_.pitch())), k0 = b_.mul(stage, b_.index(k_.elements()));
+    for (int64_t depth = 0; depth < k_.width; depth += 16) {
+      ValueId q = b_.fragment_load(q_.array, b_.add(q0, b_.index(depth)), b_.index(q_.pitch()), FragmentRole::kA);
+      for (int64_t keys = 0; keys < k_.lines; keys += 16) {
+        ValueId k = b_.fragment_load(k_.array, b_.add(k0, b_.index(keys * k_.pitch() + depth)), b_.index(k_.pitch()), FragmentRole::kB);
+        for (int half = 0; half < 2; ++half) {
+          ValueId &sum = sums[static_cast<size_t>(keys / 8 + half)];
+          sum = b_.fragment_mma(Scalar::kF16, q, k, half, sum);
+        }
+      }
+    }
+    for (size_t f = 0; f < sums.size(); ++f)
+      sums[f] = each(sums[f], [&](uint32_t e, ValueId dot) {
+        Lowering::Scope scope(l_);
+        ValueId key = b_.add(b_.add(first, b_.index(static_cast<int64_t>(f) * 8)), b_.extract(column_in_, e)), there = b_.lt(key, key_count_);
+        l_.bind(f_.rows, b_.min(row(e), b_.sub(row_count_, b_.index(1))));
+        l_.bind(f_.keys, b_.min(key, b_.sub(key_count_, b_.index(1))));
+        l_.set(f_.dot, dot);
+        return b_.select(there, l_.eval(f_.score), b_.constant_float(Scalar::kF32, -std::numeric_limits<double>::infinity()));
+      });
+    return sums;
+  }
+
+  template <class Element> ValueId each(ValueId sums, const Element &element) {
+    ValueId out = sums;
+    for (uint32_t e = 0; e < 4; ++e)
+      out = b_.insert(out, element(e, b_.extract(sums, e)), e);
+    return out;
+  }
+  ValueId row(uint32_t e) { return b_.add(b_.add(row0_, own_row_), b_.extract(row_in_, e)); }
+
+  // A row that has seen only -inf so far keeps 0 as what is subtracted, so that its exponentials are 0. If no key ever
+  // counts the total is 0, and the row NaN by its division, as in the formula, or 0 where the formula bounds the total.
+  Values exponentials(Values scores, Values &carried) {
+    ValueId most = scores[0];
+    for (size_t f = 1; f < scores.size(); ++f)
+      most = b_.max(most, scores[f]);
+    ValueId before = carried.back(), largest = b_.max(before, b_.fragment_rows(Opcode::kFragmentRowMax, most));
+    ValueId shift = b_.select(b_.compare(Opcode::kEq, largest, lowest()), zeros(), largest);
+    ValueId shrink = b_.unary(Opcode::kExp, b_.sub(before, shift));
+    for (size_t c = 0; c + 1 < carried.size(); ++c)
+      carried[c] = b_.mul(carried[c], shrink);
+    carried.back() = largest;
+    ValueId &total = carried[carried.size() - 2];
+    for (ValueId &s : scores) {
+      s = b_.unary(Opcode::kExp, b_.sub(s, shift));
+      total = b_.add(total, s);
+    }
+    return scores;
+  }
+
+  void weigh(const Values &weights, ValueId stage, Values &carried) {
+    ValueId v0 = b_.mul(stage, b_.index(v_.elements()));
+    for (int64_t keys = 0; keys < v_.lines; keys += 16) {
+      const auto f = static_cast<size_t>(keys / 8);
+      ValueId p = b_.fragment_pack(Scalar::kF16, weights[f], weights[f + 1]);
+      for (int64_t columns = 0; columns < v_.width; columns += 16) {
+        ValueId v = b_.fragment_load(v_.array, b_.add(v0, b_.index(keys * v_.pitch() + columns)), b_.index(v_.pitch()), FragmentRole::kBRows);
+        for (int half = 0; half < 2; ++half) {
+          ValueId &sum = carried[static_cast<size_t>(columns / 8 + half)];
+          sum = b_.fragment_mma(Scalar::kF16, p, v, half, sum);
+        }
+      }
+    }
+  }
+
+  void finish(const Values &results) {
+    ValueId total = b_.fragment_rows(Opcode::kFragmentRowAdd, results[results.size() - 2]);
+    for (uint32_t e = 0; e < 4; ++e)
+      b_.if_then(b_.lt(row(e), row_count_), [&] {
+        Lowering::Scope scope(l_);
+        l_.bind(f_.rows, row(e));
+        l_.set(f_.sum, b_.extract(total, e));
+        ValueId divisor = l_.eval(f_.divisor);
+        for (int64_t c = 0; c < v_.width; c += 8) {
+          ValueId column = b_.add(b_.extract(column_in_, e), b_.index(c));
+          auto store = [&] {
+            Lowering::Scope inner(l_);
+            l_.bind(f_.columns, column);
+            ValueId y = b_.div(b_.extract(results[static_cast<size_t>(c / 8)], e), divisor);
+            if (!proves_le(Expr(1), d_.axes[f_.keys].extent)) // a sum over no keys is 0
+              y = b_.select(b_.lt(b_.index(0), key_count_), y, b_.zero(Scalar::kF32));
+            l_.set(f_.output, y);
+            for (const dispatch::Store &s : d_.stores)
+              l_.store(s);
+          };
+          if (c + 8 <= v_.real)
+            store();
+          else if (c < v_.real)
+            b_.if_then(b_.lt(column, b_.index(v_.real)), store);
+        }
+      });
+  }
+
+  const Attention &f_;
+  const Dispatch &d_;
+  const TargetRecord &record_;
+  Scheduled out_;
+  kernel::Builder b_;
+  Lowering l_;
+  Lines q_, k_, v_;
+  int64_t subgroups_ = 1, stages_ = 1;
+  ValueId row_count_ = kNoValue, key_count_ = kNoValue, row0_ = kNoValue, own_row_ = kNoValue, row_in_ = kNoValue, column_in_ = kNoValue;
+};
+
+} // namespace
+
+std::optional<Scheduled> schedule_simt_attention_fragments(const Dispatch &original, const TargetRecord &record) {
+  if (!record.fragment_f16 || !record.async_copy || record.subgroup_size != kernel::kSubgroup)
+    return std::nullopt;
+  auto form = match_attention(original);
+  if (!form)
+    return std::nullopt;
+  return FragmentAttention(*form, record, original).build();
+}
+
+} // namespace ingot::aotc::schedule
