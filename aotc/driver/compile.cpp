@@ -132,7 +132,7 @@ fuse::Program lower(const graph::Function &function, const LoweringOptions &opti
   if (options.sequences)
     fuse::fuse_loops(program, options.sequence);
   if (options.half)
-    fuse::store_as_half(program, options.units);
+    fuse::store_as_half(program);
   if (options.split)
     fuse::split_reductions(program, options.fuse.max_operands);
   if (options.prepare)

@@ -8,7 +8,6 @@
 #include "aotc/base/error.h"
 #include "aotc/graph/constant.h"
 #include "aotc/schedule/collapse.h"
-#include "aotc/schedule/contraction.h"
 #include "aotc/schedule/sinks.h"
 
 namespace ingot::aotc::fuse {
@@ -19,7 +18,6 @@ using dispatch::Value;
 using dispatch::ValueKind;
 
 constexpr int64_t kSmall = 4096, kSmallConstant = 65536; // elements
-constexpr int64_t kSmallFactor = 4096, kDeepProduct = 64, kWideProduct = 16; // of products on matrix units: elements; along k, m and n
 constexpr double kLargest = 65504, kLeastPeak = 0x1p-8; // of a constant's magnitudes
 
 bool suits_half(const graph::ConstantData &data) {
@@ -135,16 +133,13 @@ Dispatch converted(const Dispatch &d, const std::vector<bool> &half) {
 
 class HalfStorage {
  public:
-  HalfStorage(Program &program, bool units)
-      : p_(program), units_(units), group_(program.tensors.size()), keeps_(program.tensors.size()), decides_(program.tensors.size()),
-        factor_(program.tensors.size()) {}
+  explicit HalfStorage(Program &program) : p_(program), group_(program.tensors.size()), keeps_(program.tensors.size()),
+                                           decides_(program.tensors.size()) {}
 
   void run() {
-    if (units_)
-      each(p_.steps, [&](const Step &step) { find_factors(step); });
     for (size_t t = 0; t < group_.size(); ++t) {
       group_[t] = static_cast<TensorId>(t);
-      keeps_[t] = !suits(p_.tensors[t], factor_[t] ? kSmallFactor : kSmallConstant);
+      keeps_[t] = !suits(p_.tensors[t]);
     }
     each(p_.steps, [&](const Step &step) { look_at(step); });
     find_positions();
@@ -185,33 +180,12 @@ class HalfStorage {
     }
   }
 
-  static bool suits(const Tensor &t, int64_t small_constant) {
+  static bool suits(const Tensor &t) {
     if (t.type.element != ElementType::kF32)
       return false;
     if (t.kind == Tensor::Kind::kConstant)
-      return schedule::typical(t.type.elements()) >= small_constant && suits_half(*t.constant);
+      return schedule::typical(t.type.elements()) >= kSmallConstant && suits_half(*t.constant);
     return t.kind == Tensor::Kind::kTransient && schedule::typical(t.type.elements()) >= kSmall;
-  }
-
-  // Tensors that are a side of a product by themselves.
-  void find_factors(const Step &step) {
-    if (step.kind != Step::Kind::kDispatch)
-      return;
-    const auto form = schedule::match_contraction(p_.dispatches[step.dispatch]);
-    if (!form)
-      return;
-    const schedule::ProductAxes own = schedule::product_axes(*form);
-    auto points = [&](const std::vector<uint32_t> &axes) {
-      int64_t n = 1;
-      for (uint32_t a : axes)
-        n = std::min<int64_t>(1 << 24, n * std::max<int64_t>(1, schedule::typical(form->d.axes[a].extent)));
-      return n;
-    };
-    if (points(form->k) < kDeepProduct || points(own.left) < kWideProduct || points(own.right) < kWideProduct)
-      return;
-    for (dispatch::ValueId side : {form->left, form->right})
-      if (form->d.values[side].kind == ValueKind::kLoad)
-        factor_[step.operands[form->d.values[side].operand]] = true;
   }
 
   void look_at(const Step &step) {
@@ -283,13 +257,12 @@ class HalfStorage {
   void join(TensorId a, TensorId b) { group_[group(a)] = group(b); }
 
   Program &p_;
-  bool units_;
   std::vector<TensorId> group_;
-  std::vector<bool> keeps_, decides_, factor_;
+  std::vector<bool> keeps_, decides_;
 };
 
 } // namespace
 
-void store_as_half(Program &program, bool units) { HalfStorage(program, units).run(); }
+void store_as_half(Program &program) { HalfStorage(program).run(); }
 
 } // namespace ingot::aotc::fuse

@@ -8,8 +8,7 @@
 // Accumulators and everything else within a dispatch stay f32; the model's inputs and outputs keep their types. So do:
 //   * constants with values beyond f16's range, or none that is large enough to be normal there (an epsilon);
 //   * small tensors: statistics and scales, whose range is wide and whose size does not matter. Constants of some size
-//     count as small too: many a network is sensitive to its first filters and its depthwise ones. Not so the weights of deep
-//     products where there are matrix units, which take f16 alone;
+//     count as small too: many a network is sensitive to its first filters and its depthwise ones;
 //   * what decides about positions (an index, a conversion to integers), directly or through other tensors but not through
 //     sums, and what a structured loop takes;
 //   * what is copied to or from one of these.
@@ -19,7 +18,6 @@
 
 namespace ingot::aotc::fuse {
 
-// `units`: the target has matrix units for f16 (weights of products are worth it from a smaller size on).
-void store_as_half(Program &program, bool units = false);
+void store_as_half(Program &program);
 
 } // namespace ingot::aotc::fuse

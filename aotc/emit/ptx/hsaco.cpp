@@ -97,6 +97,7 @@ std::optional<TargetRecord> rocm_record(const std::string &chip) {
     record.subgroup_size = known.lanes;
     record.workgroup_memory_bytes = 64 << 10;
     record.large_workgroup_memory_bytes = 0;
+    record.fragment_f16 = record.fragment_bf16 = record.fragment_tf32 = record.fragment_i8 = record.async_copy = false;
     return record;
   }
   return std::nullopt;
