@@ -145,6 +145,11 @@ class Consumer:
         peak = inspected["variants"][0]["functions"][0]["memory"]["peak_at_minimum"]
         if report["allocations_per_run"] != 0 or report["arena_bytes"] != peak:
             return "%s allocations a run, %s bytes of arena, inspect says %s" % (report["allocations_per_run"], report["arena_bytes"], peak)
+        # With tensors in the device's memory the same run takes buffers: four floats in, four out.
+        there = json.loads(call(self.args.ingot, "bench", self.model, "--json", "--runs=50", "--on-device"))
+        if there["runs"] != 50 or there["allocations_per_run"] != 0 or there["device_tensor_bytes"] != 32 or report["device_tensor_bytes"] != 0:
+            return "on the device: %s runs, %s allocations a run, %s bytes of tensors there, and %s without --on-device" % (
+                there["runs"], there["allocations_per_run"], there["device_tensor_bytes"], report["device_tensor_bytes"])
         return None
 
 

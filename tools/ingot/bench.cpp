@@ -218,10 +218,9 @@ void print_kernels(const ordered_json &report) {
 
 // The tensor in memory of the device instead of the host's; `filled`: with what it holds.
 Buffer move_to(const Device &device, Tensor *tensor, bool filled) {
-  if (tensor->size == 0) return Buffer();
-  auto buffer = device.allocate(tensor->size);
+  auto buffer = device.allocate(std::max<size_t>(tensor->size, 1));
   if (!buffer) check(buffer.status(), "--on-device");
-  if (filled) check(buffer->write(0, tensor->data, tensor->size), "--on-device");
+  if (filled && tensor->size) check(buffer->write(0, tensor->data, tensor->size), "--on-device");
   tensor->data = nullptr;
   tensor->buffer = buffer->get();
   tensor->buffer_offset = 0;
@@ -300,6 +299,9 @@ int bench_command(const BenchOptions &options) {
   report["function"] = options.function;
   report["threads"] = threads.empty() ? ordered_json(nullptr) : ordered_json(std::stoul(threads));
   for (size_t i = 0; i < inputs.size(); ++i) report["inputs"].push_back(to_text(inputs[i].type));
+  uint64_t device_bytes = 0; // of inputs and results
+  for (const Buffer &buffer : buffers) device_bytes += buffer.size();
+  report["device_tensor_bytes"] = device_bytes;
   report["load_ms"] = load_ms;
   report["prepare_ms"] = prepare_ms;
   report["first_run_ms"] = first_ms;
