@@ -112,12 +112,12 @@ class FragmentAttention {
     place(k_, *k, {f_.keys}, f_.depth, 0, depth);
     place(v_, *v, {f_.keys}, {f_.columns}, 0, columns);
     if (!k_.vectors || !v_.vectors)
-      return false; // every workgroup brings all of them
+      return false; // element by element they cost more than the products: each workgroup brings all of them
     for (int64_t keys = kMostKeys; keys >= 16; keys /= 2) {
       k_.lines = v_.lines = keys;
       if (keys > 16 && typical(d_.axes[f_.keys].extent) <= keys / 2)
         continue;
-      for (stages_ = k_.vectors && v_.vectors ? 2 : 1; stages_ >= 1; --stages_)
+      for (stages_ = 2; stages_ >= 1; --stages_)
         if (2 * (q_.elements() + stages_ * (k_.elements() + v_.elements())) <= static_cast<int64_t>(record_.workgroup_memory_bytes))
           return true;
     }

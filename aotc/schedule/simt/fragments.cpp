@@ -188,7 +188,7 @@ class SimtFragments {
     const Tile *best = nullptr;
     double least = 0;
     for (const Tile &t : kTiles) {
-      if (t.threads() > record_.max_workgroup_invocations || !fits(t, k) || (scalar_ == Scalar::kF32 && t.m * t.n > kMostSums * t.threads()))
+      if (t.threads() > record_.max_workgroup_invocations || !fits(t, k) || (scalar_ == Scalar::kF32 && t.m * t.n > kMostSums * t.parts() * kernel::kSubgroup))
         continue;
       const double c = cost(t_, batch, m, n, k, byte_size(scalar_), slice_ * byte_size(scalar_), stages_);
       if (!best || c < least) {
