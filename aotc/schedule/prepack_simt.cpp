@@ -116,12 +116,7 @@ std::vector<Repack> prepack_simt(Dispatch &dispatch, bool units) {
   if (!form)
     return {};
   const ProductAxes own = product_axes(*form);
-  auto points = [&](const std::vector<uint32_t> &axes) {
-    int64_t n = 1;
-    for (uint32_t a : axes)
-      n *= std::max<int64_t>(1, typical(form->d.axes[a].extent));
-    return n;
-  };
+  auto points = [&](const std::vector<uint32_t> &axes) { return typical_points(form->d, axes); };
   if (points(own.left) < kFewest || points(own.right) < kFewest || points(form->k) < kFewest)
     return {};
   std::vector<Repack> out;

@@ -113,4 +113,11 @@ int64_t typical(const Expr &e) {
   return std::max<int64_t>(1, std::max(lower, std::min<int64_t>(upper, 64)));
 }
 
+int64_t typical_points(const dispatch::Dispatch &d, const std::vector<uint32_t> &axes) {
+  int64_t n = 1;
+  for (uint32_t a : axes)
+    n = std::min<int64_t>(1 << 24, n * std::max<int64_t>(1, typical(d.axes[a].extent)));
+  return n;
+}
+
 } // namespace ingot::aotc::schedule

@@ -39,5 +39,7 @@ void emit_sink(Lowering &l, const Sink &sink);
 // A number that stands for a possibly symbolic extent where only sizes of blocks are decided: what is known of it,
 // else a middling guess. It depends on the dispatch alone.
 int64_t typical(const Expr &e);
+// The same for all points of the axes together, at most 2^24.
+int64_t typical_points(const dispatch::Dispatch &d, const std::vector<uint32_t> &axes);
 
 } // namespace ingot::aotc::schedule

@@ -20,21 +20,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 sys.path[:0] = [str(ROOT / "tests/models"), str(ROOT / "tests/gpu")]
 import export_models
 import networks_on_device as device
-import numpy as np
 import torch
-
-
-def graph_of(run):
-    """A function that replays what `run` does as one CUDA graph."""
-    stream = torch.cuda.Stream()
-    with torch.cuda.stream(stream):
-        for _ in range(3):
-            run()
-    torch.cuda.synchronize()
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        kept = run()
-    return lambda: (graph.replay(), kept)[0]
 
 
 def torch_ways(model, inputs, half, inductor):
@@ -46,7 +32,7 @@ def torch_ways(model, inputs, half, inductor):
 
     def add(name, make):
         try:
-            ways[name] = graph_of(make())
+            ways[name] = device.graph_of(make(), before=3)
         except Exception as e:  # of any library that takes part
             reasons[name] = " ".join(str(e).split())[:120]
 
@@ -97,12 +83,7 @@ def main():
             onnx, archive = folder / "model.onnx", folder / "model.ingot"
             for precision in args.precision.split(","):
                 model = export_models.export(name, spec, onnx)
-                inputs, given, shapes = spec["inputs"](1), [], []
-                for i, (n, t) in enumerate(zip(spec["names"][0], inputs)):
-                    np.save(folder / f"in{i}.npy", t.numpy())
-                    given.append(f"--input={n}=@{folder / f'in{i}.npy'}")
-                    if n in spec.get("free", {}):
-                        shapes.append(f"--input-shape={n}=" + "x".join(map(str, t.shape)))
+                inputs, given, shapes = device.given_inputs(spec, folder)
                 device.call(args.aotc, onnx, "-o", archive, f"--target={args.target},precision={precision}", "--progress=off", *shapes)
                 uri = args.target.split(":")[0] + f":0?cache={folder}"
                 with torch.no_grad(), torch.device("cuda"):

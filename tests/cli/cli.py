@@ -332,6 +332,19 @@ class Cases:
         return expect(self.tools.call([self.tools.ingot, "run", archive, "--input=a=2x3xf32=1,2,3,4,5,6",
                                        "--input=b=3xf32=0.5", "--output=y=-"]), 0, "1.5", "6.5")
 
+    def test_bench_on_device(self, scratch):
+        archive = self.compiled(scratch)
+        bad = expect(self.tools.call([self.tools.ingot, "bench", archive, "--on-device", "--runs=3", "--json"]), 0, '"device_tensor_bytes": 60')
+        if bad.status != "ok":
+            return bad
+        words = self.save(scratch, model([helper.make_node("Identity", ["s"], ["t"])], [("s", TensorProto.STRING, [2])], [("t", TensorProto.STRING, [2])]))
+        status, _, err = self.tools.compile(words, archive)
+        if status != 0:
+            raise RuntimeError(f"aotc: exit status {status}: {err}")
+        given = scratch / "s.json"
+        given.write_text('["a", "b"]')
+        return expect(self.tools.call([self.tools.ingot, "bench", archive, "--on-device", f"--input=s=@{given}"]), 1, "--on-device", "strings", "leave the flag out")
+
     def test_run_wrong_shape(self, scratch):
         archive = self.compiled(scratch)
         return expect(self.tools.call([self.tools.ingot, "run", archive, "--input=a=2x4xf32=1",

@@ -52,36 +52,48 @@ def milliseconds(run, seconds=1.0):
     return 1e3 * statistics.median(times)
 
 
+def graph_of(run, before=1):
+    """A function that replays what `run` does, after `before` runs without, as one CUDA graph."""
+    stream = torch.cuda.Stream()
+    with torch.cuda.stream(stream):
+        for _ in range(before):
+            run()
+    torch.cuda.synchronize()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        kept = run()  # what it writes to lives as long as the function
+    return lambda: (graph.replay(), kept)[0]
+
+
 def torch_times(model, inputs):
     model = model.cuda()
     inputs = [t.cuda() for t in inputs]
     with torch.no_grad(), torch.device("cuda"):  # some networks make positions as they go
         eager = milliseconds(lambda: model(*inputs))
-        graph = torch.cuda.CUDAGraph()
         try:
-            stream = torch.cuda.Stream()
-            with torch.cuda.stream(stream):
-                model(*inputs)
-            torch.cuda.synchronize()
-            with torch.cuda.graph(graph):
-                model(*inputs)
-            return eager, milliseconds(graph.replay)
+            return eager, milliseconds(graph_of(lambda: model(*inputs)))
         except RuntimeError:  # what a graph cannot hold
             return eager, None
+
+
+def given_inputs(spec, folder):
+    """The network's inputs as tensors, and the flags that give them to ingot and their dims to aotc."""
+    inputs, given, shapes = spec["inputs"](1), [], []
+    for i, (name, tensor) in enumerate(zip(spec["names"][0], inputs)):
+        np.save(folder / f"in{i}.npy", tensor.numpy())
+        given.append(f"--input={name}=@{folder / f'in{i}.npy'}")
+        if name in spec.get("free", {}):
+            shapes.append(f"--input-shape={name}=" + "x".join(map(str, tensor.shape)))
+    return inputs, given, shapes
 
 
 def network(name, spec, args, folder):
     onnx, archive = folder / "model.onnx", folder / "model.ingot"
     model = export_models.export(name, spec, onnx)
-    inputs = spec["inputs"](1)
+    inputs, given, shapes = given_inputs(spec, folder)
     names, outputs = spec["names"]
     feeds = {n: t.numpy() for n, t in zip(names, inputs)}
     wanted = onnxruntime.InferenceSession(str(onnx), providers=["CPUExecutionProvider"]).run(outputs, feeds)
-    shapes = [f"--input-shape={n}=" + "x".join(map(str, feeds[n].shape)) for n in spec.get("free", {}) if n in feeds]
-    given = []
-    for i, (n, value) in enumerate(feeds.items()):
-        np.save(folder / f"in{i}.npy", value)
-        given.append(f"--input={n}=@{folder / f'in{i}.npy'}")
     peaks = [float(np.abs(value).max()) for value in wanted]
     for i, value in enumerate(wanted):
         np.save(folder / f"out{i}.npy", value)
@@ -186,14 +198,7 @@ def torch_chain_us(x, weights, length):
         return y
 
     with torch.no_grad():
-        stream = torch.cuda.Stream()
-        with torch.cuda.stream(stream):
-            run()
-        torch.cuda.synchronize()
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
-            run()
-        return 1e3 * milliseconds(graph.replay, 0.5)
+        return 1e3 * milliseconds(graph_of(run), 0.5)
 
 
 def product_chain(x, weights, length, kind):

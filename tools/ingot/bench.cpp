@@ -217,7 +217,8 @@ void print_kernels(const ordered_json &report) {
 }
 
 // The tensor in memory of the device instead of the host's; `filled`: with what it holds.
-Buffer move_to(const Device &device, Tensor *tensor, bool filled) {
+Buffer move_to(const Device &device, const HostTensor &held, Tensor *tensor, bool filled) {
+  if (held.value) fail("--on-device: strings, sequences and optionals live in the host's memory; leave the flag out");
   auto buffer = device.allocate(std::max<size_t>(tensor->size, 1));
   if (!buffer) check(buffer.status(), "--on-device");
   if (filled && tensor->size) check(buffer->write(0, tensor->data, tensor->size), "--on-device");
@@ -261,8 +262,9 @@ int bench_command(const BenchOptions &options) {
   Outputs outputs = make_outputs(*session, function, in, inputs, out.size());
   std::vector<Buffer> buffers;
   if (options.on_device) {
-    for (Tensor &view : views) buffers.push_back(move_to(device, &view, true));
-    for (Tensor &view : outputs.views) buffers.push_back(move_to(device, &view, false));
+    for (size_t i = 0; i < views.size(); ++i) buffers.push_back(move_to(device, inputs[i], &views[i], true));
+    for (size_t i = 0; i < outputs.views.size(); ++i)
+      buffers.push_back(move_to(device, outputs.tensors[i], &outputs.views[i], false));
   }
   const std::vector<Tensor> fresh = outputs.views; // data-dependent dims are free again before each run
   const auto run = [&](const ingot_run_options_t *run_options = nullptr) {

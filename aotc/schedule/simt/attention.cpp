@@ -81,9 +81,7 @@ class SimtAttention {
  private:
   // More rows a thread share what is read; fewer make more workgroups.
   void choose_rows() {
-    int64_t batch = 1;
-    for (uint32_t a : f_.batch)
-      batch = std::min<int64_t>(1 << 20, batch * std::max<int64_t>(1, typical(d_.axes[a].extent)));
+    const int64_t batch = typical_points(d_, f_.batch);
     const int64_t rows = std::max<int64_t>(1, typical(d_.axes[f_.rows].extent));
     auto groups = [&](int64_t each) { return batch * ((rows + kTeams * each - 1) / (kTeams * each)); };
     rows_each_ = 4;

@@ -22,7 +22,6 @@
 namespace ingot::aotc::schedule {
 
 using dispatch::Dispatch;
-using dispatch::Guard;
 using dispatch::Value;
 using kernel::FragmentRole;
 using kernel::kNoValue;
@@ -96,14 +95,13 @@ class FragmentAttention {
     auto q = half_load(d_, f_.q), k = half_load(d_, f_.k), v = half_load(d_, f_.v);
     if (!q || !k || !v)
       return false;
-    int64_t depth = 1, batch = 1;
+    const int64_t batch = typical_points(d_, f_.batch);
+    int64_t depth = 1;
     for (uint32_t a : f_.depth)
       depth *= *d_.axes[a].extent.constant();
     const int64_t columns = *d_.axes[f_.columns].extent.constant();
     if (depth > kMostDepth || columns > kMostColumns)
       return false;
-    for (uint32_t a : f_.batch)
-      batch = std::min<int64_t>(1 << 20, batch * std::max<int64_t>(1, typical(d_.axes[a].extent)));
     const int64_t rows = std::max<int64_t>(1, typical(d_.axes[f_.rows].extent));
     subgroups_ = 4;
     while (subgroups_ > 1 && batch * ((rows + kRows * subgroups_ - 1) / (kRows * subgroups_)) < kEnoughGroups)
@@ -156,12 +154,7 @@ class FragmentAttention {
                                       [&] { return Values{b_.zero(Scalar::kF16)}; })[0]);
         return;
       }
-      for (const Guard &g : load.guards) {
-        if (!proves_le(0, g.value))
-          good = b_.logical_and(good, b_.compare(Opcode::kGe, l_.expr(g.value), b_.index(0)));
-        good = b_.logical_and(good, b_.lt(l_.expr(g.value), l_.expr(g.extent)));
-      }
-      b_.copy_async(lines.array, to, load.operand, l_.expr(load.expr), good, static_cast<uint32_t>(kVector));
+      b_.copy_async(lines.array, to, load.operand, l_.expr(load.expr), within_guards(l_, load, good), static_cast<uint32_t>(kVector));
     };
     if (!lines.vectors) {
       b_.for_loop(b_.local_id(0), b_.index(total), b_.index(threads()), {}, [&](ValueId i, const Values &) {

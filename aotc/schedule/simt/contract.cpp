@@ -84,16 +84,9 @@ class SimtContract {
   }
 
  private:
-  static int64_t points(const Dispatch &d, const std::vector<uint32_t> &axes) {
-    int64_t n = 1;
-    for (uint32_t a : axes)
-      n = std::min<int64_t>(1 << 24, n * std::max<int64_t>(1, typical(d.axes[a].extent)));
-    return n;
-  }
-
   // The largest tile that is not mostly empty and leaves enough workgroups.
   bool choose_tile() {
-    int64_t m = points(d_, m_axes_), n = points(d_, n_axes_), k = points(d_, f_.k), batch = points(d_, batch_);
+    int64_t m = typical_points(d_, m_axes_), n = typical_points(d_, n_axes_), k = typical_points(d_, f_.k), batch = typical_points(d_, batch_);
     if (m < 4 || n < 4 || k < 8)
       return false; // one thread an output does as well
     const Tile *best = nullptr;

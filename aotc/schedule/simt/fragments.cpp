@@ -26,7 +26,6 @@
 namespace ingot::aotc::schedule {
 
 using dispatch::Dispatch;
-using dispatch::Guard;
 using dispatch::Value;
 using dispatch::ValueKind;
 using kernel::FragmentRole;
@@ -60,13 +59,6 @@ constexpr Tile kTiles[] = {{128, 256, 2, 4, 1}, {256, 128, 4, 2, 1}, {128, 128, 
 constexpr double kProcessors = 132, kProductTime = 9e-4, kByteTime = 1e-5, kSliceTime = 0.03, kTileTime = 1.2, kAllBytes = 5.5e6,
                  kLatency = 0.8;
 constexpr uint32_t kBusySubgroups = 4; // that occupy a processor's matrix units
-
-int64_t points(const Dispatch &d, const std::vector<uint32_t> &axes) {
-  int64_t n = 1;
-  for (uint32_t a : axes)
-    n = std::min<int64_t>(1 << 24, n * std::max<int64_t>(1, typical(d.axes[a].extent)));
-  return n;
-}
 
 // What a product costs with such a tile, in microseconds, if slices are of `slice` bytes along k and `stages` of them under way.
 double cost(const Tile &t, int64_t batch, int64_t m, int64_t n, int64_t k, uint32_t element, uint32_t slice, uint32_t stages) {
@@ -125,7 +117,7 @@ class SimtFragments {
     step_ = kStep / element;
     ProductAxes axes = product_axes(f_);
     a_.axes = std::move(axes.left), bs_.axes = std::move(axes.right), batch_ = std::move(axes.others);
-    const int64_t m = points(d_, a_.axes), n = points(d_, bs_.axes), k = points(d_, f_.k);
+    const int64_t m = typical_points(d_, a_.axes), n = typical_points(d_, bs_.axes), k = typical_points(d_, f_.k);
     if (number < 0 && (m < 8 || n < 8 || k < 16 || (scalar_ == Scalar::kF32 && (m < 16 || n < 16 || k < 32))))
       return std::nullopt; // most of a fragment would be empty
     a_.load = *left, bs_.load = *right;
@@ -134,7 +126,7 @@ class SimtFragments {
     if (number >= 0) {
       if (!fits(kTiles[static_cast<size_t>(number) % std::size(kTiles)], k))
         return std::nullopt;
-    } else if (!choose_tile(points(d_, batch_), m, n, k)) {
+    } else if (!choose_tile(typical_points(d_, batch_), m, n, k)) {
       return std::nullopt;
     }
     if (t_.threads() > record_.max_workgroup_invocations)
@@ -267,11 +259,7 @@ class SimtFragments {
       bind_axes(l_, f_.k, unflatten(l_, f_.k, k));
       bind_axes(l_, s.axes, share.places[i]);
       ValueId good = both(share.inside[i], b_.lt(k, k_));
-      for (const Guard &g : load.guards) {
-        if (!proves_le(0, g.value))
-          good = b_.logical_and(good, b_.compare(Opcode::kGe, l_.expr(g.value), b_.index(0)));
-        good = b_.logical_and(good, b_.lt(l_.expr(g.value), l_.expr(g.extent)));
-      }
+      good = within_guards(l_, load, good);
       auto copy = [&] { b_.copy_async(s.array, slot(s, share, i, stage), load.operand, l_.expr(load.expr), good, vector_); };
       if (surplus(share, i))
         b_.if_then(b_.lt(b_.add(b_.local_id(0), b_.index(int64_t{i} * t_.threads())), b_.index(share.total)), copy);

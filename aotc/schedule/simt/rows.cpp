@@ -36,13 +36,6 @@ constexpr int64_t kAtOnce = 4;         // elements of a row that a thread has un
 constexpr int64_t kUnrolled = 16;      // elements a thread that need no loop
 constexpr uint32_t kStepTeam = 8;    // threads a row, in a step of a sequence: they read 32 bytes of it side by side
 
-int64_t points(const Dispatch &d, const std::vector<uint32_t> &axes) {
-  int64_t n = 1;
-  for (uint32_t a : axes)
-    n = std::min<int64_t>(1 << 24, n * std::max<int64_t>(1, typical(d.axes[a].extent)));
-  return n;
-}
-
 // Whether neighbouring elements along the innermost reduced axis lie side by side in most loads.
 bool contiguous(const Dispatch &d, const Value &reduce) {
   if (reduce.axes.empty()) // all of one element
@@ -79,7 +72,7 @@ std::optional<Stages> stages_of(const Dispatch &d, uint64_t row_set) {
       continue;
     if (v.reduce >= ReduceKind::kArgMin || (sets[i] & ~row_set))
       return std::nullopt;
-    out.longest = std::max(out.longest, points(d, v.axes));
+    out.longest = std::max(out.longest, typical_points(d, v.axes));
     out.lies_well |= contiguous(d, v);
     out.list[++stage[i]].push_back(i);
   }
@@ -225,7 +218,7 @@ class SimtRows {
         step(element(i), many, static_cast<size_t>(i % kAtOnce) * list.size(), i);
       return together(many, kAtOnce);
     }
-    if (points(d_, axes) < 2 * team * kAtOnce)
+    if (typical_points(d_, axes) < 2 * team * kAtOnce)
       return b_.for_loop(lane_, l_.expr(extent), b_.index(team), init, [&](ValueId i, const Values &carried) {
         Values next = carried;
         step(i, next, 0);
@@ -321,24 +314,24 @@ std::optional<RowsForm> match_rows(const Dispatch &original) {
 
 std::optional<Scheduled> schedule_simt_rows(const Dispatch &original, const TargetRecord &record) {
   auto f = match_rows(original);
-  if (!f || f->stages.longest < kShortest || (!f->stages.lies_well && points(f->d, f->rows) >= kManyRows))
+  if (!f || f->stages.longest < kShortest || (!f->stages.lies_well && typical_points(f->d, f->rows) >= kManyRows))
     return std::nullopt;
   const uint32_t most = std::min(kMostThreads, record.max_workgroup_invocations);
   if (!f->stages.lies_well && most % kAbreast == 0 && most > kAbreast) {
     uint32_t abreast = kAbreast;
-    while (abreast > kLeastAbreast && points(f->d, f->rows) / abreast < kEnoughGroups)
+    while (abreast > kLeastAbreast && typical_points(f->d, f->rows) / abreast < kEnoughGroups)
       abreast /= 2;
     return SimtRows(f->d, original, record, f->rows, most, most / abreast, /*across=*/true).build(f->stages);
   }
   const uint32_t team = threads_for(f->stages.longest, most);
-  const uint32_t teams = points(f->d, f->rows) >= kManyRows ? std::max(1u, std::min(most, kSharedThreads) / team) : 1; // short rows share a workgroup
+  const uint32_t teams = typical_points(f->d, f->rows) >= kManyRows ? std::max(1u, std::min(most, kSharedThreads) / team) : 1; // short rows share a workgroup
   return SimtRows(f->d, original, record, f->rows, team * teams, team).build(f->stages);
 }
 
 Scheduled schedule_simt_step(const Dispatch &d, const TargetRecord &record) {
   const uint32_t threads = step_threads(record);
   auto f = match_rows(d);
-  if (f && f->stages.longest >= kShortest && points(f->d, f->rows) < 64 * int64_t{threads})
+  if (f && f->stages.longest >= kShortest && typical_points(f->d, f->rows) < 64 * int64_t{threads})
     return SimtRows(f->d, d, record, f->rows, threads, kStepTeam).build(f->stages);
   return schedule_simt_each(d, record, threads);
 }

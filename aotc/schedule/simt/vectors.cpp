@@ -42,4 +42,14 @@ bool comes_in_vectors(const Dispatch &d, const Value &load, const std::vector<ui
   return std::all_of(rest.terms().begin(), rest.terms().end(), [&](const Term &t) { return t.coefficient % elements == 0; });
 }
 
+kernel::ValueId within_guards(Lowering &l, const Value &load, kernel::ValueId good) {
+  kernel::Builder &b = l.builder();
+  for (const Guard &g : load.guards) {
+    if (!proves_le(0, g.value))
+      good = b.logical_and(good, b.compare(kernel::Opcode::kGe, l.expr(g.value), b.index(0)));
+    good = b.logical_and(good, b.lt(l.expr(g.value), l.expr(g.extent)));
+  }
+  return good;
+}
+
 } // namespace ingot::aotc::schedule
