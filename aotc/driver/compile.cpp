@@ -21,6 +21,8 @@
 #include "aotc/kernel/legalise.h"
 #include "aotc/kernel/text.h"
 #include "aotc/layout/block_channels.h"
+#include "aotc/layout/lift_factors.h"
+#include "aotc/layout/merge_products.h"
 #include "aotc/layout/split_concats.h"
 #include "aotc/layout/split_constants.h"
 #include "aotc/quantise/integer_products.h"
@@ -122,7 +124,10 @@ fuse::Program lower(const graph::Function &function, const LoweringOptions &opti
       return layout::block_channels(quantise::integer_products(function));
     if (!options.max_constant_bytes)
       return function;
-    graph::Function f = layout::split_concats(layout::split_constants(function, options.max_constant_bytes), options.fuse.max_operands - 1);
+    graph::Function f = layout::lift_factors(function);
+    if (options.units)
+      f = layout::merge_products(std::move(f));
+    f = layout::split_concats(layout::split_constants(f, options.max_constant_bytes), options.fuse.max_operands - 1);
     return options.units ? layout::block_channels(f) : f;
   };
   fuse::Program program = fuse::fuse(prepared(), options.fuse);
@@ -132,7 +137,7 @@ fuse::Program lower(const graph::Function &function, const LoweringOptions &opti
   if (options.sequences)
     fuse::fuse_loops(program, options.sequence);
   if (options.half)
-    fuse::store_as_half(program);
+    fuse::store_as_half(program, options.units);
   if (options.split)
     fuse::split_reductions(program, options.fuse.max_operands);
   if (options.prepare)

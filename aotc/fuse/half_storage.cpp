@@ -1,6 +1,7 @@
 // See half_storage.h.
 #include "aotc/fuse/half_storage.h"
 
+#include <algorithm>
 #include <cmath>
 #include <functional>
 #include <map>
@@ -8,6 +9,8 @@
 #include "aotc/base/error.h"
 #include "aotc/graph/constant.h"
 #include "aotc/schedule/collapse.h"
+#include "aotc/schedule/contraction.h"
+#include "aotc/schedule/simt/fragments.h"
 #include "aotc/schedule/sinks.h"
 
 namespace ingot::aotc::fuse {
@@ -133,7 +136,7 @@ Dispatch converted(const Dispatch &d, const std::vector<bool> &half) {
 
 class HalfStorage {
  public:
-  explicit HalfStorage(Program &program) : p_(program), group_(program.tensors.size()), keeps_(program.tensors.size()),
+  HalfStorage(Program &program, bool pairs) : p_(program), pairs_(pairs), group_(program.tensors.size()), keeps_(program.tensors.size()),
                                            decides_(program.tensors.size()) {}
 
   void run() {
@@ -169,6 +172,8 @@ class HalfStorage {
     for (size_t t = 0; t < half.size(); ++t)
       if (half[t])
         narrow(p_.tensors[t]);
+    if (pairs_)
+      split_factors();
   }
 
  private:
@@ -248,6 +253,85 @@ class HalfStorage {
     t.constant = std::move(data);
   }
 
+  // Constants in f32 that a single product takes, with another factor of f16.
+  void split_factors() {
+    std::vector<uint32_t> uses(p_.tensors.size());
+    each(p_.steps, [&](const Step &step) {
+      for (TensorId t : step.operands)
+        ++uses[t];
+    });
+    each(p_.steps, [&](const Step &step) {
+      if (step.kind != Step::Kind::kDispatch)
+        return;
+      Dispatch &d = p_.dispatches[step.dispatch];
+      const auto operand = small_factor(d);
+      if (!operand)
+        return;
+      Tensor &t = p_.tensors[step.operands[*operand]];
+      if (t.kind != Tensor::Kind::kConstant || t.splat || uses[step.operands[*operand]] != 1 || !suits_half(*t.constant))
+        return;
+      d = with_parts(d, *operand);
+      split(t);
+      std::string problem = dispatch::verify(d);
+      ensure(problem.empty(), "half storage: " + problem);
+    });
+  }
+
+  // The operand of a product that is constant and f32, where the other factor is f16 and matrix units take the product.
+  static std::optional<uint32_t> small_factor(const Dispatch &d) {
+    constexpr int64_t kFewest = 16; // elements along m, n and k
+    const auto form = schedule::match_contraction(d);
+    if (!form || form->d.values[form->reduce].type != ElementType::kF32)
+      return std::nullopt;
+    const schedule::ProductAxes own = schedule::product_axes(*form);
+    for (const std::vector<uint32_t> &axes : {own.left, own.right, form->k})
+      if (schedule::typical_points(form->d, axes) < kFewest)
+        return std::nullopt;
+    for (bool left : {true, false}) {
+      const Value &small = form->d.values[left ? form->left : form->right];
+      const bool f32 = small.kind == ValueKind::kLoad && small.type == ElementType::kF32 && small.guards.empty();
+      if (!f32 || !form->d.operands[small.operand].constant || !schedule::half_load(form->d, left ? form->right : form->left))
+        continue;
+      const auto loads = std::count_if(d.values.begin(), d.values.end(), [&](const Value &v) { return v.kind == ValueKind::kLoad && v.operand == small.operand; });
+      if (loads == 1)
+        return small.operand;
+    }
+    return std::nullopt;
+  }
+
+  // The product with that operand's f16 parts one after the other, summed over both.
+  static Dispatch with_parts(const Dispatch &product, uint32_t operand) {
+    std::vector<bool> half(product.operands.size());
+    half[operand] = true;
+    Dispatch d = converted(product, half);
+    const auto axis = static_cast<uint32_t>(d.axes.size());
+    const Symbol number = Symbol::axis("half", 2);
+    d.axes.push_back({number, 2});
+    Expr &count = d.operands[operand].count;
+    for (Value &v : d.values) {
+      if (v.kind == ValueKind::kLoad && v.operand == operand)
+        v.expr = v.expr + count * Expr(number);
+      if (v.kind == ValueKind::kReduce)
+        v.axes.insert(v.axes.begin(), axis);
+    }
+    count = count * 2;
+    return d;
+  }
+
+  static void split(Tensor &t) {
+    auto data = std::make_shared<graph::ConstantData>();
+    data->type = ElementType::kF16;
+    const size_t count = t.constant->bytes.size() / byte_size(t.constant->type);
+    for (bool low : {false, true})
+      for (size_t i = 0; i < count; ++i) {
+        const double x = graph::read_float(*t.constant, i), high = graph::from_half(graph::to_half(x));
+        graph::append_float(data->bytes, ElementType::kF16, low ? (std::isfinite(high) ? x - high : 0) : x);
+      }
+    t.constant = std::move(data);
+    t.type.element = ElementType::kF16;
+    t.type.dims.insert(t.type.dims.begin(), 2);
+  }
+
   // What copies connect has one type.
   TensorId group(TensorId t) {
     while (group_[t] != t)
@@ -257,12 +341,13 @@ class HalfStorage {
   void join(TensorId a, TensorId b) { group_[group(a)] = group(b); }
 
   Program &p_;
+  bool pairs_;
   std::vector<TensorId> group_;
   std::vector<bool> keeps_, decides_;
 };
 
 } // namespace
 
-void store_as_half(Program &program) { HalfStorage(program).run(); }
+void store_as_half(Program &program, bool pairs) { HalfStorage(program, pairs).run(); }
 
 } // namespace ingot::aotc::fuse

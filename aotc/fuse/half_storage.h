@@ -18,6 +18,8 @@
 
 namespace ingot::aotc::fuse {
 
-void store_as_half(Program &program);
+// `pairs`: constants that are small, and factors of products with f16, become two of f16, the high part and what it leaves; the
+// product sums over both. That is as good as f32, and what matrix units of f16 take.
+void store_as_half(Program &program, bool pairs = false);
 
 } // namespace ingot::aotc::fuse

@@ -125,6 +125,7 @@ std::string legalise(Kernel &kernel, const TargetRecord &target) {
     refuse_missing(kernel, target);
     expand_math(kernel);
     expand_remainders(kernel);
+    expand_divisions(kernel, target);
     expand_dots(kernel, target);
     expand_fragments(kernel, target);
     lower_half(kernel, target);

@@ -16,6 +16,9 @@ struct Unsupported {
 // Float remainders as an exact integer loop.
 void expand_remainders(Kernel &kernel);
 
+// Divisions of f32 by constants as products, on GPUs with fma.
+void expand_divisions(Kernel &kernel, const TargetRecord &target);
+
 // Dot products that the target does not have, as products and sums in i32.
 void expand_dots(Kernel &kernel, const TargetRecord &target);
 

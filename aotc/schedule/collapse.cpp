@@ -44,6 +44,45 @@ void remove_axis(Dispatch &d, uint32_t a) {
   d.axes.erase(d.axes.begin() + a);
 }
 
+// The smallest constant that some expression divides exactly this symbol by; 0: none.
+int64_t least_divisor(Dispatch &d, const Symbol &symbol) {
+  int64_t least = 0;
+  const std::function<void(const Expr &)> look = [&](const Expr &e) {
+    for (const Term &term : e.terms())
+      for (const std::shared_ptr<const Atom> &factor : term.factors) {
+        for (const Expr &arg : factor->args)
+          look(arg);
+        if (factor->op != ExprOp::kFloorDiv && factor->op != ExprOp::kMod)
+          continue;
+        auto divisor = factor->args[1].constant();
+        if (divisor && factor->args[0] == Expr(symbol) && (least == 0 || *divisor < least))
+          least = *divisor;
+      }
+  };
+  for_each_expr(d, [&](Expr &e) { look(e); });
+  return least;
+}
+
+// Axis `a` becomes two: its quotient by `divisor`, and after it the rest.
+void split_axis(Dispatch &d, uint32_t a, int64_t divisor) {
+  const dispatch::Axis whole = d.axes[a];
+  const Expr quotients = floordiv(whole.extent, divisor);
+  const Symbol outer = Symbol::axis(whole.symbol.name() + "_outer", quotients), inner = Symbol::axis(whole.symbol.name() + "_inner", divisor);
+  substitute(d, {{whole.symbol, Expr(outer) * divisor + Expr(inner)}});
+  d.axes[a] = {outer, quotients};
+  d.axes.insert(d.axes.begin() + a + 1, {inner, divisor});
+  auto fix = [&](std::vector<uint32_t> &axes) {
+    for (uint32_t &x : axes)
+      x += x > a;
+    if (auto at = std::find(axes.begin(), axes.end(), a); at != axes.end())
+      axes.insert(at + 1, a + 1);
+  };
+  for (Value &v : d.values)
+    fix(v.axes);
+  for (dispatch::Store &s : d.stores)
+    fix(s.axes);
+}
+
 bool can_merge(Dispatch &d, uint32_t p, uint32_t q) {
   const Symbol &sp = d.axes[p].symbol, &sq = d.axes[q].symbol;
   for (const dispatch::Store &s : d.stores)
@@ -111,6 +150,21 @@ Dispatch collapse_axes(const Dispatch &original) {
           remove_axis(d, p);
           changed = true;
         }
+  }
+  return d;
+}
+
+Dispatch split_axes(const Dispatch &original) {
+  constexpr size_t kMostAxes = 32;
+  Dispatch d = collapse_axes(original);
+  for (uint32_t a = 0; a < d.axes.size() && d.axes.size() < kMostAxes;) {
+    const int64_t divisor = least_divisor(d, d.axes[a].symbol);
+    auto extent = d.axes[a].extent.constant();
+    const bool arg = std::any_of(d.values.begin(), d.values.end(), [&](const Value &v) { return is_arg(v) && has(v.axes, a); });
+    if (divisor > 1 && extent && *extent > divisor && *extent % divisor == 0 && !arg)
+      split_axis(d, a, divisor); // what is left may be divided again
+    else
+      ++a;
   }
   return d;
 }

@@ -1,11 +1,11 @@
 """Networks on a GPU beside torch on the same card, in the same run: f16 and f32, batch 1, inputs and results in the card's memory.
 
     python3 benchmarks/gpu/run.py --aotc=FILE --ingot=FILE [--only='resnet50,bert_base'] [--precision=f16,f32] [--target=cuda]
-        [--inductor='resnet50,...'] [--rounds=3] [--json=FILE]
+        [--inductor='resnet50,...'] [--mode=default] [--rounds=3] [--json=FILE]
 
 On a machine with a GPU and python3 with torch and torchvision; the networks are exported there from their seeds. Torch runs as one CUDA
 graph: plain, with channels_last where there are images, and, for the networks that --inductor names, compiled by inductor
-(max-autotune without its own graphs, frozen) and then as one CUDA graph. f32 is without TF32, f16 is model.half(). The best of
+(frozen, in the mode that --mode names, which is max-autotune without its own graphs; that takes minutes a network) and then as one CUDA graph. f32 is without TF32, f16 is model.half(). The best of
 these counts. Rounds alternate; a line a network: medians, the ratio, and torch's ways each.
 """
 import argparse
@@ -21,10 +21,14 @@ sys.path[:0] = [str(ROOT / "tests/models"), str(ROOT / "tests/gpu")]
 import export_models
 import networks_on_device as device
 import torch
+import torchvision
 
 
-def torch_ways(model, inputs, half, inductor):
-    """{way: function}; what a graph cannot hold is left out, with the reason."""
+NETWORKS = {**export_models.MODELS, "mobilenet_v2": export_models.vision(torchvision.models.mobilenet_v2)}
+
+
+def torch_ways(model, inputs, half, mode):
+    """{way: function}; what a graph cannot hold is left out, with the reason. mode: of inductor, or None."""
     ways, reasons = {}, {}
     cast = lambda t: (t.half() if half and t.is_floating_point() else t).cuda()
     model = (model.half() if half else model).cuda().eval()
@@ -46,13 +50,13 @@ def torch_ways(model, inputs, half, inductor):
 
         add("channels_last", channels_last)
         inputs = last
-    if inductor:
+    if mode:
 
         def compiled():
             import torch._inductor.config as config
 
             config.freezing = True
-            compiled_model = torch.compile(model, mode="max-autotune-no-cudagraphs")
+            compiled_model = torch.compile(model, mode=mode)
             compiled_model(*inputs)
             return lambda: compiled_model(*inputs)
 
@@ -68,6 +72,7 @@ def main():
     parser.add_argument("--precision", default="f16,f32")
     parser.add_argument("--target", default="cuda")
     parser.add_argument("--inductor", default="")
+    parser.add_argument("--mode", default="max-autotune-no-cudagraphs")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--json")
     args = parser.parse_args()
@@ -77,7 +82,7 @@ def main():
     named = lambda name, list_of: any(fnmatch.fnmatch(name, p) for p in list_of.split(","))
     with tempfile.TemporaryDirectory() as temporary:
         folder = pathlib.Path(temporary)
-        for name, spec in export_models.MODELS.items():
+        for name, spec in NETWORKS.items():
             if not named(name, args.only):
                 continue
             onnx, archive = folder / "model.onnx", folder / "model.ingot"
@@ -87,7 +92,7 @@ def main():
                 device.call(args.aotc, onnx, "-o", archive, f"--target={args.target},precision={precision}", "--progress=off", *shapes)
                 uri = args.target.split(":")[0] + f":0?cache={folder}"
                 with torch.no_grad(), torch.device("cuda"):
-                    ways, reasons = torch_ways(model, inputs, precision == "f16", bool(args.inductor) and named(name, args.inductor))
+                    ways, reasons = torch_ways(model, inputs, precision == "f16", args.mode if args.inductor and named(name, args.inductor) else None)
                     ours, theirs = [], {way: [] for way in ways}
                     for _ in range(args.rounds):
                         ours.append(json.loads(device.call(args.ingot, "bench", archive, f"--device={uri}", *given, "--on-device", "--seconds=0.4", "--json"))["median_ms"])

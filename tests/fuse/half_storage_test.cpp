@@ -162,3 +162,31 @@ TEST_CASE("so does what these come from, but not what they are sums of") {
     CHECK(std::count(found.begin(), found.end(), ElementType::kF16) == (sums ? 1 : 0));
   }
 }
+
+TEST_CASE("small factors of f16 are two of f16") {
+  for (bool pairs : {false, true}) {
+    Network net;
+    ValueId x = net.input("x", ElementType::kF32, {64, 256});
+    ValueId h = net.b.map(K::kTanh, {net.b.contract(x, net.weights(256, 256, 0.1f), "mk", "kn", "mn")});
+    net.output("y", net.b.contract(h, net.weights(256, 32, 0.1f), "mk", "kn", "mn"));
+    fuse::Program single = net.lowered(false), half = net.lowered(false);
+    fuse::store_as_half(half, pairs);
+    std::vector<fuse::Tensor> small;
+    for (const fuse::Tensor &t : half.tensors)
+      if (t.kind == Kind::kConstant && (t.type.dims.size() == 3 || t.type.element == ElementType::kF32))
+        small.push_back(t);
+    REQUIRE(small.size() == 1);
+    CHECK(to_string(small[0].type) == (pairs ? "f16[2,256,32]" : "f32[256,32]"));
+    const auto &first = half.dispatches[0], &second = half.dispatches[1];
+    auto reads = [](const dispatch::Dispatch &d) { return schedule::schedule(d, TargetRecord::cuda_sm80()).description; };
+    CHECK((reads(second).find("simt_fragments{") == 0) == pairs);
+    // Beside the network whose hidden tensor and large weights alone are f16, the parts make no difference.
+    const auto inputs = random_inputs(net.f, {}, 3);
+    fuse::Program plain = net.lowered(false);
+    fuse::store_as_half(plain);
+    const float error = difference(execute(half, inputs, {}, naive())[0], execute(plain, inputs, {}, naive())[0]);
+    CHECK(error < 4e-6f);
+    CHECK(difference(execute(half, inputs, {}, naive())[0], execute(single, inputs, {}, naive())[0]) < 2e-3f);
+    CHECK(first.axes.size() == 3);
+  }
+}

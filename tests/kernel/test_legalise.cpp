@@ -2,6 +2,12 @@
 // gives is legal for the target; what it cannot express it refuses.
 #include <catch2/catch.hpp>
 
+#include <bit>
+#include <cmath>
+#include <random>
+
+#include "aotc/kernel/builder.h"
+#include "aotc/kernel/interpreter.h"
 #include "aotc/kernel/legalise.h"
 #include "aotc/kernel/text.h"
 #include "aotc/kernel/verifier.h"
@@ -133,4 +139,41 @@ TEST_CASE("i64 that provably fits is done in 32 bits") {
   store @x[%2], %6
 }
 )");
+}
+
+TEST_CASE("division by constants on GPUs is exact among normal numbers") {
+  const TargetRecord target = TargetRecord::cuda_sm80();
+  std::mt19937_64 random(7);
+  for (int round = 0; round < 200; ++round) {
+    const float c = std::ldexp(1.0f + static_cast<float>(random() % (1 << 23)) / (1 << 23), static_cast<int>(random() % 38) - 19) * (round % 2 ? -1 : 1);
+    const std::vector<float> special = {0.0f, -0.0f, INFINITY, -INFINITY, NAN, 1e-40f, 3e38f};
+    constexpr size_t kCount = 512;
+    Kernel kernel;
+    kernel.name = "quotients";
+    kernel.kind = Class::kSimt;
+    Builder b(kernel);
+    const uint32_t from = b.add_buffer("x", Access::kRead, Scalar::kF32, 64), to = b.add_buffer("y", Access::kWrite, Scalar::kF32, 64);
+    b.for_loop(b.index(0), b.index(kCount), b.index(1), {}, [&](ValueId i, const Values &) {
+      b.store(to, i, b.binary(Opcode::kDiv, b.load(from, i), b.constant_float(Scalar::kF32, c)));
+      return Values{};
+    });
+    Kernel legal = kernel;
+    REQUIRE(legalise(legal, target) == "");
+    REQUIRE(print(legal).find("= div ") == std::string::npos);
+    std::vector<float> x(kCount), y(kCount);
+    for (size_t i = 0; i < kCount; ++i)
+      x[i] = i < special.size() ? special[i] : std::ldexp(1.0f + static_cast<float>(random() % (1 << 23)) / (1 << 23), static_cast<int>(random() % 150) - 58);
+    const Binding bindings[] = {{x.data(), x.size() * 4}, {y.data(), y.size() * 4}};
+    REQUIRE(interpret(legal, bindings, {}).ok);
+    for (size_t i = 0; i < kCount; ++i) {
+      const float want = x[i] / c;
+      INFO(x[i] << " / " << c);
+      if (std::isnan(want))
+        CHECK(std::isnan(y[i]));
+      else if (i < special.size())
+        CHECK((y[i] == want || std::fabs(y[i] - want) <= 2e-7f * std::fabs(want) + 1e-44f));
+      else
+        CHECK(std::bit_cast<uint32_t>(y[i]) == std::bit_cast<uint32_t>(want));
+    }
+  }
 }

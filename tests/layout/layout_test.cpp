@@ -7,7 +7,10 @@
 #include <random>
 
 #include "aotc/fuse/fuse.h"
+#include "aotc/graph/constant.h"
 #include "aotc/layout/block_channels.h"
+#include "aotc/layout/lift_factors.h"
+#include "aotc/layout/merge_products.h"
 #include "aotc/schedule/blocked.h"
 #include "tests/schedule/run.h"
 
@@ -261,4 +264,93 @@ TEST_CASE("networks of other channels stay as they are") {
   f.graph.outputs.push_back({"y", b.conv(x, w, {1, 1}, {1, 1}, {1, 1}, {1, 1}, 1)});
   Function same = layout::block_channels(f);
   CHECK(print(same) == print(f));
+}
+
+TEST_CASE("factors of operands become factors of products") {
+  for (uint64_t seed = 1; seed <= 20; ++seed) {
+    std::mt19937_64 random(seed);
+    auto pick = [&](std::vector<int64_t> from) { return from[random() % from.size()]; };
+    Function f;
+    GraphBuilder b(f, f.graph);
+    b.set_origin("node", "ai.onnx.Test");
+    const int64_t heads = pick({1, 2, 3}), rows = pick({1, 5, 16}), depth = pick({1, 7, 8});
+    ValueId x = b.add_value({ElementType::kF32, {rows, heads, depth}}, "x");
+    f.graph.inputs.push_back({"x", x});
+    auto scaled = [&](ValueId v, bool divided, double by) {
+      ValueId factor = b.splat_float(ElementType::kF32, b.type(v).dims, by);
+      return b.map(divided ? K::kDiv : K::kMul, divided || random() % 2 ? std::vector<ValueId>{v, factor} : std::vector<ValueId>{factor, v});
+    };
+    ValueId q = b.transpose(scaled(x, random() % 2 == 0, 8.0), {1, 0, 2});
+    ValueId k = scaled(b.transpose(x, {1, 2, 0}), random() % 2 == 0, 0.3);
+    ValueId y = b.contract(q, k, "amk", "akn", "amn");
+    f.graph.outputs.push_back({"y", y});
+    const bool kept = seed % 4 == 0; // what something else uses stays
+    if (kept)
+      f.graph.outputs.push_back({"q", q});
+    Function lifted = layout::lift_factors(f);
+    INFO("seed " << seed << "\n" << print(lifted));
+    size_t before = 0, maps = 0;
+    for (const Op &op : lifted.graph.ops) {
+      maps += op.code == Opcode::kMap;
+      if (op.code == Opcode::kContract)
+        before = maps;
+    }
+    CHECK(before == (kept ? 1 : 0)); // maps that stand before the product
+    CHECK(maps == 2);
+    std::vector<uint8_t> input = random_input(f, seed);
+    fuse::Program p = fuse::fuse(f), r = fuse::fuse(lifted);
+    auto ignore = [](const dispatch::Dispatch &, const Buffers &) {};
+    const std::vector<uint8_t> want = run(p, input, ignore)[p.output_tensors[0]], got = run(r, input, ignore)[r.output_tensors[0]];
+    REQUIRE(want.size() == got.size());
+    for (size_t i = 0; i < want.size(); i += 4) {
+      float u, v;
+      std::memcpy(&u, &want[i], 4);
+      std::memcpy(&v, &got[i], 4);
+      CHECK(std::fabs(u - v) <= 1e-5f * (1 + std::fabs(u)));
+    }
+  }
+}
+
+TEST_CASE("products of one tensor become one") {
+  for (uint64_t seed = 1; seed <= 24; ++seed) {
+    std::mt19937_64 random(seed);
+    auto pick = [&](std::vector<int64_t> from) { return from[random() % from.size()]; };
+    auto floats = [&](std::vector<Expr> dims) {
+      std::vector<double> values(static_cast<size_t>(product(dims).constant().value()));
+      for (double &v : values)
+        v = static_cast<double>(random() % 2001) / 1000 - 1;
+      return std::pair(TensorType{ElementType::kF32, dims}, make_floats(ElementType::kF32, values));
+    };
+    Function f;
+    GraphBuilder b(f, f.graph);
+    b.set_origin("node", "ai.onnx.Test");
+    const int64_t rows = pick({1, 5, 16}), depth = pick({3, 8}), columns = pick({4, 7});
+    const bool biased = random() % 2, reshaped = random() % 2, columns_first = random() % 2;
+    ValueId x = b.add_value({ElementType::kF32, {1, rows, depth}}, "x");
+    f.graph.inputs.push_back({"x", x});
+    auto project = [&] {
+      auto [type, data] = floats(columns_first ? std::vector<Expr>{columns, depth} : std::vector<Expr>{depth, columns});
+      ValueId w = b.constant(type, data), rank2 = reshaped ? b.reshape(x, {rows, depth}) : x;
+      ValueId y = b.contract(rank2, w, reshaped ? "mk" : "bmk", columns_first ? "nk" : "kn", reshaped ? "mn" : "bmn");
+      y = b.reshape(y, {1, rows, columns});
+      if (!biased)
+        return y;
+      auto [bias_type, bias] = floats({columns});
+      ValueId broadcast = b.broadcast(b.constant(bias_type, bias), {2}, {1, rows, columns});
+      return b.map(K::kAdd, random() % 2 ? std::vector<ValueId>{y, broadcast} : std::vector<ValueId>{broadcast, y});
+    };
+    ValueId q = project(), k = project(), v = project();
+    ValueId scores = b.contract(q, b.transpose(k, {0, 2, 1}), "bmk", "bkn", "bmn");
+    f.graph.outputs.push_back({"y", b.contract(scores, v, "bmk", "bkn", "bmn")});
+    const bool kept = seed % 4 == 0; // an output has memory of its own
+    if (kept)
+      f.graph.outputs.push_back({"v", v});
+    Function merged = layout::merge_products(f);
+    INFO("seed " << seed << "\n" << print(merged));
+    CHECK(std::count_if(merged.graph.ops.begin(), merged.graph.ops.end(), [](const Op &op) { return op.code == Opcode::kContract; }) == (kept ? 4 : 3));
+    std::vector<uint8_t> input = random_input(f, seed);
+    fuse::Program p = fuse::fuse(f), r = fuse::fuse(merged);
+    auto ignore = [](const dispatch::Dispatch &, const Buffers &) {};
+    CHECK(run(p, input, ignore)[p.output_tensors[0]] == run(r, input, ignore)[r.output_tensors[0]]);
+  }
 }

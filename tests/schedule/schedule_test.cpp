@@ -7,6 +7,7 @@
 #include "aotc/kernel/legalise.h"
 #include "aotc/kernel/text.h"
 #include "aotc/schedule/attention.h"
+#include "aotc/schedule/collapse.h"
 #include "aotc/schedule/simt/fragments.h"
 #include "aotc/schedule/simt/window.h"
 #include "tests/schedule/random_dispatch.h"
@@ -725,6 +726,54 @@ TEST_CASE("products on matrix units") {
   CHECK(chosen(in_half(matmul(1, 128, 768, 768, false, true, 0, false))).find("simt_fragments{m=32,n=32,k=64,deep=4,stages=8,copied,copied}") == 0);
   CHECK(chosen(matmul(1, 4096, 4096, 4096, false, true, 0, false)).find("simt_fragments_f32{") == 0);
   CHECK(chosen(in_half(matmul(1, 2, 64, 64, false, true, 0, false))).find("simt_fragments") == std::string::npos);
+}
+
+// What exporters read heads by: rows of k in pieces, [k/piece][m][k%piece].
+TEST_CASE("products on matrix units through a reshape") {
+  for (int piece : {8, 32, 64}) {
+    for (int rows : {16, 40}) {
+      const int k = 128, n = 32;
+      dispatch::Dispatch d;
+      d.name = "heads";
+      d.operands = {{"x", ElementType::kF16, rows * k, false, false, {}}, {"w", ElementType::kF16, k * n, false, false, {}}, {"y", ElementType::kF32, rows * n, true, false, {}}};
+      Symbol am = Symbol::axis("m", rows), an = Symbol::axis("n", n), ak = Symbol::axis("k", k);
+      d.axes = {{am, rows}, {an, n}, {ak, k}};
+      auto load = [&](uint32_t operand, Expr at) {
+        dispatch::Value v;
+        v.kind = dispatch::ValueKind::kLoad;
+        v.type = ElementType::kF16;
+        v.operand = operand;
+        v.expr = std::move(at);
+        d.values.push_back(v);
+        dispatch::Value c;
+        c.kind = dispatch::ValueKind::kOp;
+        c.code = kernel::Opcode::kConvert;
+        c.args = {static_cast<dispatch::ValueId>(d.values.size() - 1)};
+        d.values.push_back(c);
+        return static_cast<dispatch::ValueId>(d.values.size() - 1);
+      };
+      const dispatch::ValueId x = load(0, floordiv(Expr(ak), piece) * rows * piece + Expr(am) * piece + mod(Expr(ak), piece)), w = load(1, Expr(an) * k + ak);
+      dispatch::Value product;
+      product.kind = dispatch::ValueKind::kOp;
+      product.code = kernel::Opcode::kMul;
+      product.args = {x, w};
+      d.values.push_back(product);
+      dispatch::Value sum;
+      sum.kind = dispatch::ValueKind::kReduce;
+      sum.args = {static_cast<dispatch::ValueId>(d.values.size() - 1)};
+      sum.axes = {2};
+      d.values.push_back(sum);
+      d.stores = {{2, Expr(am) * n + an, static_cast<dispatch::ValueId>(d.values.size() - 1), {0, 1}}};
+      REQUIRE(dispatch::verify(d) == "");
+      CHECK(schedule::split_axes(d).axes.size() == 4);
+      CHECK(schedule::collapse_axes(d).axes.size() == 3);
+      CHECK(chosen(d).find(",copied,copied}") != std::string::npos);
+      Case c;
+      c.dispatch = d;
+      for (int tile : {3, 7, 12})
+        check_fragments(c, tile, static_cast<uint64_t>(piece + rows), "pieces of " + std::to_string(piece));
+    }
+  }
 }
 
 TEST_CASE("random dispatches") {

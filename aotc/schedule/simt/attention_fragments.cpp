@@ -13,6 +13,7 @@
 #include <limits>
 
 #include "aotc/schedule/attention.h"
+#include "aotc/schedule/collapse.h"
 #include "aotc/schedule/internal.h"
 #include "aotc/schedule/simt/fragments.h"
 #include "aotc/schedule/simt/threads.h"
@@ -318,7 +319,7 @@ class FragmentAttention {
 std::optional<Scheduled> schedule_simt_attention_fragments(const Dispatch &original, const TargetRecord &record) {
   if (!record.fragment_f16 || !record.async_copy || record.subgroup_size != kernel::kSubgroup)
     return std::nullopt;
-  auto form = match_attention(original);
+  auto form = match_attention(split_axes(original));
   if (!form)
     return std::nullopt;
   return FragmentAttention(*form, record, original).build();

@@ -17,6 +17,7 @@
 
 #include <algorithm>
 
+#include "aotc/schedule/collapse.h"
 #include "aotc/schedule/contraction.h"
 #include "aotc/schedule/internal.h"
 #include "aotc/schedule/simt/threads.h"
@@ -58,10 +59,26 @@ constexpr Tile kTiles[] = {{128, 256, 2, 4, 1}, {256, 128, 4, 2, 1}, {128, 128, 
 // byte that comes to it, and for what is waited in each slice and in each tile; bytes a microsecond that come to all of them; and how long a copy is under way.
 constexpr double kProcessors = 132, kProductTime = 9e-4, kByteTime = 1e-5, kSliceTime = 0.03, kTileTime = 1.2, kAllBytes = 5.5e6,
                  kLatency = 0.8;
+constexpr double kOpTime = 9e-6; // an arithmetic operation on one element after the sum, by a fully occupied processor
 constexpr uint32_t kBusySubgroups = 4; // that occupy a processor's matrix units
 
-// What a product costs with such a tile, in microseconds, if slices are of `slice` bytes along k and `stages` of them under way.
-double cost(const Tile &t, int64_t batch, int64_t m, int64_t n, int64_t k, uint32_t element, uint32_t slice, uint32_t stages) {
+// Arithmetic operations on each element after its sum.
+int64_t epilogue_ops(const Dispatch &d, dispatch::ValueId reduce) {
+  std::vector<bool> after(d.values.size());
+  after[reduce] = true;
+  int64_t ops = 0;
+  for (dispatch::ValueId v = reduce + 1; v < d.values.size(); ++v) {
+    const Value &value = d.values[v];
+    after[v] = std::any_of(value.args.begin(), value.args.end(), [&](dispatch::ValueId arg) { return after[arg]; });
+    if (after[v])
+      ops += value.kind != ValueKind::kOp ? 0 : is_math(value.code) ? 30 : value.code == Opcode::kDiv ? 10 : 1;
+  }
+  return ops;
+}
+
+// What a product costs with such a tile, in microseconds, if slices are of `slice` bytes along k and `stages` of them under way,
+// and `ops` follow the sum of each element.
+double cost(const Tile &t, int64_t batch, int64_t m, int64_t n, int64_t k, uint32_t element, uint32_t slice, uint32_t stages, int64_t ops) {
   const auto tiles = static_cast<double>(batch * ((m + t.m - 1) / t.m) * ((n + t.n - 1) / t.n));
   const auto slices = static_cast<double>((k * element + slice - 1) / slice);
   const double waves = static_cast<double>(static_cast<int64_t>((tiles + kProcessors - 1) / kProcessors));
@@ -70,7 +87,8 @@ double cost(const Tile &t, int64_t batch, int64_t m, int64_t n, int64_t k, uint3
   double step = std::max(products, bytes * kByteTime) + kSliceTime;
   if (slices >= stages) // a slice is waited for that could not be asked for earlier
     step = std::max(step, kLatency / (stages - 1));
-  return std::max(waves * slices * step, tiles * slices * bytes / kAllBytes) + waves * kTileTime; // in which is the first slice's wait
+  const double tile = kTileTime + static_cast<double>(t.m * t.n * ops) * kOpTime / busy; // in which is the first slice's wait
+  return std::max(waves * slices * step, tiles * slices * bytes / kAllBytes) + waves * tile;
 }
 
 // One operand. Its lines in workgroup memory run along k, or along n.
@@ -177,12 +195,13 @@ class SimtFragments {
 
   // The cheapest of those that fit.
   bool choose_tile(int64_t batch, int64_t m, int64_t n, int64_t k) {
+    const int64_t ops = epilogue_ops(d_, f_.reduce);
     const Tile *best = nullptr;
     double least = 0;
     for (const Tile &t : kTiles) {
       if (t.threads() > record_.max_workgroup_invocations || !fits(t, k) || (scalar_ == Scalar::kF32 && t.m * t.n > kMostSums * t.parts() * kernel::kSubgroup))
         continue;
-      const double c = cost(t_, batch, m, n, k, byte_size(scalar_), slice_ * byte_size(scalar_), stages_);
+      const double c = cost(t_, batch, m, n, k, byte_size(scalar_), slice_ * byte_size(scalar_), stages_, ops);
       if (!best || c < least) {
         best = &t;
         least = c;
@@ -517,7 +536,7 @@ std::optional<dispatch::ValueId> half_load(const Dispatch &d, dispatch::ValueId 
 std::optional<Scheduled> schedule_simt_fragments(const Dispatch &d, const TargetRecord &record, int tile) {
   if (!record.fragment_f16 || record.subgroup_size != kernel::kSubgroup)
     return std::nullopt;
-  std::optional<Contraction> form = match_contraction(d);
+  std::optional<Contraction> form = match_contraction(split_axes(d));
   if (!form)
     return std::nullopt;
   return SimtFragments(*form, record, d).build(tile);
