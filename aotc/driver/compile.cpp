@@ -121,14 +121,14 @@ static Operators operators_of(const std::vector<graph::Function> &functions) {
 fuse::Program lower(const graph::Function &function, const LoweringOptions &options) {
   auto prepared = [&] {
     if (options.blocks)
-      return layout::block_channels(quantise::integer_products(function));
+      return layout::block_channels(quantise::integer_products(function), true);
     if (!options.max_constant_bytes)
       return function;
     graph::Function f = layout::lift_factors(function);
     if (options.units)
       f = layout::merge_products(std::move(f));
     f = layout::split_concats(layout::split_constants(f, options.max_constant_bytes), options.fuse.max_operands - 1);
-    return options.units ? layout::block_channels(f) : f;
+    return options.units ? layout::block_channels(f, false) : f;
   };
   fuse::Program program = fuse::fuse(prepared(), options.fuse);
   plan::fold_constants(program, options.prepare);

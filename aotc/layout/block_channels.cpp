@@ -21,7 +21,7 @@ bool divides(const Expr &channels) { return channels.constant() && *channels.con
 
 class Blocker {
  public:
-  explicit Blocker(const graph::Function &function) : out_(function) {
+  Blocker(const graph::Function &function, bool free_sizes) : out_(function), free_sizes_(free_sizes) {
     for (const Op &op : function.graph.ops)
       for (ValueId v : op.results)
         definitions_[v] = &op;
@@ -162,7 +162,7 @@ class Blocker {
   }
 
   bool conv(const Op &op) {
-    ConvKind kind = conv_kind(out_, op, definitions_);
+    ConvKind kind = conv_kind(out_, op);
     if (kind == ConvKind::kNone || (kind == ConvKind::kDepthwise && !blocked(op.operands[0])))
       return false;
     Op b = op;
@@ -302,17 +302,21 @@ class Blocker {
  public:
   enum class ConvKind { kNone, kStem, kDense, kDepthwise };
 
-  static ConvKind conv_kind(const graph::Function &f, const Op &op, const std::map<ValueId, const Op *> &definitions) {
+  ConvKind conv_kind(const graph::Function &f, const Op &op) const {
     const TensorType &x = f.values[op.operands[0]].type, &w = f.values[op.operands[1]].type;
     const TensorType &y = f.values[op.results[0]].type;
     if ((x.element != ElementType::kF32 && x.element != ElementType::kU8) || x.dims.size() != 4 || op.ints[1] || op.ints[2] || !divides(y.dims[1]))
       return ConvKind::kNone;
-    auto weight = definitions.find(op.operands[1]);
-    if (weight == definitions.end() || weight->second->code != Opcode::kConstant)
+    auto weight = definitions_.find(op.operands[1]);
+    if (weight == definitions_.end() || weight->second->code != Opcode::kConstant)
       return ConvKind::kNone;
+    bool fixed = true;
     for (size_t i = 2; i < 4; ++i)
-      if (!x.dims[i].is_constant() || !y.dims[i].is_constant())
-        return ConvKind::kNone;
+      fixed &= x.dims[i].is_constant() && y.dims[i].is_constant();
+    // Padding that depends on the size would be no constant shift of the image; products of bytes know their windows.
+    bool shifts = std::all_of(op.exprs.begin(), op.exprs.end(), [](const Expr &e) { return e.is_constant(); });
+    if (!fixed && (!free_sizes_ || !shifts || x.element != ElementType::kF32))
+      return ConvKind::kNone;
     if (op.ints[0] == 1 && divides(x.dims[1]))
       return ConvKind::kDense;
     if (op.ints[0] == 1)
@@ -333,13 +337,14 @@ class Blocker {
       for (size_t i = 1; i < w.dims.size(); ++i)
         work *= static_cast<double>(w.dims[i].constant().value_or(1));
       all += work;
-      some += conv_kind(f, op, definitions_) != ConvKind::kNone ? work : 0;
+      some += conv_kind(f, op) != ConvKind::kNone ? work : 0;
     }
     return all > 0 ? some / all : 0;
   }
 
  private:
   graph::Function out_;
+  bool free_sizes_;
   graph::Graph *graph_ = nullptr;
   std::map<ValueId, const Op *> definitions_;
   std::map<const Op *, std::set<ValueId>> used_inside_;
@@ -355,8 +360,8 @@ std::string blocked_name(const std::string &plain) {
   return plain.empty() ? plain : plain + program::kBlockedSuffix;
 }
 
-graph::Function block_channels(const graph::Function &function) {
-  Blocker blocker(function);
+graph::Function block_channels(const graph::Function &function, bool free_sizes) {
+  Blocker blocker(function, free_sizes);
   // Products of bytes are only made where they go in blocks.
   bool bytes = std::any_of(function.graph.ops.begin(), function.graph.ops.end(), [&](const Op &op) {
     return op.code == Opcode::kConv && function.values[op.operands[0]].type.element == ElementType::kU8;

@@ -25,6 +25,7 @@ inline constexpr int64_t kBlock = 16; // program::kChannelBlock
 // Name of the value that holds the value called `plain` in blocks, "x [channels/16]"; an unnamed one has none.
 std::string blocked_name(const std::string &plain);
 
-graph::Function block_channels(const graph::Function &function);
+// Where `free_sizes` is not set, convolutions of images of symbolic size stay plain.
+graph::Function block_channels(const graph::Function &function, bool free_sizes);
 
 } // namespace ingot::aotc::layout

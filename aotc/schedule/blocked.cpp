@@ -18,10 +18,16 @@ namespace {
 
 bool contains(const std::vector<uint32_t> &axes, uint32_t a) { return std::find(axes.begin(), axes.end(), a) != axes.end(); }
 
-// The constant coefficient of an axis in a linear expression; nothing where it is not linear or not constant.
-std::optional<int64_t> coefficient(const Dispatch &d, const Expr &e, uint32_t axis) {
+// The coefficient of an axis in a linear expression; nothing where it is not linear.
+std::optional<Expr> factor_of(const Dispatch &d, const Expr &e, uint32_t axis) {
   auto linear = e.linear_in(d.axes[axis].symbol);
-  return linear ? linear->coefficient.constant() : std::nullopt;
+  return linear ? std::optional<Expr>(linear->coefficient) : std::nullopt;
+}
+
+// The same where it is constant.
+std::optional<int64_t> coefficient(const Dispatch &d, const Expr &e, uint32_t axis) {
+  auto factor = factor_of(d, e, axis);
+  return factor ? factor->constant() : std::nullopt;
 }
 
 // stride * out + dilation * tap - pad, in [0, input).
@@ -41,11 +47,14 @@ bool dim_of_guard(const BlockedConv &c, const Guard &g, BlockedDim &dim) {
     (tap ? dim.tap : dim.out) = static_cast<int>(a);
     (tap ? dim.dilation : dim.stride) = *factor;
   }
-  auto pad = left.constant(), input = g.extent.constant();
-  if (!pad || *pad > 0 || !input || dim.out < 0)
+  auto pad = left.constant();
+  if (!pad || *pad > 0 || dim.out < 0)
     return false;
+  for (const dispatch::Axis &a : d.axes)
+    if (g.extent.depends_on(a.symbol))
+      return false;
   dim.pad = -*pad;
-  dim.input = *input;
+  dim.input = g.extent;
   return true;
 }
 
@@ -154,19 +163,17 @@ std::optional<BlockedConv> match_blocked_conv(const Dispatch &original) {
     // Rows follow the columns in memory; stride and taps are read off the input's offset.
     if (c.columns.out < 0)
       return std::nullopt;
-    int64_t width = d.axes[static_cast<size_t>(c.columns.out)].extent.constant().value_or(0);
+    const Expr line = d.axes[static_cast<size_t>(c.columns.out)].extent * kPanel;
     for (uint32_t a : c.batch)
-      if (c.rows.out < 0 && d.axes[a].extent.is_constant() && coefficient(d, store.offset, a) == width * kPanel &&
-          coefficient(d, x.expr, a).value_or(0) > 0)
+      if (c.rows.out < 0 && factor_of(d, store.offset, a) == line && factor_of(d, x.expr, a).value_or(0).lower() > 0)
         c.rows.out = static_cast<int>(a);
     c.batch.erase(std::remove(c.batch.begin(), c.batch.end(), static_cast<uint32_t>(c.rows.out)), c.batch.end());
   }
   for (BlockedDim *dim : {&c.rows, &c.columns}) {
     if (dim->out >= 0) {
-      auto size = d.axes[static_cast<size_t>(dim->out)].extent.constant();
-      if (!size || *size < 1)
+      dim->size = d.axes[static_cast<size_t>(dim->out)].extent;
+      if (dim->size.upper() < 1)
         return std::nullopt;
-      dim->size = *size;
     }
     if (dim->tap >= 0)
       dim->taps = *d.axes[static_cast<size_t>(dim->tap)].extent.constant();
@@ -186,27 +193,34 @@ std::optional<BlockedConv> match_blocked_conv(const Dispatch &original) {
       return std::nullopt;
     if (!c.padded) { // the taps of a depthwise convolution are all that it sums over
       auto column = coefficient(d, x.expr, static_cast<uint32_t>(c.columns.out));
-      auto row = c.rows.out >= 0 ? coefficient(d, x.expr, static_cast<uint32_t>(c.rows.out)) : std::nullopt;
       if (!column || *column % c.unit || c.k.size() > 2)
         return std::nullopt;
       c.columns.stride = *column / c.unit;
       for (uint32_t a : c.k) {
-        auto step = coefficient(d, x.expr, a);
-        BlockedDim &dim = step && *step % c.unit == 0 && *step / c.unit < 16 && c.columns.tap < 0 && a == c.k.back() ? c.columns : c.rows;
+        auto step = factor_of(d, x.expr, a);
+        const int64_t constant = step ? step->constant().value_or(0) : 0;
+        const bool along = constant > 0 && constant % c.unit == 0 && constant / c.unit < 16 && c.columns.tap < 0 && a == c.k.back();
+        BlockedDim &dim = along ? c.columns : c.rows;
         if (!step || dim.tap >= 0)
           return std::nullopt;
         dim.tap = static_cast<int>(a);
         dim.taps = *d.axes[a].extent.constant();
-        dim.dilation = &dim == &c.columns ? *step / c.unit : 1;
-        if (&dim == &c.rows)
+        dim.dilation = along ? constant / c.unit : 1;
+        if (!along)
           c.rows.pitch = *step;
       }
       if (c.rows.out >= 0) {
-        if (c.rows.pitch == 0)
-          c.rows.pitch = row.value_or(0);
-        if (!row || c.rows.pitch < 1 || *row % c.rows.pitch)
+        auto row = factor_of(d, x.expr, static_cast<uint32_t>(c.rows.out));
+        if (!row)
           return std::nullopt;
-        c.rows.stride = *row / c.rows.pitch;
+        if (c.rows.tap < 0)
+          c.rows.pitch = *row;
+        if (c.rows.pitch.lower() < 1)
+          return std::nullopt;
+        auto stride = floordiv(*row, c.rows.pitch).constant();
+        if (!stride || !(c.rows.pitch * *stride == *row))
+          return std::nullopt;
+        c.rows.stride = *stride;
       }
       c.outer.clear();
     }
@@ -223,12 +237,14 @@ std::optional<BlockedConv> match_blocked_conv(const Dispatch &original) {
     for (const Guard &g : x.guards) {
       bool is_column = g.value.depends_on(d.axes[static_cast<size_t>(c.columns.out)].symbol);
       if (!is_column) {
-        auto row = coefficient(d, x.expr, static_cast<uint32_t>(c.rows.out));
-        if (!row || *row < 1 || *row % c.rows.stride)
+        auto row = factor_of(d, x.expr, static_cast<uint32_t>(c.rows.out));
+        if (!row)
           return std::nullopt;
-        c.rows.pitch = *row / c.rows.stride;
+        c.rows.pitch = floordiv(*row, c.rows.stride);
+        if (c.rows.pitch.lower() < 1 || !(c.rows.pitch * c.rows.stride == *row))
+          return std::nullopt;
       }
-      spatial = spatial + g.value * (is_column ? c.unit : c.rows.pitch);
+      spatial = spatial + g.value * (is_column ? Expr(c.unit) : c.rows.pitch);
     }
     c.rest = x.expr - spatial;
     for (const BlockedDim *dim : {&c.rows, &c.columns})

@@ -1,4 +1,5 @@
-// The form of convolutions whose channels are in blocks of 16 (aotc/layout): axes told apart by what they do.
+// The form of convolutions whose channels are in blocks of 16 (aotc/layout): axes told apart by what they do. Channels and
+// taps are constants; sizes of the image and the batch may be symbolic.
 #pragma once
 
 #include <cstdint>
@@ -14,10 +15,10 @@ inline constexpr int64_t kPanel = 16; // channels of a block, and lanes of a pan
 // One dim of the image: input position = stride * out + dilation * tap - pad, in [0, input).
 struct BlockedDim {
   int out = -1, tap = -1; // axes; -1: none
-  int64_t size = 1;       // of the output
+  Expr size = 1;          // of the output
   int64_t stride = 1, dilation = 1, pad = 0, taps = 1;
-  int64_t input = 1;      // positions of the input, where it is padded
-  int64_t pitch = 0;      // of the input, in elements
+  Expr input = 1;         // positions of the input, where it is padded
+  Expr pitch = 0;         // of the input, in elements
 };
 
 struct BlockedConv {

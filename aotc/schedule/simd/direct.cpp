@@ -8,7 +8,8 @@
 //     for each few channel blocks, each few rows, each few columns: a tile of accumulators; epilogue; store
 //
 // Weights are packed as [channel block][k][16], so that a tile reads them in order. Blocks and chunks depend on the
-// dispatch alone, tiles on the registers.
+// dispatch alone, tiles on the registers. Where a size is symbolic, blocks are for a usual one; what is left of a line is
+// one tile of which only the pixels that are there are stored.
 #include <algorithm>
 
 #include "aotc/base/error.h"
@@ -29,6 +30,16 @@ namespace {
 int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 int64_t round_up(int64_t a, int64_t b) { return ceil_div(a, b) * b; }
 
+// A usual size; a line of all pixels stands for rows and columns.
+int64_t typical_size(const Expr &size, bool line) {
+  if (size.is_constant() || !line)
+    return std::max<int64_t>(1, typical(size));
+  return std::clamp<int64_t>(64 * 64, std::max<int64_t>(1, size.lower()), std::max<int64_t>(1, size.upper()));
+}
+
+// Columns of a block where the width is symbolic: a multiple of what any record's tile has.
+constexpr int64_t kFreeColumns = 84;
+
 struct DirectTile {
   int64_t rows = 1, columns = 1, blocks = 1; // of output rows, columns, channel blocks
 };
@@ -41,8 +52,8 @@ class DirectKernel {
     lanes_ = std::clamp<int64_t>(record.vector_bytes / 4, 4, 16);
     vectors_ = kPanel / lanes_;
     registers_ = record.vector_registers;
-    height_ = f_.rows.size;
-    width_ = f_.columns.size;
+    height_ = typical_size(f_.rows.size, false);
+    width_ = typical_size(f_.columns.size, f_.rows.out < 0 && !f_.padded);
     blocks_ = f_.block >= 0 ? extent(f_.block) : 1;
     depth_ = 1;
     for (uint32_t a : f_.k)
@@ -56,7 +67,7 @@ class DirectKernel {
     if (!choose_blocks())
       return std::nullopt;
     choose_tile();
-    int64_t row_blocks = ceil_div(height_, row_block_), column_blocks = ceil_div(width_, column_block_);
+    const Expr row_blocks = ceildiv(f_.rows.size, row_block_), column_blocks = ceildiv(f_.columns.size, column_block_);
     int64_t chunks = ceil_div(blocks_, chunk_);
     out_.grid = {extent_product(d_, f_.batch) * (row_blocks * column_blocks * chunks), 1, 1};
     out_.description = std::string(f_.depthwise ? "direct-depthwise" : "direct") + "{th=" + std::to_string(tile_.rows) +
@@ -68,10 +79,10 @@ class DirectKernel {
                               static_cast<uint64_t>((f_.depthwise ? 1 : lines_) * plane_ + kPanel), 64);
     Lowering::Scope scope(l_);
     ValueId group = b_.group_id(0);
-    auto part = [&](int64_t count) {
-      if (count == 1)
+    auto part = [&](const Expr &count) {
+      if (count.constant() == 1)
         return b_.index(0);
-      ValueId n = b_.index(count), i = b_.rem(group, n);
+      ValueId n = l_.expr(count), i = b_.rem(group, n);
       group = b_.div(group, n);
       return i;
     };
@@ -80,16 +91,19 @@ class DirectKernel {
     ValueId y_lo = b_.mul(part(row_blocks), b_.index(row_block_));
     if (!f_.batch.empty())
       bind_flat(l_, f_.batch, group);
-    auto end = [&](ValueId lo, int64_t size, int64_t all) {
-      return all % size == 0 ? b_.add(lo, b_.index(size)) : b_.min(b_.add(lo, b_.index(size)), b_.index(all));
+    auto end = [&](ValueId lo, int64_t size, const Expr &all) {
+      ValueId hi = b_.add(lo, b_.index(size));
+      return mod(all, size) == Expr(0) ? hi : b_.min(hi, l_.expr(all));
     };
-    ValueId c_hi = end(c_lo, chunk_, blocks_), x_hi = end(x_lo, column_block_, width_), y_hi = end(y_lo, row_block_, height_);
+    ValueId c_hi = end(c_lo, chunk_, blocks_), x_hi = end(x_lo, column_block_, f_.columns.size);
+    ValueId y_hi = end(y_lo, row_block_, f_.rows.size);
     y_lo_ = y_lo;
     x_lo_ = x_lo;
+    x_hi_ = x_hi;
     auto all_tiles = [&](ValueId c, int64_t blocks) {
-      tiles(y_lo, y_hi, tile_.rows, height_, row_block_, [&](ValueId y, int64_t th) {
-        tiles(x_lo, x_hi, tile_.columns, width_, column_block_, [&](ValueId x, int64_t tw) {
-          f_.depthwise ? depthwise_tile(c, y, th, x, tw) : dense_tile(c, blocks, y, th, x, tw);
+      tiles_of_rows(y_lo, y_hi, [&](ValueId y, int64_t th) {
+        tiles_of_columns(x_lo, x_hi, [&](ValueId x, int64_t tw, ValueId there) {
+          f_.depthwise ? depthwise_tile(c, y, th, x, tw, there) : dense_tile(c, blocks, y, th, x, tw, there);
         });
       });
     };
@@ -131,7 +145,7 @@ class DirectKernel {
     constexpr int64_t kBudget = 192 << 10, kMost = 1 << 20;
     auto bytes = [&] { return planes * plane_size() * 4; };
     row_block_ = height_;
-    column_block_ = width_;
+    column_block_ = f_.columns.size.is_constant() ? width_ : round_up(width_, kFreeColumns);
     while (bytes() > kBudget && (row_block_ > 2 || column_block_ > 56))
       if (row_block_ > 2)
         row_block_ = round_up((row_block_ + 1) / 2, 2);
@@ -229,6 +243,67 @@ class DirectKernel {
     });
   }
 
+  void tiles_of_rows(ValueId lo, ValueId hi, const std::function<void(ValueId, int64_t)> &body) {
+    if (f_.rows.size.is_constant()) {
+      tiles(lo, hi, tile_.rows, height_, row_block_, body);
+      return;
+    }
+    ValueId from = lo;
+    for (int64_t size = tile_.rows; size >= 1; size /= 2) {
+      ValueId step = b_.index(size);
+      ValueId to = size == 1 ? hi : b_.add(from, b_.mul(b_.div(b_.sub(hi, from), step), step));
+      b_.for_loop(from, to, step, {}, [&](ValueId y, const Values &) {
+        Lowering::Scope scope(l_);
+        body(y, size);
+        return Values{};
+      });
+      from = to;
+    }
+  }
+
+  // A tile's first column, its columns, and how many of them are there (kNoValue: all).
+  void tiles_of_columns(ValueId lo, ValueId hi, const std::function<void(ValueId, int64_t, ValueId)> &body) {
+    if (f_.columns.size.is_constant()) {
+      tiles(lo, hi, tile_.columns, width_, column_block_, [&](ValueId x, int64_t tw) { body(x, tw, kNoValue); });
+      return;
+    }
+    ValueId step = b_.index(tile_.columns), end = b_.add(lo, b_.mul(b_.div(b_.sub(hi, lo), step), step));
+    b_.for_loop(lo, end, step, {}, [&](ValueId x, const Values &) {
+      Lowering::Scope scope(l_);
+      body(x, tile_.columns, kNoValue);
+      return Values{};
+    });
+    // The rest in the smallest that holds it of tiles halved. A tile of three takes as long as one of a pixel does.
+    constexpr int64_t kLeast = 3;
+    ValueId rest = b_.sub(hi, end);
+    std::function<void(int64_t)> at_most = [&](int64_t size) {
+      Lowering::Scope scope(l_);
+      const int64_t half = ceil_div(size, 2);
+      if (half < kLeast) {
+        body(end, size, rest);
+        return;
+      }
+      b_.if_else(
+          b_.lt(b_.index(half), rest),
+          [&] {
+            Lowering::Scope inner(l_);
+            body(end, size, rest);
+            return Values{};
+          },
+          [&] {
+            at_most(half);
+            return Values{};
+          });
+    };
+    if (tile_.columns > 1)
+      b_.if_then(b_.lt(end, hi), [&] { at_most(tile_.columns); });
+  }
+
+  // Column p of a tile; the last one that is there instead of one that is not.
+  ValueId column(int64_t p, ValueId there) {
+    return there == kNoValue || p == 0 ? b_.index(p) : b_.min(b_.index(p), b_.sub(there, b_.index(1)));
+  }
+
   // The group's part of the input to scratch: [line][row][column][unit], zeros where it is padding.
   void copy(ValueId y_hi) {
     const Value &x = d_.values[f_.x];
@@ -237,9 +312,15 @@ class DirectKernel {
                           b_.index((f_.rows.taps - 1) * f_.rows.dilation + 1));
     ValueId first_row = b_.sub(b_.mul(y_lo_, b_.index(f_.rows.stride)), b_.index(f_.rows.pad));
     ValueId first = b_.sub(b_.mul(x_lo_, b_.index(f_.columns.stride)), b_.index(f_.columns.pad));
-    ValueId there = b_.max(first, b_.index(0)), size = b_.index(f_.columns.input);
-    ValueId past = b_.min(b_.add(first, b_.index(needed(f_.columns, column_block_))), size);
-    ValueId unit = b_.index(f_.unit), line = b_.index(pitch());
+    ValueId unit = b_.index(f_.unit), line = b_.index(pitch()), size = l_.expr(f_.columns.input), height = l_.expr(f_.rows.input);
+    ValueId positions = b_.index(needed(f_.columns, column_block_)), filled = line;
+    if (!f_.columns.size.is_constant()) { // often far fewer than a block has
+      positions = b_.add(b_.mul(b_.sub(b_.sub(x_hi_, x_lo_), b_.index(1)), b_.index(f_.columns.stride)),
+                         b_.index((f_.columns.taps - 1) * f_.columns.dilation + 1));
+      filled = b_.mul(positions, unit);
+    }
+    ValueId end = b_.add(first, positions);
+    ValueId there = b_.min(b_.max(first, b_.index(0)), end), past = b_.max(b_.min(end, size), there);
     auto fill = [&](ValueId lo, ValueId hi) {
       b_.for_loop(lo, hi, w, {}, [&](ValueId i, const Values &) {
         b_.store(scratch_, i, zero);
@@ -259,14 +340,14 @@ class DirectKernel {
       }
       ValueId source = l_.expr(f_.rest), target = b_.mul(flat, b_.index(plane_));
       b_.for_loop(b_.index(0), rows, b_.index(1), {}, [&](ValueId r, const Values &) {
-        ValueId h = b_.add(first_row, r), to = b_.add(target, b_.mul(r, line)), to_end = b_.add(to, line);
-        ValueId inside = b_.logical_and(b_.compare(kernel::Opcode::kGe, h, b_.index(0)), b_.lt(h, b_.index(f_.rows.input)));
+        ValueId h = b_.add(first_row, r), to = b_.add(target, b_.mul(r, line)), to_end = b_.add(to, filled);
+        ValueId inside = b_.logical_and(b_.compare(kernel::Opcode::kGe, h, b_.index(0)), b_.lt(h, height));
         b_.if_else(
             inside,
             [&] {
               ValueId left = b_.add(to, b_.mul(b_.sub(there, first), unit));
               ValueId count = b_.mul(b_.sub(past, there), unit);
-              ValueId from = b_.add(source, b_.add(b_.mul(h, b_.index(f_.rows.pitch)), b_.mul(there, unit)));
+              ValueId from = b_.add(source, b_.add(b_.mul(h, l_.expr(f_.rows.pitch)), b_.mul(there, unit)));
               fill(to, f_.unit == 1 ? to_end : left);
               ValueId whole = f_.unit == 1 ? b_.mul(b_.div(count, w), w) : count;
               b_.for_loop(
@@ -316,7 +397,15 @@ class DirectKernel {
       l_.store(s);
   }
 
-  void dense_tile(ValueId c, int64_t blocks, ValueId y, int64_t th, ValueId x, int64_t tw) {
+  void finish(ValueId y, ValueId x, int64_t p, ValueId there, int64_t vector, ValueId value) {
+    auto store = [&] { finish(y, b_.add(x, b_.index(p)), vector, value); };
+    if (there == kNoValue || p == 0)
+      store();
+    else
+      b_.if_then(b_.lt(b_.index(p), there), store);
+  }
+
+  void dense_tile(ValueId c, int64_t blocks, ValueId y, int64_t th, ValueId x, int64_t tw, ValueId there) {
     const Value &load = d_.values[f_.x];
     uint32_t lanes = static_cast<uint32_t>(lanes_);
     int64_t columns = blocks * vectors_;
@@ -334,12 +423,12 @@ class DirectKernel {
         for (int64_t p = 0; p < tw; ++p) {
           ValueId element;
           if (f_.padded) {
-            int64_t at = r * f_.rows.stride * pitch() + p * f_.columns.stride * f_.unit;
-            element = b_.load(scratch_, b_.add(base, b_.index(at)));
+            ValueId at = b_.add(b_.index(r * f_.rows.stride * pitch()), b_.mul(column(p, there), b_.index(f_.columns.stride * f_.unit)));
+            element = b_.load(scratch_, b_.add(base, at));
           } else {
             Lowering::Scope scope(l_);
             bind(f_.rows.out, b_.add(y, b_.index(r)));
-            bind(f_.columns.out, b_.add(x, b_.index(p)));
+            bind(f_.columns.out, b_.add(x, column(p, there)));
             element = b_.load(load.operand, l_.expr(load.expr));
           }
           ValueId s = b_.splat(element, lanes);
@@ -367,13 +456,13 @@ class DirectKernel {
       for (int64_t r = 0; r < th; ++r)
         for (int64_t p = 0; p < tw; ++p)
           for (int64_t v = 0; v < vectors_; ++v)
-            finish(b_.add(y, b_.index(r)), b_.add(x, b_.index(p)), v,
+            finish(b_.add(y, b_.index(r)), x, p, there, v,
                    acc[static_cast<size_t>((r * tw + p) * columns + i * vectors_ + v)]);
     }
   }
 
   // Taps are unrolled: each line of the input is loaded once for all the taps and pixels that read it.
-  void depthwise_tile(ValueId c, ValueId y, int64_t th, ValueId x, int64_t tw) {
+  void depthwise_tile(ValueId c, ValueId y, int64_t th, ValueId x, int64_t tw, ValueId there) {
     const Value &load = d_.values[f_.x];
     uint32_t lanes = static_cast<uint32_t>(lanes_);
     bind(f_.block, c);
@@ -382,19 +471,25 @@ class DirectKernel {
       ValueId shift = b_.index(vector * lanes_);
       ValueId base = f_.padded ? b_.add(corner(y, x), shift) : kNoValue;
       std::map<std::pair<int64_t, int64_t>, ValueId> inputs;
+      // Positions that the tile's last pixel reads: those of a pixel that is not there may lie past the input.
+      ValueId positions = kNoValue;
+      if (there != kNoValue)
+        positions = b_.add(b_.mul(b_.sub(there, b_.index(1)), b_.index(f_.columns.stride)), b_.index((f_.columns.taps - 1) * f_.columns.dilation));
       auto input = [&](int64_t row, int64_t column) { // counted in the input, from the tile's corner
         auto [it, fresh] = inputs.try_emplace({row, column}, kNoValue);
         if (!fresh)
           return it->second;
+        ValueId position = positions == kNoValue ? b_.index(column) : b_.min(b_.index(column), positions);
+        ValueId along = b_.mul(position, b_.index(f_.unit));
         if (f_.padded)
-          return it->second = b_.load(scratch_, b_.add(base, b_.index(row * pitch() + column * f_.unit)), lanes);
+          return it->second = b_.load(scratch_, b_.add(base, b_.add(b_.index(row * pitch()), along)), lanes);
         Lowering::Scope tile(l_);
         bind(f_.rows.out, y);
         bind(f_.columns.out, x);
         bind(f_.rows.tap, b_.index(0));
         bind(f_.columns.tap, b_.index(0));
         l_.bind(f_.lane, shift);
-        ValueId at = b_.add(l_.expr(load.expr), b_.index(row * f_.rows.pitch + column * f_.unit));
+        ValueId at = b_.add(l_.expr(load.expr), b_.add(b_.mul(b_.index(row), l_.expr(f_.rows.pitch)), along));
         return it->second = b_.load(load.operand, at, lanes);
       };
       Values acc(static_cast<size_t>(th * tw), b_.zero(Type(Scalar::kF32, lanes)));
@@ -412,7 +507,7 @@ class DirectKernel {
         }
       for (int64_t r = 0; r < th; ++r)
         for (int64_t p = 0; p < tw; ++p)
-          finish(b_.add(y, b_.index(r)), b_.add(x, b_.index(p)), vector, acc[static_cast<size_t>(r * tw + p)]);
+          finish(b_.add(y, b_.index(r)), x, p, there, vector, acc[static_cast<size_t>(r * tw + p)]);
     }
   }
 
@@ -425,7 +520,7 @@ class DirectKernel {
   uint32_t registers_ = 16;
   DirectTile tile_;
   int64_t row_block_ = 1, column_block_ = 1, chunk_ = 1, plane_ = 0;
-  ValueId y_lo_ = kNoValue, x_lo_ = kNoValue;
+  ValueId y_lo_ = kNoValue, x_lo_ = kNoValue, x_hi_ = kNoValue;
   uint32_t scratch_ = 0;
 };
 
