@@ -15,7 +15,7 @@ namespace ingot::aotc::kernel {
 namespace {
 
 constexpr double kLeastDivisor = 0x1p-20, kLargestDivisor = 0x1p20;
-constexpr double kLeastQuotient = 0x1p-80, kLargestQuotient = 0x1p100; // between which every step is exact, or rounded once
+constexpr double kLeastQuotient = 0x1p-80, kLargestQuotient = 0x1p126; // between which every step is exact, or rounded once
 
 class Divisions : public Rewriter {
  public:

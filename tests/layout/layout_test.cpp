@@ -326,10 +326,10 @@ TEST_CASE("factors of operands become factors of products") {
     }
     CHECK(before == (kept ? 1 : 0)); // maps that stand before the product
     CHECK(maps == 2);
-    std::vector<uint8_t> input = random_input(f, seed);
+    std::vector<uint8_t> input = random_input(f, {}, seed);
     fuse::Program p = fuse::fuse(f), r = fuse::fuse(lifted);
     auto ignore = [](const dispatch::Dispatch &, const Buffers &) {};
-    const std::vector<uint8_t> want = run(p, input, ignore)[p.output_tensors[0]], got = run(r, input, ignore)[r.output_tensors[0]];
+    const std::vector<uint8_t> want = run(p, {}, input, ignore)[p.output_tensors[0]], got = run(r, {}, input, ignore)[r.output_tensors[0]];
     REQUIRE(want.size() == got.size());
     for (size_t i = 0; i < want.size(); i += 4) {
       float u, v;
@@ -377,9 +377,9 @@ TEST_CASE("products of one tensor become one") {
     Function merged = layout::merge_products(f);
     INFO("seed " << seed << "\n" << print(merged));
     CHECK(std::count_if(merged.graph.ops.begin(), merged.graph.ops.end(), [](const Op &op) { return op.code == Opcode::kContract; }) == (kept ? 4 : 3));
-    std::vector<uint8_t> input = random_input(f, seed);
+    std::vector<uint8_t> input = random_input(f, {}, seed);
     fuse::Program p = fuse::fuse(f), r = fuse::fuse(merged);
     auto ignore = [](const dispatch::Dispatch &, const Buffers &) {};
-    CHECK(run(p, input, ignore)[p.output_tensors[0]] == run(r, input, ignore)[r.output_tensors[0]]);
+    CHECK(run(p, {}, input, ignore)[p.output_tensors[0]] == run(r, {}, input, ignore)[r.output_tensors[0]]);
   }
 }
