@@ -139,7 +139,7 @@ fuse::Program lower(const graph::Function &function, const LoweringOptions &opti
   if (options.half)
     fuse::store_as_half(program, options.units);
   if (options.split)
-    fuse::split_reductions(program, options.fuse.max_operands);
+    fuse::split_reductions(program, options.fuse.max_operands, options.units);
   if (options.prepare)
     plan::prepare_constants(program, options.units);
   return program;

@@ -22,8 +22,11 @@ namespace {
 
 // Rows: a workgroup each. A large device takes some hundred at a time, and wants some thousand elements of each.
 constexpr int64_t kEnoughRows = 256, kRowPart = 2048, kMostParts = 64;
-// Sums of products: a workgroup a tile of about 32 x 32 outputs.
-constexpr int64_t kTile = 32, kEnoughTiles = 96, kProductPart = 256, kMostProductParts = 16;
+// Rows that are written whole: their statistics cost passes of their own, which few and long ones are worth.
+constexpr int64_t kFewRows = 128, kLongRow = 16384;
+// Sums of products: a workgroup a tile of about 32 x 32 outputs; of 64 x 64 on matrix units if they are deep: it brings half
+// as much for each of them, and what a processor can bring is the limit.
+constexpr int64_t kTile = 32, kUnitTile = 64, kDeepForUnits = 2048, kEnoughTiles = 96, kProductPart = 256, kMostProductParts = 16;
 
 struct Split {
   dispatch::ValueId reduce = 0;
@@ -40,7 +43,7 @@ int64_t points(const Dispatch &d, uint64_t set) {
 }
 
 // How many parts the sizes ask for; 1: the device is full as it is.
-int64_t wanted_parts(const Dispatch &d, const std::vector<uint64_t> &sets, dispatch::ValueId reduce) {
+int64_t wanted_parts(const Dispatch &d, const std::vector<uint64_t> &sets, dispatch::ValueId reduce, bool units) {
   const Value &r = d.values[reduce];
   uint64_t reduced = 0;
   for (uint32_t a : r.axes)
@@ -51,7 +54,8 @@ int64_t wanted_parts(const Dispatch &d, const std::vector<uint64_t> &sets, dispa
     const uint64_t left = sets[arg.args[0]], right = sets[arg.args[1]], stored = sets[reduce];
     const int64_t m = points(d, stored & left & ~right), n = points(d, stored & right & ~left), batch = points(d, stored & left & right);
     if (m >= 4 && n >= 4) {
-      const int64_t tiles = batch * ((m + kTile - 1) / kTile) * ((n + kTile - 1) / kTile);
+      const int64_t tile = units && depth >= kDeepForUnits && m >= kUnitTile && n >= kUnitTile ? kUnitTile : kTile;
+      const int64_t tiles = batch * ((m + tile - 1) / tile) * ((n + tile - 1) / tile);
       return std::min({kEnoughTiles / tiles, depth / kProductPart, kMostProductParts});
     }
   }
@@ -59,7 +63,7 @@ int64_t wanted_parts(const Dispatch &d, const std::vector<uint64_t> &sets, dispa
 }
 
 // Of a dispatch without axes of one point.
-std::optional<Split> find_split(const Dispatch &d) {
+std::optional<Split> find_split(const Dispatch &d, bool units) {
   Split s;
   int reduces = 0;
   for (uint32_t i = 0; i < d.values.size(); ++i)
@@ -80,7 +84,7 @@ std::optional<Split> find_split(const Dispatch &d) {
     for (uint32_t a : store.axes)
       if (!(sets[s.reduce] >> a & 1)) // rows that are written whole (softmax) need their elements again
         return std::nullopt;
-  const int64_t wanted = wanted_parts(d, sets, s.reduce);
+  const int64_t wanted = wanted_parts(d, sets, s.reduce, units);
   if (wanted < 2)
     return std::nullopt;
   // The outermost axis that parts of equal size divide best.
@@ -93,6 +97,26 @@ std::optional<Split> find_split(const Dispatch &d) {
       }
   }
   return s.parts >= 2 && 2 * s.parts >= std::min<int64_t>(wanted, 8) ? std::optional(s) : std::nullopt;
+}
+
+// The first reduction, where it is over few long rows of which every element is used again.
+std::optional<dispatch::ValueId> find_statistic(const Dispatch &d) {
+  const std::vector<uint64_t> sets = d.axis_sets();
+  for (uint32_t i = 0; i < d.values.size(); ++i) {
+    const Value &r = d.values[i];
+    if (r.kind != ValueKind::kReduce)
+      continue;
+    uint64_t reduced = 0;
+    for (uint32_t a : r.axes)
+      reduced |= uint64_t{1} << a;
+    bool whole = true;
+    for (const dispatch::Store &store : d.stores)
+      for (uint32_t a : r.axes)
+        whole = whole && std::find(store.axes.begin(), store.axes.end(), a) != store.axes.end();
+    const bool suits = r.reduce <= ReduceKind::kMax && r.type == ElementType::kF32 && points(d, sets[i]) <= kFewRows && points(d, reduced) >= kLongRow;
+    return whole && suits ? std::optional(i) : std::nullopt;
+  }
+  return std::nullopt;
 }
 
 // Copies what `roots` need of a dispatch's values, replacing some, and the operands that these load.
@@ -257,9 +281,77 @@ Halves split(const Dispatch &d, const Split &s) {
   return h;
 }
 
+// Offsets in a dense tensor over the axes in `results`, row-major, and its elements.
+std::pair<Expr, Expr> dense(const Dispatch &d, uint64_t results) {
+  Expr flat = 0, count = 1;
+  for (uint32_t a = 0; a < d.axes.size(); ++a)
+    if (results >> a & 1) {
+      flat = flat * d.axes[a].extent + d.axes[a].symbol;
+      count = count * d.axes[a].extent;
+    }
+  return {flat, count};
+}
+
+// The reduction in a dispatch of its own; in the other it is loaded.
+Halves apart(const Dispatch &d, dispatch::ValueId reduce) {
+  const Value &r = d.values[reduce];
+  const uint64_t results = d.axis_sets()[reduce];
+  Halves h;
+  const auto [flat, count] = dense(d, results);
+  h.count = count;
+  dispatch::Operand tensor;
+  tensor.name = "statistic_" + std::to_string(d.operands.size()); // a dispatch may load several
+  tensor.type = r.type;
+  tensor.count = count;
+
+  Extract first(d);
+  AxisMap axes(d.axes.size());
+  std::vector<uint32_t> kept;
+  for (uint32_t a = 0; a < d.axes.size(); ++a)
+    if (results >> a & 1 || std::find(r.axes.begin(), r.axes.end(), a) != r.axes.end()) {
+      axes.now[a] = static_cast<int>(first.out.axes.size());
+      if (results >> a & 1)
+        kept.push_back(static_cast<uint32_t>(first.out.axes.size()));
+      first.out.axes.push_back(d.axes[a]);
+    }
+  const dispatch::ValueId value = first.value(reduce);
+  first.out.values[value].axes = axes.of(r.axes);
+  tensor.output = true;
+  first.out.operands.push_back(tensor);
+  first.out.stores.push_back({static_cast<uint32_t>(first.out.operands.size() - 1), flat, value, kept});
+  first.out.name = d.name + "_statistic";
+  first.out.nodes = d.nodes;
+  h.parts = std::move(first.out);
+  h.parts_sources = std::move(first.sources);
+
+  Extract second(d);
+  second.out.axes = d.axes;
+  tensor.output = false;
+  second.out.operands.push_back(tensor);
+  Value load;
+  load.kind = ValueKind::kLoad;
+  load.type = r.type;
+  load.expr = flat;
+  second.out.values.push_back(load);
+  second.replace(reduce, 0);
+  for (const dispatch::Store &old : d.stores) {
+    dispatch::Store now = old;
+    now.value = second.value(old.value);
+    now.offset = second.expr(old.offset);
+    second.out.stores.push_back(std::move(now));
+  }
+  for (size_t i = 0; i < d.stores.size(); ++i) // outputs come last
+    second.out.stores[i].operand = second.operand(d.stores[i].operand);
+  second.out.name = d.name;
+  second.out.nodes = d.nodes;
+  h.whole = std::move(second.out);
+  h.whole_sources = std::move(second.sources);
+  return h;
+}
+
 class SplitReductions {
  public:
-  SplitReductions(Program &program, size_t max_operands) : p_(program), max_operands_(max_operands) {}
+  SplitReductions(Program &program, size_t max_operands, bool units) : p_(program), max_operands_(max_operands), units_(units) {}
   void run(Steps &steps) {
     Steps out;
     for (Step &step : steps) {
@@ -277,10 +369,11 @@ class SplitReductions {
     if (original.loop || original.sequence || !original.checks.empty() || original.stores.empty())
       return false;
     const Dispatch d = schedule::collapse_axes(original);
-    auto found = find_split(d);
-    if (!found)
+    const auto statistic = find_statistic(d);
+    const auto found = statistic ? std::nullopt : find_split(d, units_);
+    if (!statistic && !found)
       return false;
-    Halves h = split(d, *found);
+    Halves h = statistic ? apart(d, *statistic) : split(d, *found);
     if (max_operands_ && h.whole.operands.size() > max_operands_)
       return false;
     for (const Dispatch *half : {&h.parts, &h.whole})
@@ -288,9 +381,9 @@ class SplitReductions {
         throw InternalError("split reductions: " + problem);
     Tensor tensor;
     tensor.kind = Tensor::Kind::kTransient;
-    tensor.type.element = d.values[found->reduce].type;
+    tensor.type.element = d.values[statistic ? *statistic : found->reduce].type;
     tensor.type.dims = {h.count};
-    tensor.name = d.name + "_parts";
+    tensor.name = h.parts.name;
     const TensorId parts = static_cast<TensorId>(p_.tensors.size());
     p_.tensors.push_back(std::move(tensor));
     Step first = step, second = step;
@@ -304,17 +397,19 @@ class SplitReductions {
     for (uint32_t o : h.whole_sources)
       second.operands.push_back(step.operands[o]);
     p_.dispatches[step.dispatch] = std::move(h.whole);
-    out.push_back(std::move(first));
-    out.push_back(std::move(second));
+    for (Step *half : {&first, &second})
+      if (!statistic || !divide(*half, out))
+        out.push_back(std::move(*half));
     return true;
   }
 
   Program &p_;
   size_t max_operands_;
+  bool units_;
 };
 
 } // namespace
 
-void split_reductions(Program &program, size_t max_operands) { SplitReductions(program, max_operands).run(program.steps); }
+void split_reductions(Program &program, size_t max_operands, bool units) { SplitReductions(program, max_operands, units).run(program.steps); }
 
 } // namespace ingot::aotc::fuse

@@ -12,13 +12,16 @@
 //
 // Rows and sums of products (split-K) alike: whatever has one reduction, over an axis of constant extent. The number of
 // parts depends on the sizes alone, and with it the order of the additions.
+//
+// A normalisation of few long rows is taken apart first: each of its statistics is a reduction of its own, which is split as above,
+// and what is left goes element by element.
 #pragma once
 
 #include "aotc/fuse/fuse.h"
 
 namespace ingot::aotc::fuse {
 
-// `max_operands`: of a dispatch, 0 for any number.
-void split_reductions(Program &program, size_t max_operands);
+// `max_operands`: of a dispatch, 0 for any number. `units`: products are for matrix units.
+void split_reductions(Program &program, size_t max_operands, bool units = false);
 
 } // namespace ingot::aotc::fuse
