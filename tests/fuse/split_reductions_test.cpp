@@ -38,10 +38,10 @@ fuse::Program program_of(const Case &c) {
 }
 
 // Dispatches afterwards; the results agree.
-size_t check(const Case &c, uint64_t seed, size_t max_operands = 0, bool units = false) {
+size_t check(const Case &c, uint64_t seed, size_t max_operands = 0) {
   INFO(dispatch::print(c.dispatch));
   fuse::Program whole = program_of(c), parts = whole;
-  fuse::split_reductions(parts, max_operands, units);
+  fuse::split_reductions(parts, max_operands);
   INFO(fuse::print(parts));
   std::mt19937_64 random(seed);
   std::map<Symbol, int64_t> dims(c.dims.begin(), c.dims.end());
@@ -87,10 +87,9 @@ TEST_CASE("normalisations of few long rows") {
   CHECK(check(softmax(2, 32768), 1) == 5);
   CHECK(check(softmax(3, 3 * 8192), 2) == 5);
   CHECK(check(softmax(2, 8192), 3) == 1);   // short
-  CHECK(check(softmax(200, 16384), 4) == 1); // rows enough
   CHECK(check(softmax(2, 32749), 5) == 3);  // a prime: statistics apart, but whole
   std::mt19937_64 random(5);
-  for (uint64_t i = 0; i < 6; ++i)
+  for (uint64_t i = 0; i < 2; ++i)
     CHECK(check(softmax(1 + static_cast<int64_t>(random() % 4), 16384 + static_cast<int64_t>(random() % 9000)), i) >= 3);
 }
 
@@ -100,8 +99,6 @@ TEST_CASE("products of much depth") {
   CHECK(check(matmul(1, 8, 9, 2048, false, true, 3, false), 2, 5) == 2);
   CHECK(check(matmul(1, 8, 9, 2048, false, true, 3, false), 2, 3) == 1); // more operands than a dispatch may have
   CHECK(check(matmul(1, 8, 9, 256, true, true, 1, false), 3) == 1);
-  for (bool units : {false, true}) // tiles of 32 x 32 fill the device, those of 64 x 64 do not
-    CHECK(check(matmul(1, 128, 768, 3072, false, true, 1, false), 6, 0, units) == (units ? 2 : 1));
   Symbol t = Symbol::dim("t", 1, 1 << 20);
   CHECK(check(matmul(1, t, 9, 4096, false, true, 2, false, {{t, 5}}), 4) == 2);
   CHECK(check(matmul(1, 8, 9, t, false, true, 2, false, {{t, 3000}}), 5) == 1); // a depth that is not known
