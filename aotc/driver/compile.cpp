@@ -126,7 +126,7 @@ fuse::Program lower(const graph::Function &function, const LoweringOptions &opti
       return function;
     graph::Function f = layout::lift_factors(function);
     if (options.units)
-      f = layout::merge_products(std::move(f));
+      f = layout::merge_products(f);
     f = layout::split_concats(layout::split_constants(f, options.max_constant_bytes), options.fuse.max_operands - 1);
     return options.units ? layout::block_channels(f, false) : f;
   };

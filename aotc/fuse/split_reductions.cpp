@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <functional>
 #include <map>
+#include <numeric>
 #include <set>
 
 #include "aotc/base/error.h"
@@ -24,8 +25,8 @@ namespace {
 constexpr int64_t kEnoughRows = 256, kRowPart = 2048, kMostParts = 64;
 // Rows that are written whole: their statistics cost passes of their own, which few and long ones are worth.
 constexpr int64_t kFewRows = 128, kLongRow = 16384;
-// Sums of products: a workgroup a tile of about 32 x 32 outputs; of 64 x 64 on matrix units if they are deep: it brings half
-// as much for each of them, and what a processor can bring is the limit.
+// Sums of products: a workgroup a tile of about 32 x 32 outputs; of 64 x 64 on matrix units if they are deep, as it brings half as
+// much for each of them (docs/gpu.md has what that is worth).
 constexpr int64_t kTile = 32, kUnitTile = 64, kDeepForUnits = 2048, kEnoughTiles = 96, kProductPart = 256, kMostProductParts = 16;
 
 struct Split {
@@ -195,27 +196,79 @@ struct Halves {
   Expr count;                                         // elements of the tensor of parts
 };
 
+// Offsets in a dense tensor over the axes in `results`, row-major, and its elements.
+std::pair<Expr, Expr> dense(const Dispatch &d, uint64_t results) {
+  Expr flat = 0, count = 1;
+  for (uint32_t a = 0; a < d.axes.size(); ++a)
+    if (results >> a & 1) {
+      flat = flat * d.axes[a].extent + d.axes[a].symbol;
+      count = count * d.axes[a].extent;
+    }
+  return {flat, count};
+}
+
+// The first half: what `first` has extracted of `d`, with `value` stored in the tensor.
+void end_first(Halves &h, Extract &first, const Dispatch &d, dispatch::Operand tensor, dispatch::Store store, const char *suffix) {
+  tensor.output = true;
+  first.out.operands.push_back(std::move(tensor));
+  store.operand = static_cast<uint32_t>(first.out.operands.size() - 1);
+  first.out.stores.push_back(std::move(store));
+  first.out.name = d.name + suffix;
+  first.out.nodes = d.nodes;
+  h.parts = std::move(first.out);
+  h.parts_sources = std::move(first.sources);
+}
+
+// The second half begins with the tensor's element, value 0 ...
+void begin_second(Extract &second, dispatch::Operand tensor, const Expr &offset) {
+  Value load;
+  load.kind = ValueKind::kLoad;
+  load.type = tensor.type;
+  load.expr = offset;
+  second.out.operands.push_back(std::move(tensor));
+  second.out.values.push_back(std::move(load));
+}
+
+// ... and ends with all that `d` stores.
+void end_second(Halves &h, Extract &second, const Dispatch &d, const AxisMap &axes) {
+  for (const dispatch::Store &old : d.stores) {
+    dispatch::Store now;
+    now.value = second.value(old.value);
+    now.offset = second.expr(old.offset);
+    now.axes = axes.of(old.axes);
+    second.out.stores.push_back(std::move(now));
+  }
+  for (size_t i = 0; i < d.stores.size(); ++i) // outputs come last
+    second.out.stores[i].operand = second.operand(d.stores[i].operand);
+  second.out.name = d.name;
+  second.out.nodes = d.nodes;
+  h.whole = std::move(second.out);
+  h.whole_sources = std::move(second.sources);
+}
+
+dispatch::Operand operand_of(std::string name, ElementType type, const Expr &count) {
+  dispatch::Operand tensor;
+  tensor.name = std::move(name);
+  tensor.type = type;
+  tensor.count = count;
+  return tensor;
+}
+
 Halves split(const Dispatch &d, const Split &s) {
   const Value &r = d.values[s.reduce];
   const int64_t length = *d.axes[s.axis].extent.constant() / s.parts;
   const uint64_t results = d.axis_sets()[s.reduce];
   const Symbol part = Symbol::axis("part", s.parts);
-  Halves h;
   // Offsets in the tensor of parts: [part][results, row-major].
-  Expr flat = 0, count = 1;
+  const auto [flat, count] = dense(d, results);
+  const Expr offset = Expr(part) * count + flat;
+  Halves h;
+  h.count = count * s.parts;
+  const dispatch::Operand tensor = operand_of("parts", r.type, h.count);
   std::vector<uint32_t> kept;
   for (uint32_t a = 0; a < d.axes.size(); ++a)
-    if (results >> a & 1) {
+    if (results >> a & 1)
       kept.push_back(a);
-      flat = flat * d.axes[a].extent + d.axes[a].symbol;
-      count = count * d.axes[a].extent;
-    }
-  const Expr offset = Expr(part) * count + flat;
-  h.count = count * s.parts;
-  dispatch::Operand tensor;
-  tensor.name = "parts";
-  tensor.type = r.type;
-  tensor.count = h.count;
 
   Extract first(d);
   const Symbol within = Symbol::axis("within", length);
@@ -230,21 +283,13 @@ Halves split(const Dispatch &d, const Split &s) {
     axes.now[a] = static_cast<int>(first.out.axes.size());
     first.out.axes.push_back(a == s.axis ? dispatch::Axis{within, length} : d.axes[a]);
   }
-  const dispatch::ValueId sum = first.value(s.reduce);
-  first.out.values[sum].axes = axes.of(r.axes);
-  tensor.output = true;
-  first.out.operands.push_back(tensor);
   dispatch::Store store;
-  store.operand = static_cast<uint32_t>(first.out.operands.size() - 1);
+  store.value = first.value(s.reduce);
   store.offset = offset;
-  store.value = sum;
   store.axes = axes.of(kept);
   store.axes.insert(store.axes.begin(), 0);
-  first.out.stores.push_back(std::move(store));
-  first.out.name = d.name + "_parts";
-  first.out.nodes = d.nodes;
-  h.parts = std::move(first.out);
-  h.parts_sources = std::move(first.sources);
+  first.out.values[store.value].axes = axes.of(r.axes);
+  end_first(h, first, d, tensor, std::move(store), "_parts");
 
   Extract second(d);
   AxisMap rest(d.axes.size());
@@ -253,99 +298,47 @@ Halves split(const Dispatch &d, const Split &s) {
     second.out.axes.push_back(d.axes[a]);
   }
   second.out.axes.push_back({part, s.parts});
-  tensor.output = false;
-  second.out.operands.push_back(tensor);
-  Value load;
-  load.kind = ValueKind::kLoad;
-  load.type = r.type;
-  load.expr = offset;
-  second.out.values.push_back(load);
+  begin_second(second, tensor, offset);
   Value again = r;
   again.args = {0};
   again.axes = {static_cast<uint32_t>(second.out.axes.size() - 1)};
   second.out.values.push_back(again);
   second.replace(s.reduce, 1);
-  for (const dispatch::Store &old : d.stores) {
-    dispatch::Store now;
-    now.value = second.value(old.value);
-    now.offset = second.expr(old.offset);
-    now.axes = rest.of(old.axes);
-    second.out.stores.push_back(std::move(now));
-  }
-  for (size_t i = 0; i < d.stores.size(); ++i) // outputs come last
-    second.out.stores[i].operand = second.operand(d.stores[i].operand);
-  second.out.name = d.name;
-  second.out.nodes = d.nodes;
-  h.whole = std::move(second.out);
-  h.whole_sources = std::move(second.sources);
+  end_second(h, second, d, rest);
   return h;
-}
-
-// Offsets in a dense tensor over the axes in `results`, row-major, and its elements.
-std::pair<Expr, Expr> dense(const Dispatch &d, uint64_t results) {
-  Expr flat = 0, count = 1;
-  for (uint32_t a = 0; a < d.axes.size(); ++a)
-    if (results >> a & 1) {
-      flat = flat * d.axes[a].extent + d.axes[a].symbol;
-      count = count * d.axes[a].extent;
-    }
-  return {flat, count};
 }
 
 // The reduction in a dispatch of its own; in the other it is loaded.
 Halves apart(const Dispatch &d, dispatch::ValueId reduce) {
   const Value &r = d.values[reduce];
   const uint64_t results = d.axis_sets()[reduce];
-  Halves h;
   const auto [flat, count] = dense(d, results);
+  Halves h;
   h.count = count;
-  dispatch::Operand tensor;
-  tensor.name = "statistic_" + std::to_string(d.operands.size()); // a dispatch may load several
-  tensor.type = r.type;
-  tensor.count = count;
+  const dispatch::Operand tensor = operand_of("statistic_" + std::to_string(d.operands.size()), r.type, count); // a dispatch may load several
 
   Extract first(d);
   AxisMap axes(d.axes.size());
-  std::vector<uint32_t> kept;
+  dispatch::Store store;
   for (uint32_t a = 0; a < d.axes.size(); ++a)
     if (results >> a & 1 || std::find(r.axes.begin(), r.axes.end(), a) != r.axes.end()) {
       axes.now[a] = static_cast<int>(first.out.axes.size());
       if (results >> a & 1)
-        kept.push_back(static_cast<uint32_t>(first.out.axes.size()));
+        store.axes.push_back(static_cast<uint32_t>(first.out.axes.size()));
       first.out.axes.push_back(d.axes[a]);
     }
-  const dispatch::ValueId value = first.value(reduce);
-  first.out.values[value].axes = axes.of(r.axes);
-  tensor.output = true;
-  first.out.operands.push_back(tensor);
-  first.out.stores.push_back({static_cast<uint32_t>(first.out.operands.size() - 1), flat, value, kept});
-  first.out.name = d.name + "_statistic";
-  first.out.nodes = d.nodes;
-  h.parts = std::move(first.out);
-  h.parts_sources = std::move(first.sources);
+  store.value = first.value(reduce);
+  store.offset = flat;
+  first.out.values[store.value].axes = axes.of(r.axes);
+  end_first(h, first, d, tensor, std::move(store), "_statistic");
 
   Extract second(d);
+  AxisMap same(d.axes.size());
+  std::iota(same.now.begin(), same.now.end(), 0);
   second.out.axes = d.axes;
-  tensor.output = false;
-  second.out.operands.push_back(tensor);
-  Value load;
-  load.kind = ValueKind::kLoad;
-  load.type = r.type;
-  load.expr = flat;
-  second.out.values.push_back(load);
+  begin_second(second, tensor, flat);
   second.replace(reduce, 0);
-  for (const dispatch::Store &old : d.stores) {
-    dispatch::Store now = old;
-    now.value = second.value(old.value);
-    now.offset = second.expr(old.offset);
-    second.out.stores.push_back(std::move(now));
-  }
-  for (size_t i = 0; i < d.stores.size(); ++i) // outputs come last
-    second.out.stores[i].operand = second.operand(d.stores[i].operand);
-  second.out.name = d.name;
-  second.out.nodes = d.nodes;
-  h.whole = std::move(second.out);
-  h.whole_sources = std::move(second.sources);
+  end_second(h, second, d, same);
   return h;
 }
 

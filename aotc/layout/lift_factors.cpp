@@ -3,11 +3,12 @@
 
 #include <cmath>
 #include <cstring>
-#include <memory>
+#include <optional>
 #include <set>
 #include <vector>
 
 #include "aotc/base/error.h"
+#include "aotc/layout/uses.h"
 
 namespace ingot::aotc::layout {
 namespace {
@@ -18,14 +19,13 @@ using graph::ValueId;
 
 class Lifter {
  public:
-  explicit Lifter(graph::Function function) : f_(std::move(function)), definitions_(f_.values.size()), uses_(f_.values.size()) {}
+  explicit Lifter(const graph::Function &function) : uses_(function), out_(function) {}
 
   graph::Function run() {
-    scan(f_.graph);
-    rewrite(f_.graph);
-    std::string problem = graph::verify(f_);
+    rewrite(out_.graph);
+    std::string problem = graph::verify(out_);
     ensure(problem.empty(), "lift factors: " + problem);
-    return std::move(f_);
+    return std::move(out_);
   }
 
  private:
@@ -37,37 +37,19 @@ class Lifter {
     float factor = 1;
   };
 
-  void scan(const graph::Graph &graph) {
-    for (const Op &op : graph.ops) {
-      for (ValueId result : op.results)
-        definitions_[result] = std::make_shared<Op>(op);
-      for (ValueId operand : op.operands)
-        ++uses_[operand];
-      for (const graph::Graph &region : op.regions)
-        scan(region);
-    }
-    for (const graph::Signature &output : graph.outputs)
-      ++uses_[output.value];
-  }
-
   // Sums without it stay far from where f32 ends.
   static bool is_moderate(float factor) { return std::fabs(factor) >= 1.0f / 1024 && std::fabs(factor) <= 1024; }
 
-  const Op *definition(ValueId v, Opcode code) const {
-    const Op *op = definitions_[v].get();
-    return op && op->code == code ? op : nullptr;
-  }
-
-  // The element that all of a value's are, if constants alone decide about it.
-  std::optional<float> scalar(ValueId v) const {
-    const Op *op = definitions_[v].get();
-    const ElementType type = f_.values[v].type.element;
+  // The element that all of a value's are, if constants alone decide about it, by no more than so many ops.
+  std::optional<float> scalar(ValueId v, int most = 8) const {
+    const Op *op = most ? uses_.definition(v) : nullptr;
+    const ElementType type = out_.values[v].type.element;
     float value = 0;
     if (!op)
       return std::nullopt;
     switch (op->code) {
     case Opcode::kBroadcast:
-    case Opcode::kReshape: return scalar(op->operands[0]);
+    case Opcode::kReshape: return scalar(op->operands[0], most - 1);
     case Opcode::kSplat:
     case Opcode::kConstant:
       if (type != ElementType::kF32 || op->constant->bytes.size() != sizeof value)
@@ -81,7 +63,7 @@ class Lifter {
     case Opcode::kMap: break;
     default: return std::nullopt;
     }
-    const auto x = scalar(op->operands[0]), y = op->operands.size() == 2 ? scalar(op->operands[1]) : x;
+    const auto x = scalar(op->operands[0], most - 1), y = op->operands.size() == 2 ? scalar(op->operands[1], most - 1) : x;
     if (type != ElementType::kF32 || !x || !y)
       return std::nullopt;
     switch (op->map) {
@@ -95,8 +77,8 @@ class Lifter {
 
   std::optional<Scaled> scaled(ValueId v) const {
     Scaled out;
-    for (; uses_[v] == 1; v = out.views.back().operands[0]) {
-      const Op *op = definitions_[v].get();
+    for (; uses_.only_user(v); v = out.views.back().operands[0]) {
+      const Op *op = uses_.definition(v);
       if (op && (op->code == Opcode::kTranspose || op->code == Opcode::kReshape)) {
         out.views.push_back(*op);
         continue;
@@ -123,33 +105,33 @@ class Lifter {
       for (graph::Graph &region : op.regions)
         rewrite(region);
       std::vector<Scaled> factors;
-      if (op.code == Opcode::kContract && f_.values[op.results[0]].type.element == ElementType::kF32)
+      if (op.code == Opcode::kContract && out_.values[op.results[0]].type.element == ElementType::kF32)
         for (ValueId &operand : op.operands)
           if (auto s = scaled(operand)) {
             for (const Op &view : s->views)
               unused.insert(view.results[0]);
             unused.insert(s->scaling.results[0]);
-            graph::GraphBuilder builder(f_, graph);
+            graph::GraphBuilder builder(out_, graph);
             operand = s->x;
             for (size_t i = s->views.size(); i-- > 0;) {
               const Op &view = s->views[i];
               builder.set_origin(view.node, view.source);
               operand = view.code == Opcode::kTranspose ? builder.transpose(operand, view.axes)
-                                                        : builder.reshape(operand, f_.values[view.results[0]].type.dims);
+                                                        : builder.reshape(operand, out_.values[view.results[0]].type.dims);
             }
             factors.push_back(*std::move(s));
           }
       const ValueId result = op.results.empty() ? graph::kNoValue : op.results[0];
       if (!factors.empty()) {
-        f_.values.push_back({f_.values[result].type, ""});
-        op.results[0] = static_cast<ValueId>(f_.values.size() - 1);
+        out_.values.push_back({out_.values[result].type, ""});
+        op.results[0] = static_cast<ValueId>(out_.values.size() - 1);
       }
       ValueId product = op.results.empty() ? graph::kNoValue : op.results[0];
       graph.ops.push_back(std::move(op));
       for (const Scaled &s : factors) {
-        graph::GraphBuilder builder(f_, graph);
+        graph::GraphBuilder builder(out_, graph);
         builder.set_origin(s.scaling.node, s.scaling.source);
-        product = builder.map(s.scaling.map, {product, builder.splat_float(ElementType::kF32, f_.values[result].type.dims, s.factor)});
+        product = builder.map(s.scaling.map, {product, builder.splat_float(ElementType::kF32, out_.values[result].type.dims, s.factor)});
       }
       if (!factors.empty())
         graph.ops.back().results[0] = result;
@@ -157,13 +139,12 @@ class Lifter {
     std::erase_if(graph.ops, [&](const Op &op) { return op.results.size() == 1 && unused.count(op.results[0]); });
   }
 
-  graph::Function f_;
-  std::vector<std::shared_ptr<const Op>> definitions_; // before the rewrite
-  std::vector<size_t> uses_;
+  const Uses uses_; // before the rewrite
+  graph::Function out_;
 };
 
 } // namespace
 
-graph::Function lift_factors(graph::Function function) { return Lifter(std::move(function)).run(); }
+graph::Function lift_factors(const graph::Function &function) { return Lifter(function).run(); }
 
 } // namespace ingot::aotc::layout

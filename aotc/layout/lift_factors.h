@@ -12,6 +12,6 @@
 namespace ingot::aotc::layout {
 
 // Products of f32 whose operands nothing else uses.
-graph::Function lift_factors(graph::Function function);
+graph::Function lift_factors(const graph::Function &function);
 
 } // namespace ingot::aotc::layout

@@ -13,6 +13,6 @@
 namespace ingot::aotc::layout {
 
 // Where all that is read of a result are further products, which read a slice as well as a tensor of its own.
-graph::Function merge_products(graph::Function function);
+graph::Function merge_products(const graph::Function &function);
 
 } // namespace ingot::aotc::layout

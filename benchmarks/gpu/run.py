@@ -4,9 +4,10 @@
         [--inductor='resnet50,...'] [--mode=default] [--rounds=3] [--json=FILE]
 
 On a machine with a GPU and python3 with torch and torchvision; the networks are exported there from their seeds. Torch runs as one CUDA
-graph: plain, with channels_last where there are images, and, for the networks that --inductor names, compiled by inductor
-(frozen, in the mode that --mode names, which is max-autotune without its own graphs; that takes minutes a network) and then as one CUDA graph. f32 is without TF32, f16 is model.half(). The best of
-these counts. Rounds alternate; a line a network: medians, the ratio, and torch's ways each.
+graph: plain, with channels_last where there are images, and, for the networks that --inductor names, compiled by inductor and then as
+one CUDA graph: frozen, in the mode that --mode names (max-autotune without its own graphs, unless told; it takes minutes a network). f32
+is without TF32, f16 is model.half(). The best of these counts. Rounds alternate; a line a network: medians, the ratio, and torch's ways
+each.
 """
 import argparse
 import fnmatch
@@ -22,7 +23,6 @@ import export_models
 import networks_on_device as device
 import torch
 import torchvision
-
 
 NETWORKS = {**export_models.MODELS, "mobilenet_v2": export_models.vision(torchvision.models.mobilenet_v2)}
 
@@ -78,7 +78,7 @@ def main():
     args = parser.parse_args()
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     torch.backends.cudnn.benchmark = True
-    report = {"card": torch.cuda.get_device_name(), "torch": torch.__version__, "target": args.target, "rounds": args.rounds, "models": {}}
+    report = {"card": torch.cuda.get_device_name(), "torch": torch.__version__, "target": args.target, "inductor_mode": args.mode, "rounds": args.rounds, "models": {}}
     named = lambda name, list_of: any(fnmatch.fnmatch(name, p) for p in list_of.split(","))
     with tempfile.TemporaryDirectory() as temporary:
         folder = pathlib.Path(temporary)

@@ -99,6 +99,16 @@ TEST_CASE("products of much depth") {
   CHECK(check(matmul(1, 8, 9, 2048, false, true, 3, false), 2, 5) == 2);
   CHECK(check(matmul(1, 8, 9, 2048, false, true, 3, false), 2, 3) == 1); // more operands than a dispatch may have
   CHECK(check(matmul(1, 8, 9, 256, true, true, 1, false), 3) == 1);
+  // Tiles of 32 x 32 fill the device, those of 64 x 64 do not.
+  auto steps = [](const Case &c, bool units) {
+    fuse::Program p = program_of(c);
+    fuse::split_reductions(p, 0, units);
+    return p.steps.size();
+  };
+  CHECK(steps(matmul(1, 128, 768, 3072, false, true, 1, false), false) == 1);
+  CHECK(steps(matmul(1, 128, 768, 3072, false, true, 1, false), true) == 2);
+  CHECK(steps(matmul(1, 128, 768, 1024, false, true, 1, false), true) == 1); // not deep
+  CHECK(steps(matmul(1, 1024, 768, 3072, false, true, 1, false), true) == 1); // tiles enough
   Symbol t = Symbol::dim("t", 1, 1 << 20);
   CHECK(check(matmul(1, t, 9, 4096, false, true, 2, false, {{t, 5}}), 4) == 2);
   CHECK(check(matmul(1, 8, 9, t, false, true, 2, false, {{t, 3000}}), 5) == 1); // a depth that is not known

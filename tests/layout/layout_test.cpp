@@ -383,3 +383,47 @@ TEST_CASE("products of one tensor become one") {
     CHECK(run(p, {}, input, ignore)[p.output_tensors[0]] == run(r, {}, input, ignore)[r.output_tensors[0]]);
   }
 }
+
+TEST_CASE("products that are not merged, and factors that stay") {
+  Function f;
+  GraphBuilder b(f, f.graph);
+  b.set_origin("node", "ai.onnx.Test");
+  auto weights = [&](std::vector<Expr> dims) {
+    std::vector<double> values;
+    for (int64_t i = 0; i < product(dims).constant().value(); ++i)
+      values.push_back(static_cast<double>(i % 7) - 3);
+    return b.constant({ElementType::kF32, dims}, make_floats(ElementType::kF32, values));
+  };
+  ValueId x = b.add_value({ElementType::kF32, {2, 4}}, "x");
+  f.graph.inputs.push_back({"x", x});
+  // What belongs to a product may stand in a region of its own: it is of the region, and stays there.
+  ValueId outer[] = {b.contract(x, weights({4, 3}), "mk", "kn", "mn"), b.contract(x, weights({4, 3}), "mk", "kn", "mn")};
+  auto region = [&](ValueId v) {
+    Graph inner;
+    Graph *before = b.exchange_graph(&inner);
+    ValueId r = b.reshape(v, {1, 2, 3});
+    inner.outputs.push_back({"", b.contract(r, r, "bmk", "bnk", "bmn")});
+    b.exchange_graph(before);
+    return inner;
+  };
+  Graph then = region(outer[0]), otherwise = region(outer[1]);
+  ValueId y = b.if_else(Expr(1), std::move(then), std::move(otherwise), {{ElementType::kF32, {1, 2, 2}}})[0];
+  f.graph.outputs.push_back({"y", y});
+  // A product of a scalar, to a scalar.
+  ValueId one = b.contract(b.splat_float(ElementType::kF32, {}, 2), weights({4, 3}), "", "kn", "");
+  f.graph.outputs.push_back({"one", one});
+  // A number that constants alone decide about, though by 2^60 paths.
+  ValueId factor = b.splat_float(ElementType::kF32, {}, 1);
+  for (int i = 0; i < 60; ++i)
+    factor = b.map(K::kMul, {factor, factor});
+  ValueId scaled = b.map(K::kMul, {b.reshape(x, {2, 4}), b.broadcast(factor, {}, {2, 4})});
+  f.graph.outputs.push_back({"z", b.contract(scaled, weights({4, 3}), "mk", "kn", "mn")});
+  REQUIRE(verify(f) == "");
+  Function merged = layout::merge_products(layout::lift_factors(f));
+  CHECK(verify(merged) == "");
+  CHECK(print(merged).find("contract") != std::string::npos);
+  auto contractions = [](const Graph &graph) {
+    return std::count_if(graph.ops.begin(), graph.ops.end(), [](const Op &op) { return op.code == Opcode::kContract; });
+  };
+  CHECK(contractions(merged.graph) == contractions(f.graph) - 1); // the two of x, whose results are read in regions
+}

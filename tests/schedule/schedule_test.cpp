@@ -724,6 +724,9 @@ TEST_CASE("products on matrix units") {
   CHECK(chosen(in_half(matmul(1, 4096, 4096, 4096, false, true, 0, false))).find("simt_fragments{m=128,n=256,k=32,deep=1,stages=3,copied,copied}") == 0);
   INFO(chosen(in_half(matmul(1, 128, 768, 768, false, true, 0, false))));
   CHECK(chosen(in_half(matmul(1, 128, 768, 768, false, true, 0, false))).find("simt_fragments{m=32,n=32,k=64,deep=4,stages=8,copied,copied}") == 0);
+  // What follows each sum makes large tiles dear.
+  CHECK(chosen(in_half(matmul(1, 512, 2048, 768, false, true, 0, false))).find("simt_fragments{m=128,n=128,") == 0);
+  CHECK(chosen(in_half(matmul(1, 512, 2048, 768, false, true, 4, false))).find("simt_fragments{m=128,n=64,") == 0);
   CHECK(chosen(matmul(1, 4096, 4096, 4096, false, true, 0, false)).find("simt_fragments_f32{") == 0);
   CHECK(chosen(in_half(matmul(1, 2, 64, 64, false, true, 0, false))).find("simt_fragments") == std::string::npos);
 }

@@ -62,7 +62,7 @@ constexpr double kProcessors = 132, kProductTime = 9e-4, kByteTime = 1e-5, kSlic
 constexpr double kOpTime = 9e-6; // an arithmetic operation on one element after the sum, by a fully occupied processor
 constexpr uint32_t kBusySubgroups = 4; // that occupy a processor's matrix units
 
-// Arithmetic operations on each element after its sum.
+// Arithmetic operations on each element after its sum: a math function is a polynomial of about 30, a division a subroutine of 10.
 int64_t epilogue_ops(const Dispatch &d, dispatch::ValueId reduce) {
   std::vector<bool> after(d.values.size());
   after[reduce] = true;
