@@ -125,10 +125,10 @@ fuse::Program lower(const graph::Function &function, const LoweringOptions &opti
     if (!options.max_constant_bytes)
       return function;
     graph::Function f = layout::lift_factors(function);
-    if (options.units)
+    if (options.units != MatrixUnits::kNone)
       f = layout::merge_products(f);
     f = layout::split_concats(layout::split_constants(f, options.max_constant_bytes), options.fuse.max_operands - 1);
-    return options.units ? layout::block_channels(f, false) : f;
+    return options.units != MatrixUnits::kNone ? layout::block_channels(f, false) : f;
   };
   fuse::Program program = fuse::fuse(prepared(), options.fuse);
   plan::fold_constants(program, options.prepare);
@@ -137,9 +137,9 @@ fuse::Program lower(const graph::Function &function, const LoweringOptions &opti
   if (options.sequences)
     fuse::fuse_loops(program, options.sequence);
   if (options.half)
-    fuse::store_as_half(program, options.units);
+    fuse::store_as_half(program, options.units != MatrixUnits::kNone);
   if (options.split)
-    fuse::split_reductions(program, options.fuse.max_operands, options.units);
+    fuse::split_reductions(program, options.fuse.max_operands, options.units != MatrixUnits::kNone);
   if (options.prepare)
     plan::prepare_constants(program, options.units);
   return program;
@@ -418,19 +418,23 @@ std::optional<CompileResult> compile(const CompileOptions &options, Diagnostics 
     LoweringOptions options;
     bool wanted = false;
     std::vector<fuse::Program> programs;
-  } native{LoweringOptions::native(), false, {}}, bytecode{LoweringOptions::bytecode(), false, {}}, gpu[2][2] = {}; // [half][units]
+  } native{LoweringOptions::native(), false, {}}, bytecode{LoweringOptions::bytecode(), false, {}}, gpu[2][3] = {}; // [half][units]
   for (bool half : {false, true})
-    for (bool units : {false, true})
-      gpu[half][units].options = LoweringOptions::gpu(TargetRecord().max_buffers, half, units);
+    for (MatrixUnits units : {MatrixUnits::kNone, MatrixUnits::kSubgroup, MatrixUnits::kWarpgroup})
+      gpu[half][static_cast<size_t>(units)].options = LoweringOptions::gpu(TargetRecord().max_buffers, half, units);
   auto form_of = [&](const TargetRequest &t) -> Form & {
     if (t.gpu)
-      return gpu[t.gpu->half][t.gpu->units()];
+      return gpu[t.gpu->half][static_cast<size_t>(t.gpu->units())];
     return t.versions.empty() ? bytecode : native;
   };
   for (const TargetRequest &t : options.targets)
     form_of(t).wanted = true;
   std::string dispatches_text;
-  for (Form *form : {&native, &bytecode, &gpu[0][0], &gpu[0][1], &gpu[1][0], &gpu[1][1]})
+  std::vector<Form *> forms = {&native, &bytecode};
+  for (auto &of_precision : gpu)
+    for (Form &form : of_precision)
+      forms.push_back(&form);
+  for (Form *form : forms)
     for (size_t f = 0; form->wanted && f < functions.size(); ++f) {
       report(options, "fuse", f, functions.size());
       form->programs.push_back(lower(functions[f], form->options));

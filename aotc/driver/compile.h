@@ -27,7 +27,7 @@ struct GpuTarget {
   std::vector<TargetRecord> records; // tried in order; a kernel demands the features of those types alone that it uses
   bool half = false;                 // precision f16: memory in f16, arithmetic in f32 (aotc/fuse/half_storage.h)
   std::string architecture;          // cuda: "sm_80"; rocm: "gfx942"; elsewhere empty
-  bool units() const { return records[0].fragment_f16; }
+  MatrixUnits units() const { return records[0].matrix_units(); }
 };
 
 // A target as the user types it: TARGET[:DETAIL][,key=value...].
@@ -108,7 +108,7 @@ struct LoweringOptions {
   bool sequences = true;          // loops of little work become one dispatch
   fuse::SequenceOptions sequence = {};
   bool half = false;              // memory in f16 (aotc/fuse/half_storage.h)
-  bool units = false;             // for matrix units: channels in blocks and weights in lines of k, which are what their factors are made of
+  MatrixUnits units = MatrixUnits::kNone; // for matrix units: channels in blocks and weights in lines of k, which are what their factors are made of
   bool split = false;             // long reductions of few results are two steps (aotc/fuse/split_reductions.h)
   uint64_t max_constant_bytes = 0; // larger ones are split (aotc/layout/split_constants.h); 0: any
 
@@ -121,7 +121,7 @@ struct LoweringOptions {
     return options;
   }
   // Weights keep their natural layout in the archive. 128 MiB is what every device can bind.
-  static LoweringOptions gpu(size_t max_buffers, bool half, bool units) {
+  static LoweringOptions gpu(size_t max_buffers, bool half, MatrixUnits units) {
     LoweringOptions options;
     options.blocks = options.pack = false;
     options.prepare = true;

@@ -120,7 +120,10 @@ std::optional<TargetRequest> parse_target(const std::string &text, std::string *
     if (request.name == "cuda") {
       request.gpu->architecture = request.detail.empty() ? "sm_80" : request.detail;
       if (request.gpu->architecture == "sm_90a") // of one GPU alone, which has more than all of them have
-        request.gpu->records[0].large_workgroup_memory_bytes = 227 << 10;
+        for (TargetRecord &r : request.gpu->records) {
+          r.large_workgroup_memory_bytes = TargetRecord::cuda_sm90a().large_workgroup_memory_bytes;
+          r.warpgroup_mma = true;
+        }
       if (emit::ptx_options(request.gpu->architecture))
         return request;
       *error = "target '" + text + "': cuda knows the details sm_80, which every later GPU runs too, sm_90 and sm_90a";

@@ -31,7 +31,7 @@ struct WorkgroupLayout {
   std::vector<uint64_t> offsets; // bytes, one a memory of the kernel; only those of workgroup arrays mean something
   uint64_t bytes = 0;            // of the block; 0: the arrays are static
 };
-constexpr uint32_t kWorkgroupAlign = 128; // of the block
+constexpr uint32_t kWorkgroupAlign = 1024; // of the block
 WorkgroupLayout workgroup_layout(const kernel::Kernel &kernel, const TargetRecord &record);
 
 // True where the kernel holds an error op, at any depth.

@@ -711,6 +711,25 @@ ValueId Builder::fragment_column() {
   return append_value(std::move(op), Type(Scalar::kIndex, 4));
 }
 
+Values Builder::warpgroup_mma(uint32_t a_memory, ValueId a, uint32_t b_memory, ValueId b, ValueId k, int64_t steps, const Values &sums) {
+  Op op;
+  op.code = Opcode::kWarpgroupMma;
+  op.memory = a_memory;
+  op.imm = steps;
+  op.imm2 = b_memory;
+  op.operands = {a, b, k};
+  op.operands.insert(op.operands.end(), sums.begin(), sums.end());
+  return append(std::move(op), std::vector<Type>(sums.size(), Type(Scalar::kF32, 4)));
+}
+
+Values Builder::warpgroup_wait(const Values &sums, int64_t under_way) {
+  Op op;
+  op.code = Opcode::kWarpgroupWait;
+  op.imm = under_way;
+  op.operands = sums;
+  return append(std::move(op), std::vector<Type>(sums.size(), Type(Scalar::kF32, 4)));
+}
+
 void Builder::copy_async(uint32_t array, ValueId to, uint32_t buffer, ValueId from, ValueId condition, uint32_t elements) {
   Op op;
   op.code = Opcode::kCopyAsync;

@@ -100,6 +100,8 @@ class Builder {
   ValueId fragment_rows(Opcode op, ValueId sums); // kFragmentRowAdd, kFragmentRowMax
   ValueId fragment_row();
   ValueId fragment_column();
+  Values warpgroup_mma(uint32_t a_memory, ValueId a, uint32_t b_memory, ValueId b, ValueId k, int64_t steps, const Values &sums);
+  Values warpgroup_wait(const Values &sums, int64_t under_way = 0);
   void copy_async(uint32_t array, ValueId to, uint32_t buffer, ValueId from, ValueId condition, uint32_t elements);
   void copy_commit();
   void copy_wait(int64_t batches);

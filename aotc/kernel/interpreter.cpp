@@ -89,7 +89,7 @@ Block Interpreter::Program::flatten(const Region &region, uint32_t depth) {
     in.lane_numbers = op.imms.data();
     if (op.regions.empty()) {
       in.operand_count = static_cast<uint32_t>(op.operands.size());
-      if (op.code == Opcode::kTile)
+      if (op.code == Opcode::kTile || op.code == Opcode::kWarpgroupMma || op.code == Opcode::kWarpgroupWait)
         for (const Values *list : {&op.operands, &op.results})
           for (ValueId id : *list)
             in.tile.push_back(slots[id]);
@@ -240,6 +240,7 @@ class Machine {
   void fragment_mma(const Instruction &in, const Mask &mask);
   void fragment_pack(const Instruction &in, const Mask &mask);
   void fragment_rows(const Instruction &in, const Mask &mask);
+  void warpgroup_op(const Instruction &in, const Mask &mask);
   void need_all(const Instruction &in, const Mask &mask) const;
   template <class T> void tile_op(const Instruction &in, const Mask &mask);
   void copy(const std::vector<Copy> &list, bool staged, const Mask &mask);
@@ -427,6 +428,8 @@ void Machine::step(const Instruction &in, const Mask &mask) {
         slot<int64_t>(in.result, t, 4)[i] =
             in.code == Opcode::kFragmentRow ? t % kSubgroup / 4 + i / 2 * 8 : t % 4 * 2 + i % 2;
     return;
+  case Opcode::kWarpgroupMma:
+  case Opcode::kWarpgroupWait: return warpgroup_op(in, mask);
   case Opcode::kTile:
     switch (in.scalar) {
     case Scalar::kF32: return tile_op<float>(in, mask);
@@ -896,6 +899,58 @@ void Machine::fragment_rows(const Instruction &in, const Mask &mask) {
       for (uint32_t k = 0; k < 8; ++k)
         std::memcpy(slots_.data() + in.result + size_t{t + k / 2} * 16 + half * 8 + k % 2 * 4, &all, 4);
     }
+}
+
+// A fragment of sums is one of mma.sync's. What is under way is done at once: the verifier sees to it that nobody looks before a wait.
+void Machine::warpgroup_op(const Instruction &in, const Mask &mask) {
+  need_all(in, mask);
+  const size_t first = in.code == Opcode::kWarpgroupMma ? 3 : 0, count = in.op->results.size(), operands = in.op->operands.size();
+  for (size_t i = 0; i < count; ++i)
+    std::memcpy(slots_.data() + in.tile[operands + i], slots_.data() + in.tile[first + i], size_t{threads_} * 16);
+  if (first == 0)
+    return;
+  const Scalar element = kernel_.memories[in.memory].type;
+  const uint32_t columns = static_cast<uint32_t>(count) * 8, depth = static_cast<uint32_t>(in.imm) * 16;
+  for (uint32_t group = 0; group < threads_; group += kWarpgroup) {
+    for (uint32_t t = group; t < group + kWarpgroup; ++t)
+      for (size_t i = 0; i < first; ++i)
+        if (*slot<int64_t>(in.operand[i], t) != *slot<int64_t>(in.operand[i], group))
+          fail(in, t, "warpgroup_mma whose indices differ within the warpgroup");
+    const int64_t k0 = *slot<int64_t>(in.operand[2], group);
+    if (k0 < 0 || k0 % 16 != 0 || k0 + depth > kWarpgroupLine)
+      fail(in, group, "steps that begin at element " + std::to_string(k0) + " of a line");
+    // Lines of factors, as every thread of the group reads them.
+    auto factor = [&](uint32_t memory, size_t operand, uint32_t lines) {
+      const int64_t index = *slot<int64_t>(in.operand[operand], group);
+      if (index % (8 * kWarpgroupLine) != 0)
+        fail(in, group, "index " + std::to_string(index) + " is not one of a piece of 8 lines");
+      Instruction single = in;
+      single.memory = memory;
+      single.align = 1;
+      std::vector<float> out(size_t{lines} * depth);
+      for (uint32_t l = 0; l < lines; ++l)
+        for (uint32_t i = 0; i < depth; ++i) {
+          const uint32_t k = static_cast<uint32_t>(k0) + i, subgroup = lines == 64 && operand == 0 ? l / 16 : 0;
+          const int64_t at = index + l * kWarpgroupLine + ((k / 8) ^ (l % 8)) * 8 + k % 8;
+          uint16_t bits;
+          std::memcpy(&bits, access(single, memories_[memory], group + subgroup * kSubgroup, at, 1, false), 2);
+          out[size_t{l} * depth + i] = element == Scalar::kF16 ? half_to_float(bits) : std::bit_cast<float>(uint32_t{bits} << 16);
+        }
+      return out;
+    };
+    const std::vector<float> a = factor(in.memory, 0, 64), b = factor(static_cast<uint32_t>(in.imm2), 1, columns);
+    for (uint32_t t = group; t < group + kWarpgroup; ++t)
+      for (size_t f = 0; f < count; ++f)
+        for (uint32_t i = 0; i < 4; ++i) {
+          const size_t row = (t - group) / kSubgroup * 16 + t % kSubgroup / 4 + i / 2 * 8, column = 8 * f + t % 4 * 2 + i % 2;
+          uint8_t *at = slots_.data() + in.tile[operands + f] + size_t{t} * 16 + i * 4;
+          float sum;
+          std::memcpy(&sum, at, 4);
+          for (uint32_t k = 0; k < depth; ++k)
+            sum = static_cast<float>(sum + static_cast<double>(a[row * depth + k]) * b[column * depth + k]);
+          std::memcpy(at, &sum, 4);
+        }
+  }
 }
 
 // ---- Subgroups

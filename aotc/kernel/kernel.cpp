@@ -25,6 +25,7 @@ constexpr std::string_view kNames[] = {
     "for", "if", "while", "yield",
     "barrier", "subgroup_add", "subgroup_min", "subgroup_max", "subgroup_shuffle",
     "copy_commit", "copy_wait", "fragment_mma", "fragment_pack", "fragment_row_add", "fragment_row_max", "fragment_row", "fragment_column",
+    "warpgroup_mma", "warpgroup_wait",
     "error"};
 static_assert(std::size(kNames) == kOpcodeCount);
 
@@ -70,7 +71,7 @@ uint32_t dot_terms(Opcode op) { return op == Opcode::kDot4 ? 4 : 2; }
 Scalar dot_element(Opcode op) { return op == Opcode::kDot4 ? Scalar::kI8 : Scalar::kI16; }
 bool is_atomic(Opcode op) { return op >= Opcode::kAtomicAdd && op <= Opcode::kAtomicMax; }
 bool is_subgroup(Opcode op) { return op >= Opcode::kSubgroupAdd && op <= Opcode::kSubgroupShuffle; }
-bool is_fragment(Opcode op) { return op == Opcode::kFragmentLoad || (op >= Opcode::kFragmentMma && op <= Opcode::kFragmentColumn); }
+bool is_fragment(Opcode op) { return op == Opcode::kFragmentLoad || (op >= Opcode::kFragmentMma && op <= Opcode::kWarpgroupWait); }
 bool is_copy(Opcode op) { return op == Opcode::kCopyAsync || op == Opcode::kCopyCommit || op == Opcode::kCopyWait; }
 bool is_memory(Opcode op) { return op >= Opcode::kLoad && op <= Opcode::kPrefetch; }
 bool is_leaf(Opcode op) { return op <= Opcode::kLaneIota; }

@@ -128,6 +128,18 @@ enum class Opcode : uint8_t {
   kFragmentRowAdd, kFragmentRowMax, // (sums f32 x 4) -> f32 x 4: each element becomes what the 8 of its row come to
   kFragmentRow, kFragmentColumn, // -> index x 4: of each element of sums, 0..15 and 0..7
 
+  // Matrix units that 128 consecutive threads (a warpgroup) use together, factors from workgroup memory, and that go on while the
+  // threads do other things. Of sums 64 x 8 c, subgroup s of the warpgroup has rows 16 s to 16 s + 15, as c fragments side by side.
+  //   (index of A, index of B, k, sums f32 x 4 times c), imm: steps of 16 -> the sums after A 64 x 16 steps times B 16 steps x 8 c
+  // A is `memory`, B imm2, arrays of f16 or bf16. A piece of either has lines of 64 elements, of A rows and of B columns, and in each
+  // line the eights of elements change places: element k of line l lies at index + 64 l + ((k / 8) ^ (l % 8)) * 8 + k % 8. The
+  // first step begins at element `k` of the lines, a multiple of 16; an index is a multiple of 512 (8 lines).
+  // It is under way then: its results may only go on to be sums of another one, and what it reads may not be written, before a
+  // kWarpgroupWait says that it has ended.
+  kWarpgroupMma,
+  kWarpgroupWait, // (f32 x 4 ...) -> the same, imm: all but that many of the thread's latest kWarpgroupMma have ended. With 0 the results
+                  // are there; else they are under way as before
+
   kError,      // (bool), imm: code, imm2: site. Where true, sets the run's error word (any one of several)
 };
 
@@ -143,7 +155,7 @@ bool is_dot(Opcode op);
 uint32_t dot_terms(Opcode op);  // products in a lane: 4 or 2
 Scalar dot_element(Opcode op);  // i8 or i16
 bool is_atomic(Opcode op);
-bool is_fragment(Opcode op);  // kFragment...: a subgroup's threads run it together
+bool is_fragment(Opcode op);  // kFragment..., kWarpgroup...: a subgroup's threads run it together
 bool is_copy(Opcode op);      // kCopyAsync, kCopyCommit, kCopyWait
 bool is_subgroup(Opcode op);
 bool is_memory(Opcode op);  // kLoad ... kPrefetch: `memory` is meaningful
@@ -155,6 +167,8 @@ bool has_side_effect(Opcode op); // must stay where it is even if its results ar
 enum class FragmentRole : uint8_t { kA, kB, kBRows };
 std::string_view name(FragmentRole role); // "b_rows"
 constexpr uint32_t kSubgroup = 32; // threads that hold a fragment
+constexpr uint32_t kWarpgroup = 128;
+constexpr uint32_t kWarpgroupLine = 64; // elements; see kWarpgroupMma
 
 enum class Access : uint8_t { kRead, kWrite, kReadWrite };
 enum class Space : uint8_t { kBuffer, kWorkgroup, kPrivate };

@@ -166,6 +166,8 @@ void expand_fragments(Kernel &kernel, const TargetRecord &target) {
   };
   if (!target.async_copy && any_copy())
     kernel = Copies(kernel).run();
+  if (!target.warpgroup_mma && uses(kernel.body, Opcode::kWarpgroupMma))
+    throw Unsupported{"it uses matrix units of warpgroups, which the target has not: choose another schedule"};
   if (!any_fragment(kernel.body))
     return;
   if (target.subgroup_size != kSubgroup || !target.subgroup_ops)

@@ -110,6 +110,14 @@ TargetRecord TargetRecord::cuda_sm80() {
   return r;
 }
 
+TargetRecord TargetRecord::cuda_sm90a() {
+  TargetRecord r = cuda_sm80();
+  r.name = "sm_90a";
+  r.large_workgroup_memory_bytes = 227 << 10;
+  r.warpgroup_mma = true;
+  return r;
+}
+
 bool has_fragment(const TargetRecord &target, Scalar element) {
   switch (element) {
   case Scalar::kF16: return target.fragment_f16;

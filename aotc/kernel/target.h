@@ -10,6 +10,9 @@
 
 namespace ingot::aotc {
 
+// What products of matrices run on: threads alone, fragments of a subgroup, or also kWarpgroupMma.
+enum class MatrixUnits : uint8_t { kNone, kSubgroup, kWarpgroup };
+
 struct TargetRecord {
   std::string name;                    // for messages and printing: "x86-64-v3", "vulkan-1.1", "webgpu", "sm_80"
   kernel::Class kernel_class = kernel::Class::kSimd;
@@ -43,7 +46,10 @@ struct TargetRecord {
 
   // matrix units: elements of kFragmentMma that the target has (with kFragmentLoad of them)
   bool fragment_f16 = false, fragment_bf16 = false, fragment_tf32 = false, fragment_i8 = false;
+  bool warpgroup_mma = false;          // kWarpgroupMma
   bool async_copy = false;             // kCopyAsync is one instruction
+
+  MatrixUnits matrix_units() const { return warpgroup_mma ? MatrixUnits::kWarpgroup : fragment_f16 ? MatrixUnits::kSubgroup : MatrixUnits::kNone; }
 
   static TargetRecord x86_64_v2();
   static TargetRecord x86_64_v3();
@@ -53,7 +59,8 @@ struct TargetRecord {
   static TargetRecord bytecode();      // block kernels: vector_bytes is how many a lane register best has
   static TargetRecord vulkan_baseline(); // Vulkan 1.1, nothing optional
   static TargetRecord webgpu_baseline();
-  static TargetRecord cuda_sm80();
+  static TargetRecord cuda_sm80();     // and every later GPU
+  static TargetRecord cuda_sm90a();    // compute capability 9.0 alone
 };
 
 // Whether the target has fragments of such elements.

@@ -94,6 +94,14 @@ class Printer {
                ", " + std::to_string(op.imm2) + ",";
       operands(op);
       break;
+    case Opcode::kWarpgroupMma:
+      text_ += " " + std::to_string(op.imm) + ", @" + memory_name(op.memory) + ", @" + memory_name(op.imm2) + ", ";
+      list(op.operands);
+      break;
+    case Opcode::kWarpgroupWait:
+      text_ += " " + std::to_string(op.imm) + ",";
+      operands(op);
+      break;
     case Opcode::kFragmentPack:
       text_ += " " + std::string(op.imm >= 0 && op.imm <= static_cast<int64_t>(Scalar::kIndex) ? name(static_cast<Scalar>(op.imm)) : "?") + ",";
       operands(op);
@@ -579,6 +587,16 @@ class Parser {
         op.operands.push_back(use());
       define_results(op, results);
       return op;
+    case Opcode::kWarpgroupMma:
+      op.imm = integer(1, INT32_MAX);
+      expect(",");
+      op.memory = memory();
+      expect(",");
+      op.imm2 = memory();
+      while (accept(","))
+        op.operands.push_back(use());
+      define_results(op, results);
+      return op;
     case Opcode::kCopyAsync:
       op.imm = integer(1, INT32_MAX);
       expect(",");
@@ -598,6 +616,10 @@ class Parser {
       op.imm = static_cast<int64_t>(scalar());
       expect(",");
       op.imm2 = integer(0, 1);
+      expect(",");
+      break;
+    case Opcode::kWarpgroupWait:
+      op.imm = integer(0, INT32_MAX);
       expect(",");
       break;
     case Opcode::kFragmentPack:

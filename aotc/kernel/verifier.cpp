@@ -170,17 +170,18 @@ class Checker {
     need(!o.contract || (is_float_result && (o.code == Opcode::kAdd || o.code == Opcode::kSub || o.code == Opcode::kMul)),
          "only float add, sub and mul can be contracted");
     need(o.unroll == 1 || o.code == Opcode::kFor, "only a loop can be unrolled");
+    const bool warpgroup = o.code == Opcode::kWarpgroupMma;
     need(o.imms.empty() || o.code == Opcode::kShuffle || o.code == Opcode::kTile, "a lane list on another op than shuffle and tile");
     need(o.fimm == 0 || o.code == Opcode::kConst, "a float immediate on another op than const");
     bool uses_imm = o.code == Opcode::kConst || o.code == Opcode::kParam || o.code == Opcode::kGroupId ||
                     o.code == Opcode::kLocalId || o.code == Opcode::kGridSize || o.code == Opcode::kExtract ||
                     o.code == Opcode::kInsert || o.code == Opcode::kError || o.code == Opcode::kTile || o.code == Opcode::kCopyAsync ||
-                    o.code == Opcode::kCopyWait || o.code == Opcode::kFragmentLoad || o.code == Opcode::kFragmentMma || o.code == Opcode::kFragmentPack;
+                    o.code == Opcode::kCopyWait || o.code == Opcode::kFragmentLoad || o.code == Opcode::kFragmentMma || o.code == Opcode::kFragmentPack || warpgroup || o.code == Opcode::kWarpgroupWait;
     need(o.imm == 0 || uses_imm, "an immediate that the op does not use");
-    need(o.imm2 == 0 || o.code == Opcode::kError || o.code == Opcode::kTile || o.code == Opcode::kCopyAsync || o.code == Opcode::kFragmentMma, "a second immediate that the op does not use");
+    need(o.imm2 == 0 || o.code == Opcode::kError || o.code == Opcode::kTile || o.code == Opcode::kCopyAsync || o.code == Opcode::kFragmentMma || warpgroup, "a second immediate that the op does not use");
     need(o.regions.empty() || o.code == Opcode::kFor || o.code == Opcode::kIf || o.code == Opcode::kWhile,
          "regions on an op that has none");
-    need(is_memory(o.code) || ((o.memory == 0 || o.code == Opcode::kTile) && o.align == 1), "a memory on an op that accesses none");
+    need(is_memory(o.code) || ((o.memory == 0 || o.code == Opcode::kTile || warpgroup) && o.align == 1), "a memory on an op that accesses none");
   }
 
   void op(const Op &o, int depth) {
@@ -380,6 +381,10 @@ class Checker {
     case Opcode::kFragmentRow:
     case Opcode::kFragmentColumn:
       fragment(o);
+      break;
+    case Opcode::kWarpgroupMma:
+    case Opcode::kWarpgroupWait:
+      warpgroup(o);
       break;
     case Opcode::kError:
       counts(1, 0);
@@ -595,6 +600,28 @@ class Checker {
     need(result() == words, "its type is not i32 x 4");
   }
 
+  void warpgroup(const Op &o) const {
+    need(k_.kind == Class::kSimt && k_.local_size[0] % kWarpgroup == 0, "warpgroups are for simt kernels that have whole ones");
+    const size_t first = o.code == Opcode::kWarpgroupMma ? 3 : 0;
+    need(o.operands.size() > first && o.results.size() == o.operands.size() - first, "its sums and its results differ in number");
+    for (size_t i = first; i < o.operands.size(); ++i)
+      need(type(i) == Type(Scalar::kF32, 4) && k_.types[o.results[i - first]] == type(i), "a sum is not f32 x 4");
+    if (first == 0) {
+      need(o.imm >= 0 && o.imm <= 7, "more than 7 products under way");
+      return;
+    }
+    need(o.results.size() <= 32, "more than 256 columns");
+    need(o.imm >= 1 && o.imm <= int64_t{kWarpgroupLine} / 16, "its steps are not in 1 to 4");
+    need(o.memory < k_.memories.size() && o.imm2 >= 0 && static_cast<size_t>(o.imm2) < k_.memories.size(), "no such memory");
+    for (const Memory *m : {&k_.memories[o.memory], &k_.memories[static_cast<size_t>(o.imm2)]}) {
+      need(m->space == Space::kWorkgroup && (m->type == Scalar::kF16 || m->type == Scalar::kBF16), "it takes arrays of the workgroup, of f16 or bf16");
+      need(m->align % 1024 == 0, "an array is not aligned to 1,024 bytes");
+    }
+    need(k_.memories[o.memory].type == k_.memories[static_cast<size_t>(o.imm2)].type, "the memories' types differ");
+    for (size_t i = 0; i < first; ++i)
+      need(type(i) == Type(Scalar::kIndex), "it takes three indices");
+  }
+
   // ---- Control
 
   std::vector<Type> operand_types(const Op &o, size_t first) const {
@@ -658,6 +685,41 @@ class Checker {
   }
 
   // One pass; returns whether anything changed. With `judge`, refuses barriers in divergent control flow.
+  // Which values are sums under way; judges who takes them. True where something changed.
+  bool flow(const Region &r, bool judge) {
+    bool changed = false;
+    auto mark_under_way = [&](ValueId id, bool is) {
+      changed |= is && !under_way_[id];
+      under_way_[id] = under_way_[id] || is;
+    };
+    for (const Op &o : r.ops) {
+      current_ = &o;
+      const bool passes = o.code == Opcode::kWarpgroupMma || o.code == Opcode::kWarpgroupWait || o.code == Opcode::kFor || o.code == Opcode::kYield;
+      for (ValueId id : o.operands)
+        need(!judge || passes || !under_way_[id], "a sum is under way: a wait has to come first");
+      if (o.code == Opcode::kWarpgroupMma || (o.code == Opcode::kWarpgroupWait && o.imm > 0))
+        for (ValueId id : o.results)
+          mark_under_way(id, true);
+      for (const Region &part : o.regions) {
+        changed |= flow(part, judge);
+        current_ = &o;
+        const Values &yielded = part.ops.back().operands;
+        for (size_t i = 0; i < yielded.size(); ++i)
+          if (o.code == Opcode::kWhile)
+            need(!judge || !under_way_[yielded[i]], "a sum that is under way goes round a while");
+          else
+            mark_under_way(o.results[i], under_way_[yielded[i]]);
+        if (o.code == Opcode::kFor)
+          for (size_t i = 0; i < yielded.size(); ++i) {
+            mark_under_way(part.params[i + 1], under_way_[yielded[i]] || under_way_[o.operands[i + 3]]);
+            mark_under_way(o.results[i], under_way_[o.operands[i + 3]]);
+          }
+      }
+    }
+    current_ = nullptr;
+    return changed;
+  }
+
   bool spread(const Region &r, bool divergent, bool judge) {
     bool changed = false;
     for (const Op &o : r.ops) {
@@ -725,11 +787,15 @@ class Checker {
     while (spread(k_.body, false, false)) {
     }
     spread(k_.body, false, true);
+    under_way_.assign(k_.types.size(), false);
+    while (flow(k_.body, false)) {
+    }
+    flow(k_.body, true);
   }
 
   const Kernel &k_;
   const Op *current_ = nullptr;
-  std::vector<bool> defined_, visible_, varies_;
+  std::vector<bool> defined_, visible_, varies_, under_way_;
 };
 
 // ---- Targets
@@ -816,6 +882,7 @@ class TargetChecker {
         need(has_fragment(t_, static_cast<Scalar>(o.imm)), "the target has no matrix unit for these elements");
       if (o.code == Opcode::kFragmentPack)
         need(has_fragment(t_, static_cast<Scalar>(o.imm)), "the target has no matrix unit for these elements");
+      need(o.code != Opcode::kWarpgroupMma || t_.warpgroup_mma, "the target has no matrix units of warpgroups");
       need(!is_fragment(o.code) || t_.subgroup_size == kSubgroup, "fragments where a subgroup is not known to have 32 threads");
       need(o.code != Opcode::kRem || !is_float(k_.types[o.results[0]].scalar), "a float remainder that has not been expanded");
       need(!is_atomic(o.code) || bit_width(k_.memories[o.memory].type) >= 32, "an atomic on less than 32 bits");

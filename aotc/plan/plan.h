@@ -58,8 +58,7 @@ void prepack(fuse::Program &program);
 
 // For GPUs: dispatches of constants alone, and the layouts that products read weights in (schedule::prepack_simt), become
 // steps of the program's prepare section.
-// `units`: for matrix units of f32 too.
-void prepare_constants(fuse::Program &program, bool units = false);
+void prepare_constants(fuse::Program &program, MatrixUnits units = MatrixUnits::kNone);
 
 // The prepare sections of a variant's programs as one program; numbers the prepared tensors of all, equal ones alike.
 fuse::Program join_prepare(std::vector<fuse::Program> &programs);

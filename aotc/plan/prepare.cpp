@@ -23,7 +23,7 @@ bool is_constant(const Tensor &t) { return t.kind == Tensor::Kind::kConstant || 
 
 class Preparing {
  public:
-  Preparing(Program &program, bool units) : p_(program), units_(units) {}
+  Preparing(Program &program, MatrixUnits units) : p_(program), units_(units) {}
 
   void run() {
     hoist(p_.steps);
@@ -108,13 +108,13 @@ class Preparing {
   }
 
   Program &p_;
-  bool units_;
+  MatrixUnits units_;
   std::map<std::pair<TensorId, std::string>, TensorId> relaid_;
 };
 
 } // namespace
 
-void prepare_constants(Program &program, bool units) { Preparing(program, units).run(); }
+void prepare_constants(Program &program, MatrixUnits units) { Preparing(program, units).run(); }
 
 namespace {
 

@@ -5,7 +5,7 @@
 // neighbouring elements already stay.
 //
 // Matrix units take lines of k: [out][in/16][kh][kw][16] where convolutions are on channels in blocks. Factors of f16 may have
-// lines along the side instead.
+// lines along the side instead where subgroups take them; warpgroups take lines of k alone.
 #include <algorithm>
 
 #include "aotc/schedule/contraction.h"
@@ -46,10 +46,11 @@ bool is_unit(const Dispatch &d, const Value &load, uint32_t axis) {
 }
 
 // Axes of the load's new layout, outermost first; empty where the old one is as good.
-std::vector<uint32_t> layout(const Contraction &form, const Value &load, const std::vector<uint32_t> &own, bool units) {
+std::vector<uint32_t> layout(const Contraction &form, const Value &load, const std::vector<uint32_t> &own, MatrixUnits units) {
   const Dispatch &d = form.d;
-  const bool half = load.type == ElementType::kF16, lines_of_k = half || units;
-  if (own.empty() || form.k.empty() || is_unit(d, load, form.k.back()) == lines_of_k || (is_unit(d, load, own.back()) && (half || !units)))
+  const bool half = load.type == ElementType::kF16, lines_of_k = half || (units != MatrixUnits::kNone && load.type == ElementType::kF32);
+  const bool others_do = half ? units != MatrixUnits::kWarpgroup : !lines_of_k; // lines along the side
+  if (own.empty() || form.k.empty() || is_unit(d, load, form.k.back()) == lines_of_k || (is_unit(d, load, own.back()) && others_do))
     return {};
   std::vector<uint32_t> axes;
   auto take = [&](const std::vector<uint32_t> &list) {
@@ -111,7 +112,7 @@ Repack relay(Dispatch &d, ValueId value, const std::vector<uint32_t> &axes) {
 
 } // namespace
 
-std::vector<Repack> prepack_simt(Dispatch &dispatch, bool units) {
+std::vector<Repack> prepack_simt(Dispatch &dispatch, MatrixUnits units) {
   auto form = match_contraction(dispatch);
   if (!form)
     return {};
@@ -124,7 +125,7 @@ std::vector<Repack> prepack_simt(Dispatch &dispatch, bool units) {
     auto load = side_load(form->d, left ? form->left : form->right);
     if (!load)
       continue;
-    const std::vector<uint32_t> axes = layout(*form, form->d.values[*load], left ? own.left : own.right, units && form->d.values[*load].type == ElementType::kF32);
+    const std::vector<uint32_t> axes = layout(*form, form->d.values[*load], left ? own.left : own.right, units);
     Expr count = 1;
     for (uint32_t a : axes)
       count = count * form->d.axes[a].extent;

@@ -41,7 +41,7 @@ struct Repack {
 };
 std::vector<Repack> prepack_simd(dispatch::Dispatch &dispatch);
 // The same for GPU code, of operands marked as constant.
-std::vector<Repack> prepack_simt(dispatch::Dispatch &dispatch, bool units = false);
+std::vector<Repack> prepack_simt(dispatch::Dispatch &dispatch, MatrixUnits units = MatrixUnits::kNone);
 
 // Cost of one run: floating-point operations (a multiply-add counts 2) and bytes of distinct memory touched.
 struct Cost {

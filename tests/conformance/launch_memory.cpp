@@ -29,6 +29,7 @@ CASE("cuda: workgroup memory that is asked for at launch", Case::kernels | Case:
   run_mirror(mirror(s.target, {0}), s.uri);
   run_mirror(mirror(s.target, {0, kMuch}), s.uri); // the device has too little for the better version
   if (s.name == "mock cuda") run_mirror(mirror(s.target, {0}, /*dependent=*/true), s.uri + "?dependent=1"); // sm_90 and later
+  if (s.name == "mock cuda") run_mirror(mirror(s.target, {0}, /*dependent=*/true), s.uri + "?dependent=0");
 }
 
 CASE("stream: more workgroup memory than the device has to give", Case::kernels | Case::stream) {

@@ -311,3 +311,136 @@ TEST_CASE("a fragment's place is the subgroup's") {
   REQUIRE(verify(k) == "");
   CHECK(interpret(k, {}, {}).message.find("differs within the subgroup") != std::string::npos);
 }
+
+// ---- Warpgroups
+
+namespace {
+
+struct GroupShape {
+  int64_t columns = 32, steps = 4, k = 0; // a multiple of 8; of 16 elements; the first
+  uint32_t groups = 1;
+};
+
+// y[g][64][columns] = 1 + x_g w_g over the steps' part of lines of 64, both brought to the places that kWarpgroupMma reads.
+Kernel make(const GroupShape &s) {
+  Kernel k;
+  k.name = "warpgroups";
+  k.kind = Class::kSimt;
+  k.local_size = {kWarpgroup * s.groups, 1, 1};
+  Builder b(k);
+  const int64_t threads = k.local_size[0], a_count = s.groups * int64_t{64} * kWarpgroupLine, b_count = s.groups * s.columns * kWarpgroupLine;
+  uint32_t x = b.add_buffer("x", Access::kRead, Scalar::kF16), w = b.add_buffer("w", Access::kRead, Scalar::kF16);
+  uint32_t y = b.add_buffer("y", Access::kWrite, Scalar::kF32);
+  uint32_t a = b.add_array("a", Space::kWorkgroup, Scalar::kF16, static_cast<uint64_t>(a_count), 1024);
+  uint32_t bs = b.add_array("bs", Space::kWorkgroup, Scalar::kF16, static_cast<uint64_t>(b_count), 1024);
+  ValueId thread = b.local_id(0), group = b.div(thread, b.index(kWarpgroup));
+  for (auto [to, from, count] : {std::tuple(a, x, a_count), std::tuple(bs, w, b_count)})
+    for (int64_t i = 0; i < count; i += threads * 8) {
+      ValueId at = b.add(b.mul(thread, b.index(8)), b.index(i)), line = b.div(at, b.index(64)), eight = b.rem(b.div(at, b.index(8)), b.index(8));
+      ValueId place = b.add(b.mul(line, b.index(64)), b.mul(b.binary(Opcode::kXor, eight, b.rem(line, b.index(8))), b.index(8)));
+      b.if_then(b.lt(at, b.index(count)), [&] { b.copy_async(to, place, from, at, b.constant(Scalar::kBool, 1), 8); });
+    }
+  b.copy_commit();
+  b.copy_wait(0);
+  b.barrier();
+  Values sums(static_cast<size_t>(s.columns / 8), b.splat(b.constant_float(Scalar::kF32, 1), 4));
+  sums = b.warpgroup_mma(a, b.mul(group, b.index(64 * kWarpgroupLine)), bs, b.mul(group, b.index(s.columns * kWarpgroupLine)), b.index(s.k), s.steps, sums);
+  sums = b.warpgroup_wait(sums);
+  ValueId row = b.add(b.fragment_row(), b.splat(b.mul(b.div(thread, b.index(32)), b.index(16)), 4)), column = b.fragment_column();
+  for (size_t f = 0; f < sums.size(); ++f)
+    b.scatter(y, b.add(b.mul(row, b.splat(b.index(s.columns), 4)), b.add(column, b.splat(b.index(static_cast<int64_t>(8 * f)), 4))), sums[f]);
+  return k;
+}
+
+} // namespace
+
+TEST_CASE("warpgroups compute products, with rows and columns known") {
+  std::mt19937_64 random(3);
+  for (const GroupShape &s : {GroupShape{}, GroupShape{8, 1, 48, 2}, GroupShape{40, 2, 16, 1}, GroupShape{256, 4, 0, 1}, GroupShape{16, 3, 16, 3}}) {
+    Kernel k = make(s);
+    INFO(print(k).substr(0, 4000));
+    REQUIRE(verify(k) == "");
+    REQUIRE(verify_for(k, TargetRecord::cuda_sm90a()) == "");
+    CHECK(verify_for(k, TargetRecord::cuda_sm80()).find("no matrix units of warpgroups") != std::string::npos);
+    Kernel back;
+    CHECK(parse(print(k), back) == "");
+    CHECK(print(back) == print(k));
+    auto halves = [&](size_t count) {
+      std::vector<uint16_t> out;
+      for (size_t i = 0; i < count; ++i)
+        out.push_back(float_to_half(static_cast<float>(static_cast<int64_t>(random() % 61) - 30) / 4));
+      return out;
+    };
+    const auto rows = static_cast<size_t>(64 * s.groups), columns = static_cast<size_t>(s.columns);
+    std::vector<uint16_t> x = halves(rows * 64), w = halves(s.groups * columns * 64);
+    std::vector<float> y(rows * columns, -1);
+    const RunResult result = interpret(k, std::vector<Binding>{{x.data(), 2 * x.size()}, {w.data(), 2 * w.size()}, {y.data(), 4 * y.size()}}, {});
+    REQUIRE(result.message == "");
+    size_t wrong = 0;
+    for (size_t r = 0; r < rows; ++r)
+      for (size_t c = 0; c < columns; ++c) {
+        double sum = 1;
+        for (int64_t i = s.k; i < s.k + 16 * s.steps; ++i)
+          sum += static_cast<double>(half_to_float(x[r * 64 + static_cast<size_t>(i)])) * half_to_float(w[(r / 64 * columns + c) * 64 + static_cast<size_t>(i)]);
+        wrong += y[r * columns + c] != sum;
+      }
+    CHECK(wrong == 0);
+  }
+  Kernel k = make(GroupShape{});
+  CHECK(legalise(k, TargetRecord::cuda_sm80()).find("matrix units of warpgroups") != std::string::npos);
+}
+
+TEST_CASE("rules of warpgroups") {
+  auto broken = [](const std::function<void(Kernel &)> &by) {
+    Kernel k = make(GroupShape{});
+    by(k);
+    return verify(k);
+  };
+  auto says = [](const std::string &message, const char *reason) {
+    INFO(message);
+    CHECK(message.find(reason) != std::string::npos);
+  };
+  says(broken([](Kernel &k) { k.local_size = {160, 1, 1}; }), "that have whole ones");
+  says(broken([](Kernel &k) { first(k, Opcode::kWarpgroupMma).imm = 5; }), "its steps are not in 1 to 4");
+  says(broken([](Kernel &k) { first(k, Opcode::kWarpgroupMma).memory = 0; }), "arrays of the workgroup");
+  says(broken([](Kernel &k) { k.memories[3].align = 512; }), "aligned to 1,024 bytes");
+  says(broken([](Kernel &k) { first(k, Opcode::kWarpgroupMma).results.pop_back(); }), "differ in number");
+  says(broken([](Kernel &k) { first(k, Opcode::kWarpgroupWait).operands.pop_back(); }), "differ in number");
+  says(broken([](Kernel &k) { first(k, Opcode::kWarpgroupWait).imm = 8; }), "more than 7 products");
+  says(broken([](Kernel &k) { first(k, Opcode::kWarpgroupWait).imm = 1; }), "a sum is under way");
+  says(broken([](Kernel &k) { // the wait left out
+         Values from = first(k, Opcode::kWarpgroupWait).results, to = first(k, Opcode::kWarpgroupMma).results;
+         std::erase_if(k.body.ops, [](const Op &o) { return o.code == Opcode::kWarpgroupWait; });
+         for (Op &o : k.body.ops)
+           for (ValueId &id : o.operands)
+             if (auto found = std::find(from.begin(), from.end(), id); found != from.end())
+               id = to[static_cast<size_t>(found - from.begin())];
+       }),
+       "a sum is under way");
+  // Through a loop they may go, but not be looked at in it.
+  for (bool looks : {false, true}) {
+    Kernel k = make(GroupShape{8, 1, 0, 1});
+    k.body.ops.clear();
+    Builder b(k);
+    ValueId zero = b.index(0), index = b.mul(b.div(b.local_id(0), b.index(kWarpgroup)), b.index(512));
+    Values sums = b.for_loop(zero, b.index(4), b.index(1), {b.zero(Type(Scalar::kF32, 4))}, [&](ValueId, const Values &carried) {
+      if (looks)
+        b.store(2, zero, b.extract(carried[0], 0));
+      return b.warpgroup_wait(b.warpgroup_mma(3, index, 4, index, zero, 4, carried), 1);
+    });
+    b.store(2, zero, b.extract(b.warpgroup_wait(sums)[0], 0));
+    if (looks)
+      says(verify(k), "a sum is under way");
+    else
+      CHECK(verify(k) == "");
+  }
+  auto ran = [](const std::function<void(Kernel &)> &by) {
+    Kernel k = make(GroupShape{});
+    by(k);
+    std::vector<uint16_t> x(64 * 64), w(32 * 64);
+    std::vector<float> y(64 * 32);
+    return interpret(k, std::vector<Binding>{{x.data(), 2 * x.size()}, {w.data(), 2 * w.size()}, {y.data(), 4 * y.size()}}, {}).message;
+  };
+  CHECK(ran([](Kernel &) {}) == "");
+  says(ran([](Kernel &k) { Op &o = first(k, Opcode::kWarpgroupMma); o.operands[2] = o.operands[1] = first(k, Opcode::kLocalId).results[0]; }), "differ within the warpgroup");
+}

@@ -13,7 +13,7 @@
 namespace mock {
 namespace {
 
-constexpr uint32_t kSharedAlign = 128; // of a block's shared memory
+constexpr uint32_t kSharedAlign = 1024; // of a block's shared memory
 enum Space : uint8_t { kGlobal, kShared, kLocal, kGeneric };
 enum Round : uint8_t { kNearest, kZero, kDown, kUp };
 enum Compare : uint8_t { kEq, kNe, kLt, kLe, kGt, kGe, kLo, kLs, kHi, kHs, kNum, kNan, kEqu, kNeu, kLtu, kLeu, kGtu, kGeu };
@@ -272,6 +272,31 @@ class Parser {
            (word != "cp.async.cg.shared.global" || in.b.value == 16);
   }
 
+  // wgmma.mma_async.sync.aligned.m64n8k16.f32.f16.f16 {sums}, a, b, 1, 1, 1, 0, 0;   wgmma.fence, wgmma.commit_group, wgmma.wait_group 0
+  bool warpgroup(const std::string &word, const std::vector<std::string> &arguments, Instruction &in) {
+    if (word == "wgmma.fence.sync.aligned")
+      return arguments.empty();
+    if (word == "wgmma.commit_group.sync.aligned") {
+      in.op = Op::wgmma_commit;
+      return arguments.empty();
+    }
+    if (word == "wgmma.wait_group.sync.aligned") {
+      in.op = Op::wgmma_wait;
+      in.a = operand(arguments.at(0));
+      return arguments.size() == 1 && in.a.kind == Operand::immediate;
+    }
+    unsigned columns = 0;
+    char types[20] = {};
+    if (std::sscanf(word.c_str(), "wgmma.mma_async.sync.aligned.m64n%uk16.f32.%19s", &columns, types) != 2 || std::string(types) != "f16.f16" || arguments.size() != 8)
+      return false;
+    for (size_t i = 3; i < 8; i++)
+      if (arguments[i] != (i < 6 ? "1" : "0")) return false;
+    in.op = Op::wgmma;
+    in.factors = list(arguments[0]);
+    in.a = operand(arguments[1]), in.b = operand(arguments[2]);
+    return columns % 8 == 0 && columns <= 256 && in.factors.size() == columns / 2;
+  }
+
   void instruction(std::string s) {
     Instruction in;
     in.line = line_;
@@ -323,7 +348,7 @@ class Parser {
       else if (p == "rpi") in.round = kUp;
       else if (p == "NaN") in.nan = true;
       else if (name == "setp" && compares.count(p)) in.compare = compares.at(p);
-      else if (name == "griddepcontrol" || name == "cp" || name == "ldmatrix" || name == "mma") continue; // looked at as a whole
+      else if (name == "griddepcontrol" || name == "cp" || name == "ldmatrix" || name == "mma" || name == "wgmma" || name == "fence") continue; // looked at as a whole
       else if (p == "rn" || p == "rni" || p == "nc" || p == "sync" || p == "uni" || p == "relaxed" || p == "sys" || p == "gpu" || p == "volatile" ||
                p == "idx" || p == "add" || p == "min" || p == "max" || p == "and" || p == "or" || p == "xor" || p == "exch") continue;
       else known = false;
@@ -362,6 +387,10 @@ class Parser {
       in.type = word == "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32" ? Type::f16 : Type::f32;
       known = to.size() == 4 && in.factors.size() == 10 && (in.type == Type::f16 || word == "mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32");
       for (size_t i = 0; i < 4 && known; i++) in.d[i] = to[i];
+    } else if (name == "wgmma") {
+      known = warpgroup(word, arguments, in);
+    } else if (name == "fence") {
+      known = word == "fence.proxy.async.shared::cta" && arguments.empty();
     } else if (name == "setp" && in.lanes == 2) {
       const size_t bar = arguments[0].find('|');
       in.op = Op::setp;
@@ -659,6 +688,14 @@ struct Thread {
   uint32_t id[3] = {};
   std::vector<Copy> open;                 // since the last commit
   std::vector<std::vector<Copy>> batches; // the oldest first
+  struct Product {
+    uint32_t at;   // in the code
+    uint64_t a, b; // matrix descriptors
+    bool operator==(const Product &) const = default;
+  };
+  std::vector<Product> products;          // wgmma under way
+  std::vector<size_t> committed;          // how many of them with each commit, the oldest first
+  std::map<uint64_t, uint64_t> sums;      // what the registers hold that these add to, by their numbers
 };
 
 // Memory below 2 GiB: ldmatrix and cp.async take addresses of shared memory as 32 bits.
@@ -713,12 +750,14 @@ class Block {
   // Shuffles, and ops of matrix units, of warps whose threads have all come; false where none could.
   bool exchange() {
     bool any = false;
+    for (uint32_t first = 0; first + 128 <= threads_.size(); first += 128)
+      any = finish_products(first) || any;
     for (uint32_t first = 0; first < threads_.size(); first += 32) {
       const uint32_t end = std::min<uint32_t>(first + 32, uint32_t(threads_.size()));
       uint32_t waiting = 0, at = 0;
       for (uint32_t t = first; t < end; t++)
         if (threads_[t].state == Thread::at_shuffle) ++waiting, at = threads_[t].pc;
-      if (waiting == 0) continue;
+      if (waiting == 0 || k_.code[at].op == Op::wgmma_wait) continue;
       if (waiting != end - first) throw Wrong("a shuffle that not all threads of a warp take part in");
       const Instruction &in = k_.code[at];
       for (uint32_t t = first; t < end; t++)
@@ -778,6 +817,79 @@ class Block {
       }
     for (uint32_t t = 0; t < 32; t++)
       for (uint32_t i = 0; i < 4; i++) set(in.d[i], first + t, sums[t * 4 + i]);
+  }
+
+  // What a product adds to is out of sight until the wait.
+  void start_product(const Instruction &in, uint32_t t) {
+    Thread &th = threads_[t];
+    th.products.push_back({th.pc, get(in.a, t), get(in.b, t)});
+    for (const Operand &o : in.factors)
+      if (th.sums.emplace(o.value, get(o, t)).second) set(o, t, 0x7fc0dead);
+  }
+
+  // At a wait of all 128 threads of a warpgroup, the products that they have begun, with the factors that are there only now. The words
+  // of factors as PTX's manual draws them ("Matrix descriptor", 128-byte swizzling, K-major): lines of 128 bytes, 8 lines 1,024 bytes.
+  bool finish_products(uint32_t first) {
+    uint32_t waiting = 0;
+    for (uint32_t t = first; t < first + 128; t++)
+      waiting += threads_[t].state == Thread::at_shuffle && k_.code[threads_[t].pc].op == Op::wgmma_wait;
+    if (waiting == 0) return false;
+    if (waiting != 128) throw Wrong("a wait for products that not all threads of a warpgroup reach");
+    const std::vector<Thread::Product> products = threads_[first].products;
+    const std::vector<size_t> committed = threads_[first].committed;
+    const uint64_t left = get(k_.code[threads_[first].pc].a, first); // batches that may go on
+    const size_t ended = left >= committed.size() ? 0 : committed[committed.size() - 1 - left];
+    for (uint32_t t = first; t < first + 128; t++) {
+      if (threads_[t].pc != threads_[first].pc || threads_[t].products != products) throw Wrong("threads of a warpgroup with different products, or matrices, under way");
+      if (threads_[t].committed != committed || (committed.empty() ? 0 : committed.back()) != products.size()) throw Wrong("products that were not committed");
+    }
+    for (size_t i = 0; i < ended; i++) {
+      const Instruction &in = k_.code[products[i].at];
+      const auto lines = uint32_t(in.factors.size() / 4 * 8);
+      auto matrix = [&](uint64_t d, uint32_t rows) {
+        if (d >> 62 != 1 || (d >> 49 & 7) != 0 || (d >> 32 & 0x3fff) != 64) throw Wrong("a matrix descriptor of another layout");
+        const uint64_t begin = (d & 0x3fff) << 4;
+        std::vector<double> out;
+        for (uint32_t l = 0; l < rows; l++)
+          for (uint32_t k = 0; k < 16; k++) {
+            uint64_t at = begin + l / 8 * 1024 + l % 8 * 128 + 2 * k;
+            at ^= (at >> 7 & 7) << 4; // the 16 bytes change places by the line's number, which is in the address
+            uint16_t word;
+            std::memcpy(&word, window(at), 2);
+            out.push_back(to_double(Type::f16, word));
+          }
+        return out;
+      };
+      const std::vector<double> a = matrix(products[i].a, 64), b = matrix(products[i].b, lines);
+      for (uint32_t t = first; t < first + 128; t++)
+        for (uint32_t f = 0; f < in.factors.size(); f++) {
+          const uint32_t row = (t - first) / 32 * 16 + t % 32 / 4 + f % 4 / 2 * 8, column = f / 4 * 8 + t % 4 * 2 + f % 2;
+          uint64_t &bits_of = threads_[t].sums.at(in.factors[f].value);
+          float sum = as<float>(bits_of);
+          for (uint32_t k = 0; k < 16; k++) sum = float(double(sum) + a[row * 16 + k] * b[column * 16 + k]);
+          bits_of = bits(sum);
+        }
+    }
+    for (uint32_t t = first; t < first + 128; t++) {
+      Thread &th = threads_[t];
+      if (ended == products.size()) {
+        for (const auto &[reg, value] : th.sums) registers_[size_t(t) * k_.registers + reg] = value;
+        th.sums.clear();
+      }
+      th.products.erase(th.products.begin(), th.products.begin() + std::ptrdiff_t(ended));
+      std::erase_if(th.committed, [&](size_t n) { return n <= ended; });
+      for (size_t &n : th.committed) n -= ended;
+      th.state = Thread::runs, ++th.pc;
+    }
+    return true;
+  }
+
+  // Of 256 KiB of shared memory, whose addresses a matrix descriptor has without their higher bits.
+  const uint8_t *window(uint64_t at) const {
+    const auto base = uint64_t(uintptr_t(shared_base()));
+    const uint64_t address = base + ((at - base) & 0x3ffff);
+    if (address + 2 > base + shared_bytes()) throw Wrong("a matrix outside of shared memory");
+    return reinterpret_cast<const uint8_t *>(uintptr_t(address));
   }
 
   void release_barrier() {
@@ -851,7 +963,7 @@ class Block {
         case Op::bra: th.pc = uint32_t(in.target); continue;
         case Op::ret: th.state = Thread::done; return;
         case Op::bar: th.state = Thread::at_barrier; return;
-        case Op::shfl: case Op::ldmatrix: case Op::mma: th.state = Thread::at_shuffle; return;
+        case Op::shfl: case Op::ldmatrix: case Op::mma: case Op::wgmma_wait: th.state = Thread::at_shuffle; return;
         default: step(in, t);
         }
       } catch (const Wrong &w) {
@@ -939,6 +1051,8 @@ class Block {
         threads_[t].batches.erase(threads_[t].batches.begin());
       }
       return;
+    case Op::wgmma: return start_product(in, t);
+    case Op::wgmma_commit: threads_[t].committed.push_back(threads_[t].products.size()); return;
     case Op::cvt: return set(in.d[0], t, convert(in, get(in.a, t)));
     case Op::atom_add: case Op::atom_min: case Op::atom_max: case Op::atom_and: case Op::atom_or: case Op::atom_xor: case Op::atom_exch: {
       const uint32_t bytes = bytes_of(in.type);

@@ -23,7 +23,7 @@ struct Operand {
 enum class Op : uint8_t {
   mov, pack, unpack, ld, ld_param, st, add, sub, mul, mul_hi, mul_wide, mad, mad_wide, fma, div, rem, abs, neg, min, max, sqrt, rcp, setp,
   selp, and_, or_, xor_, not_, shl, shr, cvt, bra, bar, shfl, atom_add, atom_min, atom_max, atom_and, atom_or, atom_xor, atom_exch, ret, popc, clz, copysign, bfe, bfi, prmt, cvt_pair, ldmatrix, mma,
-  cp_async, cp_commit, cp_wait, nop
+  cp_async, cp_commit, cp_wait, wgmma, wgmma_commit, wgmma_wait, nop
 };
 enum class Type : uint8_t { pred, b8, b16, b32, b64, u8, u16, u32, u64, s8, s16, s32, s64, f16, f32, f64 };
 
@@ -36,7 +36,7 @@ struct Instruction {
   int32_t target = -1;    // of bra
   int64_t offset = 0;     // of ld, st
   Operand d[4], a, b, c, e;
-  std::vector<Operand> factors; // of mma: A, B and sums
+  std::vector<Operand> factors; // of mma: A, B and sums; of wgmma: sums
   uint32_t line = 0;
 };
 

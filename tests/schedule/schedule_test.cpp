@@ -688,6 +688,52 @@ TEST_CASE("few rows by a matrix, on threads") {
   CHECK(named(matmul(2, 1, 64, t, false, true, 1, true, {{t, 277}})) == "simt_few_rows");
 }
 
+TEST_CASE("products by warpgroups") {
+  std::mt19937_64 random(71);
+  auto pick = [&](std::vector<int64_t> from) { return from[random() % from.size()]; };
+  const TargetRecord record = TargetRecord::cuda_sm90a();
+  Symbol t = Symbol::dim("t", 1, 1 << 20);
+  std::vector<std::string> seen;
+  auto holds = [&](Case c, int tile, uint64_t seed, bool forced) {
+    INFO("tile " << tile << "\n" << dispatch::print(c.dispatch));
+    const Buffers inputs = make_buffers(c, seed);
+    Buffers reference = inputs, out = inputs;
+    REQUIRE(interpret(c, schedule::schedule_naive(c.dispatch, TargetRecord::cuda_sm80()), reference) == "");
+    auto s = schedule::schedule_simt_fragments(c.dispatch, record, tile);
+    REQUIRE(s.has_value() >= forced);
+    if (!s)
+      return;
+    INFO(s->description);
+    kernel::Kernel legal = s->kernel;
+    CHECK(kernel::legalise(legal, record) == "");
+    CHECK(kernel::uses(legal.body, kernel::Opcode::kWarpgroupMma) == (s->description.find("simt_warpgroups{") == 0));
+    CHECK(testing::interpret(c, *s, out) == "");
+    CHECK(testing::compare(c, out, reference) == "");
+    seen.push_back(s->description);
+  };
+  // The table's tiles of warpgroups; a depth that is no whole slice, one that fits whole, one whose slices take turns.
+  for (int tile = 13; tile < 26; ++tile) {
+    const int64_t depths[] = {pick({8, 72, 136}), pick({256, 320}), tile % 3 == 0 ? 2048 : 1032};
+    for (int64_t k : depths) {
+      const bool free = random() % 3 == 0;
+      const int64_t rows = pick({17, 64, 70, 130}), n = pick({16, 40, 66, 130});
+      Case c = matmul(pick({1, 1, 2}), free ? Expr(t) : Expr(rows), n, k, true, true, static_cast<int>(random() % 5), false,
+                      free ? std::vector<std::pair<Symbol, int64_t>>{{t, rows}} : std::vector<std::pair<Symbol, int64_t>>{});
+      holds(in_half(c), tile, static_cast<uint64_t>(tile), false);
+    }
+  }
+  auto any = [&](const char *what) { return std::any_of(seen.begin(), seen.end(), [&](const std::string &s) { return s.find("simt_warpgroups{") == 0 && s.find(what) != std::string::npos; }); };
+  for (const char *what : {"m=128,n=256", "m=256,n=128", "m=128,n=64,k=128,deep=2", "deep=4", "stages=2", "stages=4"})
+    if (!any(what))
+      FAIL_CHECK("no kernel with " << what);
+  // Only lines of k, of f16, go to warpgroups, and only where the target has them.
+  Case c = in_half(matmul(1, 128, 768, 768, true, true, 0, false));
+  CHECK(schedule::schedule(c.dispatch, record).description.find("simt_warpgroups{") == 0);
+  CHECK(schedule::schedule(c.dispatch, TargetRecord::cuda_sm80()).description.find("simt_fragments{") == 0);
+  CHECK(schedule::schedule(in_half(matmul(1, 128, 768, 768, false, true, 0, false)).dispatch, record).description.find("simt_fragments{") == 0);
+  CHECK(schedule::schedule(matmul(1, 128, 768, 768, true, true, 0, false).dispatch, record).description.find("simt_fragments_f32{") == 0);
+}
+
 TEST_CASE("products on matrix units") {
   std::mt19937_64 random(31);
   auto pick = [&](std::vector<int64_t> from) { return from[random() % from.size()]; };

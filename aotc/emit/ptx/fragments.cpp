@@ -112,6 +112,65 @@ V ptx_fragment_places(llvm::IRBuilderBase &b, bool rows, llvm::Type *type) {
   return out;
 }
 
+namespace {
+
+// Text that reads and writes the sums' registers in place, $0 and on, with `inputs` after them.
+std::vector<V> in_place(llvm::IRBuilderBase &b, const std::string &text, const std::vector<V> &sums, const std::vector<V> &inputs) {
+  const size_t count = sums.size() * 4;
+  std::string constraints, tied;
+  std::vector<V> operands = inputs;
+  for (size_t i = 0; i < count; ++i) {
+    constraints += i ? ",=f" : "=f";
+    tied += "," + std::to_string(i);
+    operands.push_back(b.CreateExtractElement(sums[i / 4], uint64_t{i % 4}));
+  }
+  for (size_t i = 0; i < inputs.size(); ++i)
+    constraints += ",l";
+  V result = assembly(b, llvm::StructType::get(b.getContext(), std::vector<llvm::Type *>(count, b.getFloatTy())), text, constraints + tied, operands, true);
+  std::vector<V> out;
+  for (unsigned f = 0; f < sums.size(); ++f) {
+    V sum = llvm::PoisonValue::get(sums[f]->getType());
+    for (unsigned i = 0; i < 4; ++i)
+      sum = b.CreateInsertElement(sum, b.CreateExtractValue(result, 4 * f + i), uint64_t{i});
+    out.push_back(sum);
+  }
+  return out;
+}
+
+// Of a matrix in shared memory whose lines of 128 bytes begin at `pointer` ("matrix descriptor" of PTX's wgmma): the address, 1,024
+// bytes from 8 lines to the next 8, and the mode in which the 16 bytes of a line change places over all 128.
+V descriptor(llvm::IRBuilderBase &b, V pointer) {
+  V address = b.CreateAnd(b.CreateLShr(offset_of(b, pointer), 4), 0x3fff);
+  return b.CreateOr(b.CreateZExt(address, b.getInt64Ty()), b.getInt64(uint64_t{1} << 62 | uint64_t{1024 >> 4} << 32 | uint64_t{1} << 16));
+}
+
+} // namespace
+
+std::vector<V> ptx_warpgroup_mma(llvm::IRBuilderBase &b, Scalar element, V a, V bs, int64_t steps, const std::vector<V> &sums) {
+  const size_t count = sums.size() * 4;
+  const std::string type = element == Scalar::kF16 ? "f16" : "bf16";
+  std::string registers;
+  for (size_t i = 0; i < count; ++i)
+    registers += (i ? ",$" : "$") + std::to_string(i);
+  std::string text = "wgmma.fence.sync.aligned;\n";
+  std::vector<V> inputs;
+  V from_a = descriptor(b, a), from_b = descriptor(b, bs);
+  for (int64_t s = 0; s < steps; ++s) { // 32 bytes each
+    inputs.push_back(b.CreateAdd(from_a, b.getInt64(static_cast<uint64_t>(2 * s))));
+    inputs.push_back(b.CreateAdd(from_b, b.getInt64(static_cast<uint64_t>(2 * s))));
+    const std::string at = "$" + std::to_string(count + 2 * static_cast<size_t>(s)), next = "$" + std::to_string(count + 2 * static_cast<size_t>(s) + 1);
+    text += "wgmma.mma_async.sync.aligned.m64n" + std::to_string(sums.size() * 8) + "k16.f32." + type + "." + type + " {" + registers + "}, " + at + ", " +
+            next + ", 1, 1, 1, 0, 0;\n"; // added to the sums; neither factor negated nor transposed
+  }
+  return in_place(b, text + "wgmma.commit_group.sync.aligned;", sums, inputs);
+}
+
+std::vector<V> ptx_warpgroup_wait(llvm::IRBuilderBase &b, int64_t under_way, const std::vector<V> &sums) {
+  return in_place(b, "wgmma.wait_group.sync.aligned " + std::to_string(under_way) + ";", sums, {});
+}
+
+void ptx_warpgroup_fence(llvm::IRBuilderBase &b) { assembly(b, b.getVoidTy(), "fence.proxy.async.shared::cta;", "", {}, true); }
+
 void ptx_copy_async(llvm::IRBuilderBase &b, V to, V from, V condition, uint32_t bytes) {
   // Of a size of 0 nothing is read, and all is zeros.
   const std::string size = std::to_string(bytes), way = bytes == 16 ? "cg" : "ca"; // 16 bytes may pass the first cache by

@@ -17,6 +17,13 @@ llvm::Value *ptx_fragment_pack(llvm::IRBuilderBase &b, Scalar element, llvm::Val
 // The rows or columns of a thread's four sums, as a vector of `type`.
 llvm::Value *ptx_fragment_places(llvm::IRBuilderBase &b, bool rows, llvm::Type *type);
 
+// kWarpgroupMma: pointers to the first line of either factor, moved on to element k; the sums after it. They may not be looked at
+// before ptx_warpgroup_wait for all but 0, which gives them back. `element`: f16 or bf16.
+std::vector<llvm::Value *> ptx_warpgroup_mma(llvm::IRBuilderBase &b, Scalar element, llvm::Value *a, llvm::Value *bs, int64_t steps,
+                                             const std::vector<llvm::Value *> &sums);
+std::vector<llvm::Value *> ptx_warpgroup_wait(llvm::IRBuilderBase &b, int64_t under_way, const std::vector<llvm::Value *> &sums);
+// What this thread's copies have brought, or it has stored, may be read by matrix units of a warpgroup after a barrier.
+void ptx_warpgroup_fence(llvm::IRBuilderBase &b);
 void ptx_copy_async(llvm::IRBuilderBase &b, llvm::Value *to, llvm::Value *from, llvm::Value *condition, uint32_t bytes);
 void ptx_copy_commit(llvm::IRBuilderBase &b);
 void ptx_copy_wait(llvm::IRBuilderBase &b, int64_t batches);

@@ -78,7 +78,7 @@ void GpuFunction::bind_memories() {
       auto *variable = new llvm::GlobalVariable(module_, array, false, llvm::GlobalValue::InternalLinkage,
                                                 llvm::PoisonValue::get(array), kernel_.name + "_" + memory.name, nullptr,
                                                 llvm::GlobalValue::NotThreadLocal, kSharedSpace);
-      variable->setAlignment(llvm::Align(mem.align));
+      variable->setAlignment(llvm::Align(std::max(memory.align, mem.element_bytes)));
       mem.base = variable;
     } else if (!llvm::isa<llvm::AllocaInst>(mem.base)) {
       mem.base = alloca_at_entry(array, mem.align, memory.name.c_str());

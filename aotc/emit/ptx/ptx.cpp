@@ -81,12 +81,31 @@ class PtxFunction final : public GpuFunction {
                             static_cast<uint32_t>(op.imm) * from.element_bytes);
     }
     case Opcode::kCopyCommit: return ptx_copy_commit(b_);
-    case Opcode::kCopyWait: return ptx_copy_wait(b_, op.imm);
+    case Opcode::kCopyWait:
+      ptx_copy_wait(b_, op.imm);
+      if (warpgroups_)
+        ptx_warpgroup_fence(b_);
+      return;
+    case Opcode::kWarpgroupMma: {
+      auto moved = [&](uint32_t memory, size_t operand) { return pointer(memories_[memory], b_.CreateAdd(get(op.operands[operand]), get(op.operands[2]))); };
+      return set_all(op, ptx_warpgroup_mma(b_, kernel_.memories[op.memory].type, moved(op.memory, 0), moved(static_cast<uint32_t>(op.imm2), 1), op.imm, all(op, 3)));
+    }
+    case Opcode::kWarpgroupWait: return set_all(op, ptx_warpgroup_wait(b_, op.imm, all(op, 0)));
     default: return GpuFunction::emit_op(op);
     }
   }
 
  private:
+  std::vector<V> all(const kernel::Op &op, size_t first) {
+    std::vector<V> out;
+    for (size_t i = first; i < op.operands.size(); ++i)
+      out.push_back(get(op.operands[i]));
+    return out;
+  }
+  void set_all(const kernel::Op &op, const std::vector<V> &values) {
+    for (size_t i = 0; i < values.size(); ++i)
+      values_[op.results[i]] = values[i];
+  }
   // A row's eight elements lie in four threads.
   V rows(const kernel::Op &op) {
     const Opcode code = op.code == Opcode::kFragmentRowAdd ? Opcode::kAdd : Opcode::kMax;
@@ -106,6 +125,7 @@ class PtxFunction final : public GpuFunction {
                                                   llvm::ConstantAsMetadata::get(b_.getInt32(value))}));
   }
   bool dependent_;
+  const bool warpgroups_ = kernel::uses(kernel_.body, Opcode::kWarpgroupMma);
 };
 
 } // namespace

@@ -6,6 +6,9 @@
 //     what subgroups share is added up through workgroup memory
 //     epilogue and stores, by the two neighbouring columns of a fragment that a thread has
 //
+// On a target with matrix units for warpgroups (128 threads), factors of f16 whose lines along k come by copies go to these straight
+// from workgroup memory (see kWarpgroupMma); copies are begun while they work.
+//
 // An operand comes by copies of 16 bytes where it is contiguous and aligned for certain; else element by element through
 // registers, whatever its expression is (padding, strides, gathers). Elements outside are zeros. A lies [m][k], B lies [k][n] or
 // [n][k], as in memory. Sums are f32, and products of f16 exact: the result is that of other schedules but for the order of additions.
@@ -42,24 +45,36 @@ constexpr uint32_t kVector = 16; // bytes that are copied at once
 constexpr uint32_t kPad = 16;    // bytes: rows of workgroup memory start in different banks
 constexpr uint32_t kStep = 32;   // bytes along k of a fragment
 constexpr uint32_t kRows = 16, kColumns = 16; // of a pair of fragments
+constexpr uint32_t kWarpgroupRows = 64;
 constexpr uint64_t kMostStages = 12;
+constexpr uint32_t kOverlapStages = 4; // that warpgroups need to begin a product while the one before is under way
 constexpr uint32_t kMostSums = 64; // of a thread, where a product takes more registers than that
 
-// `across` x `down` parts of an m x n tile; `deep` subgroups a part, where the slices are long enough.
+// `across` x `down` parts of an m x n tile; `deep` subgroups, or warpgroups, a part, where the slices are long enough.
 struct Tile {
   uint32_t m, n, down, across, deep;
+  bool warpgroups = false;
   uint32_t parts() const { return down * across; }
-  uint32_t threads() const { return parts() * deep * kernel::kSubgroup; }
+  uint32_t unit() const { return warpgroups ? kernel::kWarpgroup : kernel::kSubgroup; }
+  uint32_t threads() const { return parts() * deep * unit(); }
+  uint32_t subgroups() const { return threads() / kernel::kSubgroup; }
 };
 constexpr Tile kTiles[] = {{128, 256, 2, 4, 1}, {256, 128, 4, 2, 1}, {128, 128, 2, 4, 1}, {128, 64, 2, 2, 2}, {64, 128, 2, 2, 2}, {64, 64, 2, 2, 2},
                            {32, 64, 2, 2, 2},   {64, 32, 4, 1, 2},   {32, 32, 2, 1, 4},   {16, 64, 1, 4, 2},  {64, 16, 4, 1, 2},  {16, 32, 1, 2, 4},
-                           {16, 16, 1, 1, 4}};
+                           {16, 16, 1, 1, 4},
+                           {128, 256, 2, 1, 1, true}, {256, 128, 4, 1, 1, true}, {128, 192, 2, 1, 1, true}, {128, 128, 2, 1, 1, true}, {128, 64, 2, 1, 2, true},
+                           {64, 256, 1, 2, 2, true}, {64, 128, 1, 1, 2, true}, {64, 64, 1, 1, 4, true}, {128, 64, 2, 1, 1, true}, {64, 128, 1, 2, 1, true}, {64, 64, 1, 1, 2, true}, {64, 32, 1, 1, 4, true}, {64, 16, 1, 1, 4, true}};
 
 // Of an H100 80GB: processors; microseconds that one takes for a product of 16 x 8 x 16 with mma.sync at full occupation, for a
 // byte that comes to it, and for what is waited in each slice and in each tile; bytes a microsecond that come to all of them; and how long a copy is under way.
 constexpr double kProcessors = 132, kProductTime = 9e-4, kByteTime = 1e-5, kSliceTime = 0.03, kTileTime = 1.2, kAllBytes = 5.5e6,
                  kLatency = 0.8;
 constexpr double kOpTime = 9e-6; // an arithmetic operation on one element after the sum, by a fully occupied processor
+// The same of warpgroups: a product of that size, a byte where each slice has a place of its own and else, a tile and an element of it,
+// and what one of them is ahead, at once, of the tiles of subgroups.
+constexpr double kGroupProductTime = 5e-4, kGroupByteTime = 1.1e-5, kTurningByteTime = 1.85e-5, kGroupTileTime = 1.0, kGroupElementTime = 5.5e-5,
+                 kGroupsAhead = 0.8;
+constexpr double kSubgroupsSlower = 1.7; // how much longer products of subgroups take than the figures above say, which rank their tiles alone
 constexpr uint32_t kBusySubgroups = 4; // that occupy a processor's matrix units
 
 // Arithmetic operations on each element after its sum: a math function is a polynomial of about 30, a division a subroutine of 10.
@@ -82,7 +97,13 @@ double cost(const Tile &t, int64_t batch, int64_t m, int64_t n, int64_t k, uint3
   const auto tiles = static_cast<double>(batch * ((m + t.m - 1) / t.m) * ((n + t.n - 1) / t.n));
   const auto slices = static_cast<double>((k * element + slice - 1) / slice);
   const double waves = static_cast<double>(static_cast<int64_t>((tiles + kProcessors - 1) / kProcessors));
-  const double busy = static_cast<double>(std::min(kBusySubgroups, t.parts() * t.deep)) / kBusySubgroups;
+  const double busy = static_cast<double>(std::min(kBusySubgroups, t.subgroups())) / kBusySubgroups;
+  if (t.warpgroups) {
+    const double bytes = 1.0 * slice * (t.m + t.n), byte_time = slices <= stages ? kGroupByteTime : kTurningByteTime;
+    const double step = std::max(t.m * t.n / 128.0 * (slice / kStep) * kGroupProductTime, bytes * byte_time) + kSliceTime;
+    const double tile = kGroupTileTime + t.m * t.n * (kGroupElementTime + static_cast<double>(ops) * kOpTime / busy);
+    return std::max(waves * slices * step, tiles * slices * bytes / kAllBytes) + waves * tile - kGroupsAhead;
+  }
   const double products = t.m * t.n / 128.0 * (slice / kStep) * (element == 4 ? 3 : 1) * kProductTime / busy, bytes = 1.0 * slice * (t.m + t.n);
   double step = std::max(products, bytes * kByteTime) + kSliceTime;
   if (slices >= stages) // a slice is waited for that could not be asked for earlier
@@ -131,7 +152,6 @@ class SimtFragments {
     }
     const uint32_t element = byte_size(scalar_);
     vector_ = kVector / element;
-    a_.pad = bs_.pad = kPad / element;
     step_ = kStep / element;
     ProductAxes axes = product_axes(f_);
     a_.axes = std::move(axes.left), bs_.axes = std::move(axes.right), batch_ = std::move(axes.others);
@@ -150,8 +170,9 @@ class SimtFragments {
     if (t_.threads() > record_.max_workgroup_invocations)
       return std::nullopt;
     out_.kernel.local_size = {t_.threads(), 1, 1};
-    a_.array = b_.add_array("tile_a", kernel::Space::kWorkgroup, scalar_, uint64_t{stages_} * a_.elements(), 128);
-    bs_.array = b_.add_array("tile_b", kernel::Space::kWorkgroup, scalar_, uint64_t{stages_} * bs_.elements(), 128);
+    const uint32_t align = t_.warpgroups ? 1024 : 128;
+    a_.array = b_.add_array("tile_a", kernel::Space::kWorkgroup, scalar_, uint64_t{stages_} * a_.elements(), align);
+    bs_.array = b_.add_array("tile_b", kernel::Space::kWorkgroup, scalar_, uint64_t{stages_} * bs_.elements(), align);
     if (t_.deep > 1)
       partial_ = b_.add_array("partial", kernel::Space::kWorkgroup, Scalar::kF32, partial_elements(), 128);
     const Expr rows = extent_product(d_, a_.axes), columns = extent_product(d_, bs_.axes);
@@ -160,7 +181,7 @@ class SimtFragments {
     const Expr down = ceildiv(rows, int64_t{t_.m}), across = ceildiv(columns, int64_t{t_.n});
     const Expr groups = extent_product(d_, batch_) * down * across;
     out_.grid = folded_grid(groups);
-    out_.description = std::string(scalar_ == Scalar::kF32 ? "simt_fragments_f32" : "simt_fragments") + "{m=" + std::to_string(t_.m) + ",n=" + std::to_string(t_.n) + ",k=" + std::to_string(slice_) +
+    out_.description = std::string(scalar_ == Scalar::kF32 ? "simt_fragments_f32" : t_.warpgroups ? "simt_warpgroups" : "simt_fragments") + "{m=" + std::to_string(t_.m) + ",n=" + std::to_string(t_.n) + ",k=" + std::to_string(slice_) +
                        ",deep=" + std::to_string(t_.deep) + ",stages=" + std::to_string(stages_) + (a_.vectors ? ",copied" : "") + (bs_.vectors ? ",copied" : "") + "}";
     ValueId group = group_number(b_);
     b_.if_then(b_.lt(group, l_.expr(groups)), [&] {
@@ -183,6 +204,15 @@ class SimtFragments {
     const uint32_t element = byte_size(scalar_), long_slice = kLongSlice / element;
     t_ = tile;
     a_.extent = t_.m, bs_.extent = t_.n;
+    a_.pad = bs_.pad = t_.warpgroups ? 0 : kPad / element;
+    if (t_.warpgroups) { // a line a warpgroup of each slice
+      if (!record_.warpgroup_mma || scalar_ != Scalar::kF16 || !a_.vectors || !bs_.vectors || !bs_.lines_along_k)
+        return false;
+      while (t_.deep > 1 && k < 2 * t_.deep * kernel::kWarpgroupLine)
+        t_.deep /= 2;
+      const uint32_t slice = t_.deep * kernel::kWarpgroupLine;
+      return t_.threads() <= record_.max_workgroup_invocations && (choose_stages(slice, 2, k) || (choose_stages(slice, 1, k) && slices_at_most(stages_)));
+    }
     if (a_.vectors && bs_.vectors && k >= 2 * long_slice)
       for (; t_.deep >= 1; t_.deep /= 2)
         if (choose_stages(long_slice, 3, k))
@@ -201,7 +231,9 @@ class SimtFragments {
     for (const Tile &t : kTiles) {
       if (t.threads() > record_.max_workgroup_invocations || !fits(t, k) || (scalar_ == Scalar::kF32 && t.m * t.n > kMostSums * t.parts() * kernel::kSubgroup))
         continue;
-      const double c = cost(t_, batch, m, n, k, byte_size(scalar_), slice_ * byte_size(scalar_), stages_, ops);
+      double c = cost(t_, batch, m, n, k, byte_size(scalar_), slice_ * byte_size(scalar_), stages_, ops);
+      if (!t.warpgroups)
+        c *= kSubgroupsSlower;
       if (!best || c < least) {
         best = &t;
         least = c;
@@ -211,6 +243,12 @@ class SimtFragments {
   }
 
   uint64_t partial_elements() const { return t_.deep > 1 ? uint64_t{t_.deep} * t_.m * t_.n : 0; }
+
+  // Where the depth is known and all comes by copies, each slice can have a place of its own.
+  uint32_t fixed_slices() const { return static_cast<uint32_t>((*extent_product(d_, f_.k).constant() + slice_ - 1) / slice_); }
+  bool slices_at_most(uint32_t stages) const {
+    return a_.vectors && bs_.vectors && extent_product(d_, f_.k).is_constant() && fixed_slices() <= stages;
+  }
 
   // As many stages of such slices as k fills and as fit, in the memory that any workgroup has or that one may ask for; false
   // where these are fewer than `least`.
@@ -266,6 +304,12 @@ class SimtFragments {
   bool surplus(const Share &share, uint32_t i) const { return (i + 1) * t_.threads() > share.total; }
   // Where item i lies in stage `stage`.
   ValueId slot(const Side &s, const Share &share, uint32_t i, ValueId stage) {
+    if (t_.warpgroups) { // the slice's lines of all that is beside each other, then the next ones; see kWarpgroupMma
+      ValueId line = b_.div(share.k[i], b_.index(kernel::kWarpgroupLine)), at = b_.rem(share.k[i], b_.index(kernel::kWarpgroupLine));
+      ValueId eight = b_.binary(Opcode::kXor, b_.div(at, b_.index(8)), b_.rem(share.own[i], b_.index(8)));
+      ValueId in_stage = b_.add(b_.mul(line, b_.index(s.extent * kernel::kWarpgroupLine)), b_.mul(share.own[i], b_.index(kernel::kWarpgroupLine)));
+      return b_.add(b_.mul(stage, b_.index(s.elements())), b_.add(in_stage, b_.mul(eight, b_.index(8)))); // copies are of whole eights
+    }
     ValueId line = s.lines_along_k ? share.own[i] : share.k[i], at = s.lines_along_k ? share.k[i] : share.own[i];
     return b_.add(b_.mul(stage, b_.index(s.elements())), b_.add(b_.mul(line, b_.index(s.pitch())), at));
   }
@@ -317,16 +361,20 @@ class SimtFragments {
 
   void tile() {
     const Share a = share(a_), bs = share(bs_);
-    ValueId subgroup = b_.div(b_.local_id(0), b_.index(kernel::kSubgroup));
+    ValueId unit = b_.div(b_.local_id(0), b_.index(t_.unit()));
     if (t_.deep > 1) {
-      depth_part_ = b_.div(subgroup, b_.index(t_.parts()));
-      subgroup = b_.rem(subgroup, b_.index(t_.parts()));
+      depth_part_ = b_.div(unit, b_.index(t_.parts()));
+      unit = b_.rem(unit, b_.index(t_.parts()));
     }
-    const uint32_t own_m = t_.m / t_.down, own_n = t_.n / t_.across, rows = own_m / kRows, pairs = own_n / kColumns;
-    ValueId row0 = b_.mul(b_.div(subgroup, b_.index(t_.across)), b_.index(own_m));
-    ValueId column0 = b_.mul(b_.rem(subgroup, b_.index(t_.across)), b_.index(own_n));
-    // Slices before the first one that the loop brings.
-    for (uint32_t s = 0; s + 1 < stages_; ++s) {
+    const uint32_t own_m = t_.m / t_.down, own_n = t_.n / t_.across, apart = t_.warpgroups ? kWarpgroupRows : kRows, rows = own_m / apart, pairs = own_n / kColumns;
+    ValueId row0 = b_.mul(b_.div(unit, b_.index(t_.across)), b_.index(own_m));
+    ValueId column0 = b_.mul(b_.rem(unit, b_.index(t_.across)), b_.index(own_n));
+    // Slices before the first one that the loop brings, which is the one whose place is free then: all, or all but the one at work,
+    // or but that one and the one that matrix units may still be at.
+    const bool whole = slices_at_most(stages_);
+    const bool overlap = t_.warpgroups && !whole && stages_ >= kOverlapStages;
+    const uint32_t lead = whole ? fixed_slices() : stages_ - (overlap ? 2 : 1);
+    for (uint32_t s = 0; s < lead; ++s) {
       for (auto [side, share] : {std::pair(&a_, &a), std::pair(&bs_, &bs)}) {
         if (side->vectors)
           copy_slice(*side, *share, b_.index(s * slice_), b_.index(s));
@@ -340,41 +388,47 @@ class SimtFragments {
     ValueId slices = b_.div(b_.add(k_, b_.index(slice_ - 1)), b_.index(slice_));
     Values sums = b_.for_loop(b_.index(0), slices, b_.index(1), init, [&](ValueId slice, const Values &carried) {
       if (a_.vectors || bs_.vectors)
-        b_.copy_wait(stages_ - 2);
+        b_.copy_wait(lead - 1);
       b_.barrier();
-      ValueId ahead = b_.add(slice, b_.index(stages_ - 1)), k0 = b_.mul(ahead, b_.index(slice_));
+      ValueId ahead = b_.add(slice, b_.index(lead)), k0 = b_.mul(ahead, b_.index(slice_));
       ValueId stage = b_.rem(ahead, b_.index(stages_)), now = b_.rem(slice, b_.index(stages_));
+      const Values begun = t_.warpgroups ? begin_multiply(carried, now, row0, column0, rows) : Values();
       Values from_a, from_b;
-      b_.if_then(b_.lt(ahead, slices), [&] { // nobody reads what would come after the last
-        if (a_.vectors)
-          copy_slice(a_, a, k0, stage);
-        if (bs_.vectors)
-          copy_slice(bs_, bs, k0, stage);
-      });
+      if (!whole)
+        b_.if_then(b_.lt(ahead, slices), [&] { // nobody reads what would come after the last
+          if (a_.vectors)
+            copy_slice(a_, a, k0, stage);
+          if (bs_.vectors)
+            copy_slice(bs_, bs, k0, stage);
+        });
       if (!a_.vectors)
         from_a = elements(a_, a, k0);
       if (!bs_.vectors)
         from_b = elements(bs_, bs, k0);
       if (a_.vectors || bs_.vectors)
         b_.copy_commit();
-      Values next = multiply(carried, now, row0, column0, rows, pairs);
+      Values next = t_.warpgroups ? Values() : multiply(carried, now, row0, column0, rows, pairs);
       if (!a_.vectors)
         put(a_, a, from_a, stage);
       if (!bs_.vectors)
         put(bs_, bs, from_b, stage);
-      return next;
+      return t_.warpgroups ? b_.warpgroup_wait(begun, overlap || whole ? rows : 0) : next;
     });
+    if (overlap || (t_.warpgroups && whole))
+      sums = b_.warpgroup_wait(sums);
     if (t_.deep > 1)
-      sums = added_up(sums, subgroup);
-    epilogue(sums, row0, column0, rows, pairs);
+      sums = added_up(sums, unit);
+    if (t_.warpgroups) // of 64 rows, a subgroup has 16
+      row0 = b_.add(row0, b_.mul(b_.rem(b_.div(b_.local_id(0), b_.index(kernel::kSubgroup)), b_.index(4)), b_.index(kRows)));
+    epilogue(sums, row0, column0, rows, apart, pairs);
   }
 
   // The sums of all subgroups that share a part. Each will store its own share of the fragments.
   Values added_up(const Values &sums, ValueId part) {
-    ValueId thread = b_.add(b_.mul(part, b_.index(kernel::kSubgroup)), b_.rem(b_.local_id(0), b_.index(kernel::kSubgroup)));
+    ValueId thread = b_.add(b_.mul(part, b_.index(t_.unit())), b_.rem(b_.local_id(0), b_.index(t_.unit())));
     auto place = [&](ValueId deep, size_t f) {
       ValueId line = b_.add(b_.mul(deep, b_.index(static_cast<int64_t>(sums.size()))), b_.index(static_cast<int64_t>(f)));
-      return b_.mul(b_.add(b_.mul(line, b_.index(int64_t{t_.parts()} * kernel::kSubgroup)), thread), b_.index(4));
+      return b_.mul(b_.add(b_.mul(line, b_.index(int64_t{t_.parts()} * t_.unit())), thread), b_.index(4));
     };
     for (size_t f = 0; f < sums.size(); ++f)
       b_.store(partial_, place(depth_part_, f), sums[f], 4);
@@ -444,6 +498,24 @@ class SimtFragments {
     return sums;
   }
 
+  // By warpgroups: begun, and to be waited for.
+  Values begin_multiply(const Values &sums, ValueId stage, ValueId row0, ValueId column0, uint32_t rows) {
+    constexpr uint32_t kLine = kernel::kWarpgroupLine;
+    auto place = [&](const Side &s, ValueId own) {
+      ValueId at = b_.add(b_.mul(stage, b_.index(s.elements())), b_.mul(own, b_.index(kLine)));
+      return t_.deep > 1 ? b_.add(at, b_.mul(depth_part_, b_.index(s.extent * kLine))) : at;
+    };
+    const size_t across = sums.size() / rows;
+    Values out;
+    for (uint32_t i = 0; i < rows; ++i) {
+      const Values own(sums.begin() + static_cast<std::ptrdiff_t>(i * across), sums.begin() + static_cast<std::ptrdiff_t>((i + 1) * across));
+      const Values next = b_.warpgroup_mma(a_.array, b_.add(place(a_, row0), b_.index(i * kWarpgroupRows * kLine)), bs_.array, place(bs_, column0), b_.index(0),
+                                           kLine / 16, own);
+      out.insert(out.end(), next.begin(), next.end());
+    }
+    return out;
+  }
+
   // Whether two columns that a thread has side by side are one piece of memory wherever the epilogue stores.
   bool stores_pairs() const {
     const uint32_t last = bs_.axes.back();
@@ -458,7 +530,8 @@ class SimtFragments {
     return true;
   }
 
-  void epilogue(const Values &sums, ValueId row0, ValueId column0, uint32_t rows, uint32_t pairs) {
+  // `apart`: from a fragment's rows to those of the one below.
+  void epilogue(const Values &sums, ValueId row0, ValueId column0, uint32_t rows, uint32_t apart, uint32_t pairs) {
     ValueId row_in = b_.fragment_row(), column_in = b_.fragment_column();
     const uint32_t lanes = stores_pairs() ? 2 : 1;
     // The four sums of a thread have their own rows and columns, shared by fragments beside and below.
@@ -466,16 +539,16 @@ class SimtFragments {
       ValueId inside;
       Values axes;
     };
-    auto places = [&](const Side &s, ValueId first, ValueId own, uint32_t count, uint32_t apart) {
+    auto places = [&](const Side &s, ValueId first, ValueId own, uint32_t count, uint32_t step) {
       std::vector<Place> out;
       for (uint32_t f = 0; f < count; ++f)
         for (uint32_t i = 0; i < 4; ++i) {
-          ValueId at = b_.add(b_.add(s.origin, first), b_.add(b_.extract(own, i), b_.index(int64_t{f} * apart)));
+          ValueId at = b_.add(b_.add(s.origin, first), b_.add(b_.extract(own, i), b_.index(int64_t{f} * step)));
           out.push_back({within(s, at), unflatten(l_, s.axes, at)});
         }
       return out;
     };
-    const std::vector<Place> down = places(a_, row0, row_in, rows, kRows), across = places(bs_, column0, column_in, 2 * pairs, kColumns / 2);
+    const std::vector<Place> down = places(a_, row0, row_in, rows, apart), across = places(bs_, column0, column_in, 2 * pairs, kColumns / 2);
     for (uint32_t i = 0; i < rows; ++i)
       for (uint32_t j = 0; j < 2 * pairs; ++j) {
         const uint32_t f = i * 2 * pairs + j;

@@ -72,10 +72,10 @@ Code parse_options(ingot_driver_device_t &d, const char *text, Error *error) {
     if (length > 6 && memcmp(text, "cache=", 6) == 0 && length - 6 < sizeof d.cache_folder) {
       memcpy(d.cache_folder, text + 6, length - 6);
       d.cache_folder[length - 6] = 0;
-    } else if (length == 11 && memcmp(text, "dependent=1", 11) == 0) {
-      d.dependent = true;
+    } else if (length == 11 && (memcmp(text, "dependent=1", 11) == 0 || memcmp(text, "dependent=0", 11) == 0)) {
+      d.dependent = text[10] == '1';
     } else {
-      return fail(error, INGOT_INVALID_ARGUMENT, "%s: unknown option '%.60s': known are cache=FOLDER and dependent=1", d.vendor->name, text);
+      return fail(error, INGOT_INVALID_ARGUMENT, "%s: unknown option '%.60s': known are cache=FOLDER and dependent=0", d.vendor->name, text);
     }
     text += length + (text[length] == '&');
   }

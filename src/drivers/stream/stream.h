@@ -53,7 +53,7 @@ struct ingot_driver_device_t {
   bool retained = false;                           // the primary context is held; else it is the application's
   bool shared_stream = false;                      // everything is submitted to the application's stream
   ingot::stream::Stream application_stream = nullptr;
-  bool dependent = false;                          // kernels that can wait for the one before them are started early
+  bool dependent = true;                           // kernels that can wait for the one before them are started early
   std::atomic<bool> lost{false};
   std::atomic<uint64_t> generations{0};            // of recordings
   char cache_folder[ingot::stream::kFolder] = {};  // or empty
