@@ -39,16 +39,18 @@ struct Work {
   made::Buffers inputs, reference;
 };
 
+Work make_work(const std::string &name, made::Case c, uint64_t seed) {
+  Work work{name, std::move(c), {}, {}};
+  work.inputs = made::make_buffers(work.c, seed);
+  work.reference = work.inputs;
+  INFO(name);
+  REQUIRE(made::interpret(work.c, schedule::schedule_naive(work.c.dispatch, TargetRecord::x86_64_v2()), work.reference) == "");
+  return work;
+}
+
 std::vector<Work> all_work() {
   std::vector<Work> out;
-  auto add = [&](const std::string &name, made::Case c) {
-    Work work{name, std::move(c), {}, {}};
-    work.inputs = made::make_buffers(work.c, out.size() + 1);
-    work.reference = work.inputs;
-    INFO(name);
-    REQUIRE(made::interpret(work.c, schedule::schedule_naive(work.c.dispatch, TargetRecord::x86_64_v2()), work.reference) == "");
-    out.push_back(std::move(work));
-  };
+  auto add = [&](const std::string &name, made::Case c) { out.push_back(make_work(name, std::move(c), out.size() + 1)); };
   for (int kind = 0; kind < 4; ++kind)
     add("elementwise_" + std::to_string(kind), made::elementwise({3, 5, 17}, kind, kind));
   add("elementwise_one", made::elementwise({1}, 0, 0));
@@ -93,10 +95,8 @@ struct Launch {
 
 enum class Which { kNaive, kBest };
 
-Launch launch_for(const Work &work, const TargetRecord &record, Which which = Which::kNaive) {
+Launch launch_for(const Work &work, const TargetRecord &record, const schedule::Scheduled &scheduled) {
   INFO(work.name << " for " << record.name << "\n" << dispatch::print(work.c.dispatch));
-  schedule::Scheduled scheduled = which == Which::kNaive ? schedule::schedule_naive(work.c.dispatch, record)
-                                                         : schedule::schedule(work.c.dispatch, record);
   made::Buffers simt = work.inputs;
   REQUIRE(made::interpret(work.c, scheduled, simt) == "");
   REQUIRE(made::compare(work.c, simt, work.reference) == "");
@@ -114,6 +114,10 @@ Launch launch_for(const Work &work, const TargetRecord &record, Which which = Wh
     launch.buffers.push_back(std::move(words));
   }
   return launch;
+}
+
+Launch launch_for(const Work &work, const TargetRecord &record, Which which = Which::kNaive) {
+  return launch_for(work, record, which == Which::kNaive ? schedule::schedule_naive(work.c.dispatch, record) : schedule::schedule(work.c.dispatch, record));
 }
 
 std::string judge(const Work &work, const std::vector<std::vector<uint32_t>> &results) {
@@ -307,5 +311,41 @@ TEST_CASE("products on matrix units as PTX") {
         CHECK(run.status == 0);
       }
     }
+  std::filesystem::remove_all(folder);
+}
+
+// What is under way reads its factors as late as it may, in the mock: when it is waited for.
+TEST_CASE("products by warpgroups as PTX") {
+  const TargetRecord record = TargetRecord::cuda_sm90a();
+  const std::string tool = find_tool("INGOT_PTXAS", "ptxas"), folder = make_folder("ingot-ptx-warpgroups");
+  if (tool.empty())
+    print_skip("products by warpgroups assembled", "no ptxas (PyPI's nvidia-cuda-nvcc; INGOT_PTXAS)");
+  std::vector<std::string> seen;
+  for (int tile = 13; tile < 26; ++tile)
+    for (int64_t depth : {200, 1160}) {
+      Work work = make_work("warpgroups", made::in_half(made::matmul(1, tile % 2 ? 70 : 33, tile % 3 ? 40 : 140, depth, true, true, tile % 4, false)), static_cast<uint64_t>(tile));
+      auto scheduled = schedule::schedule_simt_fragments(work.c.dispatch, record, tile);
+      if (!scheduled)
+        continue; // too deep for its slices
+      INFO(scheduled->description);
+      seen.push_back(scheduled->description);
+      const Launch launch = launch_for(work, record, *scheduled);
+      const std::string text = emit::emit_ptx({&launch.kernel}, record, *emit::ptx_options("sm_90a"));
+      CHECK(text.find("wgmma.mma_async.sync.aligned.m64n") != std::string::npos);
+      std::vector<std::vector<uint32_t>> buffers = launch.buffers;
+      CHECK(run_ptx(text, launch.kernel.name, buffers, param_words(launch.kernel, launch.params), launch.grid, launch.kernel.local_size,
+                    static_cast<uint32_t>(emit::workgroup_layout(launch.kernel, record).bytes)) == "");
+      CHECK(judge(work, buffers) == "");
+      if (tool.empty())
+        continue;
+      std::ofstream(folder + "/k.ptx") << text;
+      const Run run = run_command(tool + " -v -O1 -arch=sm_90a -o " + folder + "/out.cubin " + folder + "/k.ptx");
+      INFO(run.output);
+      CHECK(run.status == 0);
+      CHECK(run.output.find("serialized") == std::string::npos); // what ptxas says where products would wait for each other
+    }
+  for (const char *what : {"stages=2", "stages=4", "deep=4", "n=256"})
+    if (std::none_of(seen.begin(), seen.end(), [&](const std::string &s) { return s.find(what) != std::string::npos; }))
+      FAIL_CHECK("no kernel with " << what);
   std::filesystem::remove_all(folder);
 }
