@@ -89,7 +89,7 @@ TEST_CASE("workgroup memory that is asked for at launch") {
   for (const char *architecture : {"sm_80", "sm_90"}) {
     const std::string text = emit::emit_ptx({&k}, record, *emit::ptx_options(architecture));
     INFO(text);
-    CHECK(occurrences(text, ".extern .shared .align 128 .b8 mirror_workgroup[];") == 1);
+    CHECK(occurrences(text, ".extern .shared .align 1024 .b8 mirror_workgroup[];") == 1);
     CHECK(occurrences(text, ".shared .align") == 1);
     std::vector<std::vector<uint32_t>> got = buffers;
     CHECK(run_ptx(text, k.name, got, {}, {1, 1, 1}, k.local_size, static_cast<uint32_t>(layout.bytes)) == "");

@@ -390,6 +390,7 @@ class Parser {
     } else if (name == "wgmma") {
       known = warpgroup(word, arguments, in);
     } else if (name == "fence") {
+      in.op = Op::fence_async;
       known = word == "fence.proxy.async.shared::cta" && arguments.empty();
     } else if (name == "setp" && in.lanes == 2) {
       const size_t bar = arguments[0].find('|');
@@ -695,6 +696,7 @@ struct Thread {
   };
   std::vector<Product> products;          // wgmma under way
   std::vector<size_t> committed;          // how many of them with each commit, the oldest first
+  std::vector<std::pair<uint64_t, uint32_t>> written; // to shared memory since its last fence for the units of warpgroups
   std::map<uint64_t, uint64_t> sums;      // what the registers hold that these add to, by their numbers
 };
 
@@ -724,10 +726,12 @@ class Block {
     threads_.resize(size_t(launch.block[0]) * launch.block[1] * launch.block[2]);
     registers_.resize(threads_.size() * k_.registers);
     local_.resize(threads_.size() * (k_.local_bytes + 16));
+    for (const Instruction &in : k_.code) has_products_ = has_products_ || in.op == Op::wgmma;
   }
 
   void run(std::array<uint32_t, 3> group) {
     group_ = group;
+    if (has_products_) unfenced_.assign(shared_.size(), 0);
     std::memset(shared_.data(), 0xcd, shared_.size()); // whoever reads what nobody wrote will notice
     for (uint32_t t = 0; t < threads_.size(); t++) {
       threads_[t] = {};
@@ -884,11 +888,21 @@ class Block {
     return true;
   }
 
+  // What threads write to shared memory is not there for the units of warpgroups before a fence of the thread that wrote it.
+  void note_written(uint32_t t, const uint8_t *to, uint32_t size) {
+    const uint8_t *base = shared_base();
+    if (!has_products_ || to < base || to >= base + shared_bytes()) return;
+    const auto at = uint64_t(to - base);
+    std::fill_n(unfenced_.begin() + std::ptrdiff_t(at), size, t + 1);
+    threads_[t].written.emplace_back(at, size);
+  }
+
   // Of 256 KiB of shared memory, whose addresses a matrix descriptor has without their higher bits.
   const uint8_t *window(uint64_t at) const {
     const auto base = uint64_t(uintptr_t(shared_base()));
     const uint64_t address = base + ((at - base) & 0x3ffff);
     if (address + 2 > base + shared_bytes()) throw Wrong("a matrix outside of shared memory");
+    if (unfenced_[address - base] != 0) throw Wrong("a matrix that was written without a fence for the units of warpgroups");
     return reinterpret_cast<const uint8_t *>(uintptr_t(address));
   }
 
@@ -937,7 +951,7 @@ class Block {
     return reinterpret_cast<uint8_t *>(uintptr_t(at));
   }
 
-  // Reads now, and writes when the thread waits: in between, what was there before is still there.
+  // Reads now, and writes when the thread waits: in between, what is there is neither what was there before nor what comes.
   void copy(const Instruction &in, uint32_t t) {
     const auto size = uint32_t(in.b.value), read = uint32_t(get(in.c, t));
     if (read != 0 && read != size) throw Wrong("a copy of a part");
@@ -947,6 +961,7 @@ class Block {
     Instruction from = in;
     from.space = kGlobal;
     if (read) std::memcpy(c.bytes.data(), access(from, t, size), size);
+    std::memset(c.to, 0xff, size); // NaNs
     threads_[t].open.push_back(c);
   }
 
@@ -1000,6 +1015,7 @@ class Block {
         const uint64_t value = get(in.d[i], t);
         std::memcpy(to + bytes * i, &value, bytes);
       }
+      note_written(t, to, bytes * in.lanes);
       return;
     }
     case Op::unpack: {
@@ -1047,11 +1063,20 @@ class Block {
       return;
     case Op::cp_wait:
       while (threads_[t].batches.size() > get(in.a, t)) {
-        for (const Copy &c : threads_[t].batches.front()) std::memcpy(c.to, c.bytes.data(), c.size);
+        for (const Copy &c : threads_[t].batches.front()) {
+          std::memcpy(c.to, c.bytes.data(), c.size);
+          note_written(t, c.to, c.size);
+        }
         threads_[t].batches.erase(threads_[t].batches.begin());
       }
       return;
     case Op::wgmma: return start_product(in, t);
+    case Op::fence_async:
+      for (const auto &[at, size] : threads_[t].written)
+        for (uint64_t i = at; i < at + size; i++)
+          if (unfenced_[i] == t + 1) unfenced_[i] = 0;
+      threads_[t].written.clear();
+      return;
     case Op::wgmma_commit: threads_[t].committed.push_back(threads_[t].products.size()); return;
     case Op::cvt: return set(in.d[0], t, convert(in, get(in.a, t)));
     case Op::atom_add: case Op::atom_min: case Op::atom_max: case Op::atom_and: case Op::atom_or: case Op::atom_xor: case Op::atom_exch: {
@@ -1089,6 +1114,8 @@ class Block {
   std::vector<uint64_t> registers_;
   LowMemory shared_;
   std::vector<uint8_t> local_;
+  bool has_products_ = false;
+  std::vector<uint32_t> unfenced_; // by byte of shared memory: who wrote it without a fence since, plus 1
   uint64_t seen_[2] = {}; // the last piece of memory
 };
 

@@ -3,7 +3,7 @@
 //
 // Threads of a block run one after the other up to a barrier, where all must meet, or a shuffle or an op of matrix units, where those
 // of a warp must. Addresses are the host's; each access is checked against its space and its alignment. What cp.async brings is not
-// there before the thread has waited for it.
+// there before the thread has waited for it, and what was there is gone at once.
 #pragma once
 
 #include <array>
@@ -23,7 +23,7 @@ struct Operand {
 enum class Op : uint8_t {
   mov, pack, unpack, ld, ld_param, st, add, sub, mul, mul_hi, mul_wide, mad, mad_wide, fma, div, rem, abs, neg, min, max, sqrt, rcp, setp,
   selp, and_, or_, xor_, not_, shl, shr, cvt, bra, bar, shfl, atom_add, atom_min, atom_max, atom_and, atom_or, atom_xor, atom_exch, ret, popc, clz, copysign, bfe, bfi, prmt, cvt_pair, ldmatrix, mma,
-  cp_async, cp_commit, cp_wait, wgmma, wgmma_commit, wgmma_wait, nop
+  cp_async, cp_commit, cp_wait, wgmma, wgmma_commit, wgmma_wait, fence_async, nop
 };
 enum class Type : uint8_t { pred, b8, b16, b32, b64, u8, u16, u32, u64, s8, s16, s32, s64, f16, f32, f64 };
 
