@@ -91,7 +91,7 @@ bool has_side_effect(Opcode op) {
   case Opcode::kPrefetch:
     return true;
   default:
-    return is_subgroup(op) || is_copy(op);
+    return is_subgroup(op) || is_copy(op) || op == Opcode::kWarpgroupMma || op == Opcode::kWarpgroupWait; // a wait counts those before it
   }
 }
 

@@ -166,7 +166,7 @@ void expand_fragments(Kernel &kernel, const TargetRecord &target) {
   };
   if (!target.async_copy && any_copy())
     kernel = Copies(kernel).run();
-  if (!target.warpgroup_mma && uses(kernel.body, Opcode::kWarpgroupMma))
+  if (!target.warpgroup_mma && (uses(kernel.body, Opcode::kWarpgroupMma) || uses(kernel.body, Opcode::kWarpgroupWait)))
     throw Unsupported{"it uses matrix units of warpgroups, which the target has not: choose another schedule"};
   if (!any_fragment(kernel.body))
     return;

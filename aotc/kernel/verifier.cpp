@@ -696,7 +696,10 @@ class Checker {
       current_ = &o;
       const bool passes = o.code == Opcode::kWarpgroupMma || o.code == Opcode::kWarpgroupWait || o.code == Opcode::kFor || o.code == Opcode::kYield;
       for (ValueId id : o.operands)
-        need(!judge || passes || !under_way_[id], "a sum is under way: a wait has to come first");
+        if (judge && under_way_[id]) {
+          need(passes, "a sum is under way: a wait has to come first");
+          need(taken_.insert(id).second, "a sum that is under way is taken twice");
+        }
       if (o.code == Opcode::kWarpgroupMma || (o.code == Opcode::kWarpgroupWait && o.imm > 0))
         for (ValueId id : o.results)
           mark_under_way(id, true);
@@ -796,6 +799,7 @@ class Checker {
   const Kernel &k_;
   const Op *current_ = nullptr;
   std::vector<bool> defined_, visible_, varies_, under_way_;
+  std::set<ValueId> taken_;
 };
 
 // ---- Targets
@@ -882,7 +886,7 @@ class TargetChecker {
         need(has_fragment(t_, static_cast<Scalar>(o.imm)), "the target has no matrix unit for these elements");
       if (o.code == Opcode::kFragmentPack)
         need(has_fragment(t_, static_cast<Scalar>(o.imm)), "the target has no matrix unit for these elements");
-      need(o.code != Opcode::kWarpgroupMma || t_.warpgroup_mma, "the target has no matrix units of warpgroups");
+      need((o.code != Opcode::kWarpgroupMma && o.code != Opcode::kWarpgroupWait) || t_.warpgroup_mma, "the target has no matrix units of warpgroups");
       need(!is_fragment(o.code) || t_.subgroup_size == kSubgroup, "fragments where a subgroup is not known to have 32 threads");
       need(o.code != Opcode::kRem || !is_float(k_.types[o.results[0]].scalar), "a float remainder that has not been expanded");
       need(!is_atomic(o.code) || bit_width(k_.memories[o.memory].type) >= 32, "an atomic on less than 32 bits");

@@ -49,7 +49,8 @@ bool is_unit(const Dispatch &d, const Value &load, uint32_t axis) {
 std::vector<uint32_t> layout(const Contraction &form, const Value &load, const std::vector<uint32_t> &own, MatrixUnits units) {
   const Dispatch &d = form.d;
   const bool half = load.type == ElementType::kF16, lines_of_k = half || (units != MatrixUnits::kNone && load.type == ElementType::kF32);
-  const bool others_do = half ? units != MatrixUnits::kWarpgroup : !lines_of_k; // lines along the side
+  const bool copied = typical_points(d, form.k) % 8 == 0; // 16 bytes at once
+  const bool others_do = half ? units != MatrixUnits::kWarpgroup || !copied : !lines_of_k; // lines along the side
   if (own.empty() || form.k.empty() || is_unit(d, load, form.k.back()) == lines_of_k || (is_unit(d, load, own.back()) && others_do))
     return {};
   std::vector<uint32_t> axes;

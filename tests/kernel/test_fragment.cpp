@@ -417,6 +417,11 @@ TEST_CASE("rules of warpgroups") {
                id = to[static_cast<size_t>(found - from.begin())];
        }),
        "a sum is under way");
+  says(broken([](Kernel &k) { // two waits for one product
+         Op &wait = first(k, Opcode::kWarpgroupWait);
+         wait.operands[1] = wait.operands[0];
+       }),
+       "taken twice");
   // Through a loop they may go, but not be looked at in it.
   for (bool looks : {false, true}) {
     Kernel k = make(GroupShape{8, 1, 0, 1});

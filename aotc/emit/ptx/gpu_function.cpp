@@ -64,9 +64,13 @@ void GpuFunction::bind_memories() {
     const Memory &memory = kernel_.memories[k];
     Mem &mem = memories_[k];
     if (memory.space == Space::kBuffer) {
-      function_->addParamAttr(argument, llvm::Attribute::NoAlias);
+      const bool read = memory.access == kernel::Access::kRead;
+      if (read && early_)
+        mem.invariant = false;
+      else
+        function_->addParamAttr(argument, llvm::Attribute::NoAlias);
       function_->addParamAttr(argument, llvm::Attribute::getWithAlignment(context_, llvm::Align(mem.align)));
-      if (memory.access == kernel::Access::kRead)
+      if (read)
         function_->addParamAttr(argument, llvm::Attribute::ReadOnly);
       mem.base = function_->getArg(argument++);
       continue;

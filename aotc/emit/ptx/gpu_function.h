@@ -24,6 +24,8 @@ class GpuFunction : public FunctionEmitter {
   llvm::Function *emit_entry();
 
  protected:
+  // The kernel starts before the one ahead of it has ended, which may write what this one only reads: loads stay behind the wait of begin().
+  bool early_ = false;
   static constexpr unsigned kGlobalSpace = 1, kSharedSpace = 3; // of NVPTX and AMDGPU alike
 
   virtual void mark_entry() = 0;              // function_ as a kernel with workgroups of its local size

@@ -23,12 +23,14 @@ constexpr const char *kTriple = "nvptx64-nvidia-cuda";
 class PtxFunction final : public GpuFunction {
  public:
   PtxFunction(const kernel::Kernel &kernel, const TargetRecord &record, const CodeTraits &traits, llvm::Module &module, bool dependent)
-      : GpuFunction(kernel, record, traits, module), dependent_(dependent) {}
+      : GpuFunction(kernel, record, traits, module) {
+    early_ = dependent;
+  }
 
  protected:
   // The next kernel may be brought onto the chip as soon as all workgroups of this one are at work; it waits in turn.
   void begin() override {
-    if (!dependent_)
+    if (!early_)
       return;
     auto *type = llvm::FunctionType::get(b_.getVoidTy(), false);
     for (const char *text : {"griddepcontrol.wait;", "griddepcontrol.launch_dependents;"})
@@ -52,7 +54,11 @@ class PtxFunction final : public GpuFunction {
     return special(llvm::Intrinsic::nvvm_read_ptx_sreg_nctaid_x, llvm::Intrinsic::nvvm_read_ptx_sreg_nctaid_y,
                    llvm::Intrinsic::nvvm_read_ptx_sreg_nctaid_z, dimension);
   }
-  void barrier() override { b_.CreateIntrinsic(llvm::Intrinsic::nvvm_barrier0, {}, {}); }
+  void barrier() override {
+    if (warpgroups_)
+      ptx_warpgroup_fence(b_);
+    b_.CreateIntrinsic(llvm::Intrinsic::nvvm_barrier0, {}, {});
+  }
   V lane_id() override { return b_.CreateIntrinsic(llvm::Intrinsic::nvvm_read_ptx_sreg_laneid, {}, {}); }
   V from_lane(V word, V lane) override {
     return b_.CreateIntrinsic(llvm::Intrinsic::nvvm_shfl_sync_idx_i32, {},
@@ -81,11 +87,7 @@ class PtxFunction final : public GpuFunction {
                             static_cast<uint32_t>(op.imm) * from.element_bytes);
     }
     case Opcode::kCopyCommit: return ptx_copy_commit(b_);
-    case Opcode::kCopyWait:
-      ptx_copy_wait(b_, op.imm);
-      if (warpgroups_)
-        ptx_warpgroup_fence(b_);
-      return;
+    case Opcode::kCopyWait: return ptx_copy_wait(b_, op.imm);
     case Opcode::kWarpgroupMma: {
       auto moved = [&](uint32_t memory, size_t operand) { return pointer(memories_[memory], b_.CreateAdd(get(op.operands[operand]), get(op.operands[2]))); };
       return set_all(op, ptx_warpgroup_mma(b_, kernel_.memories[op.memory].type, moved(op.memory, 0), moved(static_cast<uint32_t>(op.imm2), 1), op.imm, all(op, 3)));
@@ -124,7 +126,6 @@ class PtxFunction final : public GpuFunction {
         ->addOperand(llvm::MDNode::get(context_, {llvm::ValueAsMetadata::get(function_), llvm::MDString::get(context_, key),
                                                   llvm::ConstantAsMetadata::get(b_.getInt32(value))}));
   }
-  bool dependent_;
   const bool warpgroups_ = kernel::uses(kernel_.body, Opcode::kWarpgroupMma);
 };
 

@@ -247,7 +247,7 @@ class SimtFragments {
   // Where the depth is known and all comes by copies, each slice can have a place of its own.
   uint32_t fixed_slices() const { return static_cast<uint32_t>((*extent_product(d_, f_.k).constant() + slice_ - 1) / slice_); }
   bool slices_at_most(uint32_t stages) const {
-    return a_.vectors && bs_.vectors && extent_product(d_, f_.k).is_constant() && fixed_slices() <= stages;
+    return a_.vectors && bs_.vectors && extent_product(d_, f_.k).is_constant() && fixed_slices() > 0 && fixed_slices() <= stages;
   }
 
   // As many stages of such slices as k fills and as fit, in the memory that any workgroup has or that one may ask for; false

@@ -62,8 +62,8 @@ uint32_t end_event(const ingot_driver_recording_t &r, uint32_t i, uint32_t dispa
   return 2 * dispatch + (next ? 2 : 1);
 }
 
-// All commands, one after the other. `timed`: with events around dispatches.
-Code issue(ingot_driver_stream_t &s, ingot_driver_recording_t &r, Stream to, bool timed, Error *error) {
+// All commands, one after the other. `timed`: with events around dispatches. `early`: kernels may start while the one before ends.
+Code issue(ingot_driver_stream_t &s, ingot_driver_recording_t &r, Stream to, bool timed, bool early, Error *error) {
   const Api &api = s.device->api;
   bool after_kernel = false; // the command before is a kernel of this recording
   uint32_t dispatch = 0;
@@ -72,7 +72,7 @@ Code issue(ingot_driver_stream_t &s, ingot_driver_recording_t &r, Stream to, boo
     int result = kSuccess;
     if (c.kind == c.dispatch) {
       if (timed) result = api.EventRecord(r.events[2 * dispatch], to);
-      if (result == kSuccess) result = launch(s, r, c, to, after_kernel && !timed);
+      if (result == kSuccess) result = launch(s, r, c, to, after_kernel && early && !timed);
       const uint32_t end = end_event(r, i, dispatch);
       if (timed && result == kSuccess && end % 2 == 1) result = api.EventRecord(r.events[end], to);
       ++dispatch;
@@ -85,11 +85,11 @@ Code issue(ingot_driver_stream_t &s, ingot_driver_recording_t &r, Stream to, boo
   return INGOT_OK;
 }
 
-Code capture(ingot_driver_stream_t &s, ingot_driver_recording_t *const *recordings, uint32_t count, GraphExec *out, Error *error) {
+Code capture_once(ingot_driver_stream_t &s, ingot_driver_recording_t *const *recordings, uint32_t count, bool early, GraphExec *out, Error *error) {
   ingot_driver_device_t &d = *s.device;
   INGOT_STREAM_TRY(d, d.api.StreamBeginCapture(s.own, kCaptureRelaxed), "beginning a capture");
   Code code = INGOT_OK;
-  for (uint32_t i = 0; i < count && code == INGOT_OK; ++i) code = issue(s, *recordings[i], s.own, false, error);
+  for (uint32_t i = 0; i < count && code == INGOT_OK; ++i) code = issue(s, *recordings[i], s.own, false, early, error);
   Graph graph = nullptr;
   const int ended = d.api.StreamEndCapture(s.own, &graph);
   int result = ended;
@@ -97,6 +97,12 @@ Code capture(ingot_driver_stream_t &s, ingot_driver_recording_t *const *recordin
   if (graph) d.api.GraphDestroy(graph);
   INGOT_TRY(code);
   INGOT_STREAM_TRY(d, result, "making a graph");
+  return INGOT_OK;
+}
+
+// A vendor's library may know dependent launches, but not in graphs: these go without then.
+Code capture(ingot_driver_stream_t &s, ingot_driver_recording_t *const *recordings, uint32_t count, GraphExec *out, Error *error) {
+  if (!s.device->dependent || capture_once(s, recordings, count, true, out, nullptr) != INGOT_OK) return capture_once(s, recordings, count, false, out, error);
   return INGOT_OK;
 }
 
@@ -125,7 +131,7 @@ Code send(ingot_driver_stream_t &s, ingot_driver_recording_t *const *recordings,
       return INGOT_OK;
     }
   }
-  for (uint32_t i = 0; i < count; ++i) INGOT_TRY(issue(s, *recordings[i], s.used, timed && recordings[i]->timed, error));
+  for (uint32_t i = 0; i < count; ++i) INGOT_TRY(issue(s, *recordings[i], s.used, timed && recordings[i]->timed, true, error));
   return INGOT_OK;
 }
 
