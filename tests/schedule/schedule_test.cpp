@@ -713,10 +713,12 @@ TEST_CASE("products by warpgroups") {
   };
   // The table's tiles of warpgroups; a depth that is no whole slice, one that fits whole, one whose slices take turns.
   for (int tile = 13; tile < 26; ++tile) {
-    const int64_t depths[] = {pick({8, 72, 136}), pick({256, 320}), tile % 3 == 0 ? 2048 : 1032};
+    std::vector<int64_t> depths = {pick({8, 72, 136}), pick({256, 320})};
+    if (tile == 13 || tile == 17 || tile == 20 || tile == 23) // a product of the tile is slow to interpret
+      depths.push_back(tile >= 20 ? 2048 : 584);
     for (int64_t k : depths) {
       const bool free = random() % 3 == 0;
-      const int64_t rows = pick({17, 64, 70, 130}), n = pick({16, 40, 66, 130});
+      const int64_t rows = pick({17, 64, 70}), n = pick({16, 40, 66});
       Case c = matmul(pick({1, 1, 2}), free ? Expr(t) : Expr(rows), n, k, true, true, static_cast<int>(random() % 5), false,
                       free ? std::vector<std::pair<Symbol, int64_t>>{{t, rows}} : std::vector<std::pair<Symbol, int64_t>>{});
       holds(in_half(c), tile, static_cast<uint64_t>(tile), false);
