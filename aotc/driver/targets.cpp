@@ -121,8 +121,9 @@ std::optional<TargetRequest> parse_target(const std::string &text, std::string *
       request.gpu->architecture = request.detail.empty() ? "sm_80" : request.detail;
       if (request.gpu->architecture == "sm_90a") // of one GPU alone, which has more than all of them have
         for (TargetRecord &r : request.gpu->records) {
-          r.large_workgroup_memory_bytes = TargetRecord::cuda_sm90a().large_workgroup_memory_bytes;
-          r.warpgroup_mma = true;
+          const TargetRecord own = TargetRecord::cuda_sm90a();
+          r.large_workgroup_memory_bytes = own.large_workgroup_memory_bytes;
+          r.warpgroup_mma = own.warpgroup_mma;
         }
       if (emit::ptx_options(request.gpu->architecture))
         return request;

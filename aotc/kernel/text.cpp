@@ -78,7 +78,11 @@ class Printer {
       constant(op);
       break;
     case Opcode::kTile:
-      text_ += " " + std::to_string(op.imm) + ", " + std::to_string(op.imms.empty() ? 0 : op.imms[0]) + ", @" + memory_name(op.memory) + ", @" + memory_name(op.imm2) + ", ";
+    case Opcode::kWarpgroupMma:
+      text_ += " " + std::to_string(op.imm);
+      if (op.code == Opcode::kTile)
+        text_ += ", " + std::to_string(op.imms.empty() ? 0 : op.imms[0]);
+      text_ += ", @" + memory_name(op.memory) + ", @" + memory_name(op.imm2) + ", ";
       list(op.operands);
       break;
     case Opcode::kCopyAsync:
@@ -93,10 +97,6 @@ class Printer {
       text_ += " " + std::string(op.imm >= 0 && op.imm <= static_cast<int64_t>(Scalar::kIndex) ? name(static_cast<Scalar>(op.imm)) : "?") +
                ", " + std::to_string(op.imm2) + ",";
       operands(op);
-      break;
-    case Opcode::kWarpgroupMma:
-      text_ += " " + std::to_string(op.imm) + ", @" + memory_name(op.memory) + ", @" + memory_name(op.imm2) + ", ";
-      list(op.operands);
       break;
     case Opcode::kWarpgroupWait:
       text_ += " " + std::to_string(op.imm) + ",";
@@ -576,20 +576,13 @@ class Parser {
       return op;
     }
     case Opcode::kTile:
-      op.imm = integer(1, INT32_MAX);
-      expect(",");
-      op.imms = {integer(1, kMaxLanes)};
-      expect(",");
-      op.memory = memory();
-      expect(",");
-      op.imm2 = memory();
-      while (accept(","))
-        op.operands.push_back(use());
-      define_results(op, results);
-      return op;
     case Opcode::kWarpgroupMma:
       op.imm = integer(1, INT32_MAX);
       expect(",");
+      if (op.code == Opcode::kTile) {
+        op.imms = {integer(1, kMaxLanes)};
+        expect(",");
+      }
       op.memory = memory();
       expect(",");
       op.imm2 = memory();

@@ -1,4 +1,6 @@
 // Workgroup memory that kernels ask for at launch: cuda gives it, hip has none to give.
+#include <dlfcn.h>
+
 #include "tests/conformance/programs.h"
 #include "tests/conformance/suite.h"
 
@@ -28,8 +30,35 @@ void run_mirror(const Bytes &archive, const std::string &uri) {
 CASE("cuda: workgroup memory that is asked for at launch", Case::kernels | Case::cuda) {
   run_mirror(mirror(s.target, {0}), s.uri);
   run_mirror(mirror(s.target, {0, kMuch}), s.uri); // the device has too little for the better version
-  if (s.name == "mock cuda") run_mirror(mirror(s.target, {0}, /*dependent=*/true), s.uri + "?dependent=1"); // sm_90 and later
-  if (s.name == "mock cuda") run_mirror(mirror(s.target, {0}, /*dependent=*/true), s.uri + "?dependent=0");
+}
+
+// The second of two kernels, in the first run and in the graph of the others, unless it is turned off or the graph cannot have it.
+CASE("cuda: kernels that start while the one before ends", Case::kernels | Case::cuda) {
+  if (s.name != "mock cuda") return; // its launches can be counted, and refused
+  void *library = dlopen("libcuda.so.1", RTLD_NOW);
+  EXPECT(library);
+  auto *calls = reinterpret_cast<uint64_t (*)(const char *)>(dlsym(library, "mock_cuda_calls"));
+  auto *refuse = reinterpret_cast<void (*)(int)>(dlsym(library, "mock_cuda_refuse_dependent"));
+  uint64_t early = 0, all = 0; // launches; all are of two kernels
+  auto run = [&](const char *option) {
+    early = calls("cuLaunchKernelEx"), all = calls("cuLaunchKernel");
+    const uint64_t graphs = calls("cuGraphLaunch");
+    run_mirror(mirror(s.target, {0}, /*dependent=*/true), s.uri + option);
+    EXPECT(calls("cuGraphLaunch") > graphs);
+    early = calls("cuLaunchKernelEx") - early, all = calls("cuLaunchKernel") - all;
+  };
+  for (const char *option : {"", "?dependent=1"}) {
+    run(option);
+    EXPECT(early > 0);
+    EQUAL(2 * early, all);
+  }
+  run("?dependent=0");
+  EQUAL(early, uint64_t(0));
+  refuse(1);
+  run("");
+  refuse(0);
+  EXPECT(early > 0); // outside of graphs, and in vain
+  dlclose(library);
 }
 
 CASE("stream: more workgroup memory than the device has to give", Case::kernels | Case::stream) {

@@ -282,11 +282,12 @@ TEST_CASE("copies under way arrive when they are waited for") {
   CHECK(result.message.find("race") != std::string::npos);
 }
 
+static void says(const std::string &message, const char *reason) {
+  INFO(message);
+  CHECK(message.find(reason) != std::string::npos);
+}
+
 TEST_CASE("rules of fragments and copies") {
-  auto says = [](const std::string &message, const char *reason) {
-    INFO(message);
-    CHECK(message.find(reason) != std::string::npos);
-  };
   says(illegal_by([](Kernel &k) { k.local_size = {48, 1, 1}; }), "whole subgroups");
   says(illegal_by([](Kernel &k) { first(k, Opcode::kFragmentLoad).align = 4; }), "its alignment is not 16 bytes");
   says(illegal_by([](Kernel &k) { first(k, Opcode::kFragmentLoad).memory = 0; }), "an array of the workgroup");
@@ -395,10 +396,6 @@ TEST_CASE("rules of warpgroups") {
     Kernel k = make(GroupShape{});
     by(k);
     return verify(k);
-  };
-  auto says = [](const std::string &message, const char *reason) {
-    INFO(message);
-    CHECK(message.find(reason) != std::string::npos);
   };
   says(broken([](Kernel &k) { k.local_size = {160, 1, 1}; }), "that have whole ones");
   says(broken([](Kernel &k) { first(k, Opcode::kWarpgroupMma).imm = 5; }), "its steps are not in 1 to 4");

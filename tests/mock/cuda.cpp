@@ -8,7 +8,7 @@
 //
 // Device 0 is well. Device N > 0 is lost at its N-th launch of a kernel or graph: that and everything after it gives 719.
 // mock_cuda_fail_at(n): the n-th call from now on that can run out of memory does so. mock_cuda_calls(name): how often that
-// function was called. mock_cuda_slow(1): streams do not begin until mock_cuda_slow(0).
+// function was called. mock_cuda_refuse_dependent(1): no dependent launch becomes part of a graph. mock_cuda_slow(1): streams do not begin until mock_cuda_slow(0).
 #include <algorithm>
 #include <atomic>
 #include <chrono>
@@ -116,6 +116,7 @@ std::mutex counts_mutex;
 std::map<std::string, uint64_t> calls;
 bool initialised = false;
 int fail_in = 0;
+bool refuses_dependent = false;
 std::mutex slow_mutex;
 std::condition_variable slow_changed;
 bool slow = false;
@@ -251,6 +252,10 @@ EXPORT void mock_cuda_fail_at(int n) {
 EXPORT uint64_t mock_cuda_calls(const char *name) {
   std::lock_guard lock(counts_mutex);
   return calls[name];
+}
+EXPORT void mock_cuda_refuse_dependent(int on) {
+  std::lock_guard lock(counts_mutex);
+  refuses_dependent = on != 0;
 }
 EXPORT void mock_cuda_slow(int on) {
   std::lock_guard lock(slow_mutex);
@@ -667,6 +672,15 @@ EXPORT int cuLaunchKernel(void *handle, unsigned gx, unsigned gy, unsigned gz, u
   }}, true);
 }
 
+bool refuses_in_graphs() {
+  std::lock_guard lock(counts_mutex);
+  return refuses_dependent;
+}
+bool captures(void *stream) {
+  ENTER("cuLaunchKernelEx");
+  return alive(x.streams, stream, "cuLaunchKernelEx").capture != nullptr;
+}
+
 // CUlaunchConfig: three dims of grid and block, shared bytes, stream, attributes.
 EXPORT int cuLaunchKernelEx(const void *config, void *function, void **params, void **extra) {
   unsigned n[7];
@@ -674,6 +688,7 @@ EXPORT int cuLaunchKernelEx(const void *config, void *function, void **params, v
   std::memcpy(n, config, sizeof n);
   std::memcpy(&stream, static_cast<const char *>(config) + 32, sizeof stream);
   count("cuLaunchKernelEx");
+  if (refuses_in_graphs() && captures(stream)) return 801; // CUDA_ERROR_NOT_SUPPORTED
   return cuLaunchKernel(function, n[0], n[1], n[2], n[3], n[4], n[5], n[6], stream, params, extra);
 }
 

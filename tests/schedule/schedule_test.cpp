@@ -694,15 +694,14 @@ TEST_CASE("products by warpgroups") {
   const TargetRecord record = TargetRecord::cuda_sm90a();
   Symbol t = Symbol::dim("t", 1, 1 << 20);
   std::vector<std::string> seen;
-  auto holds = [&](Case c, int tile, uint64_t seed, bool forced) {
+  auto holds = [&](Case c, int tile, uint64_t seed) {
     INFO("tile " << tile << "\n" << dispatch::print(c.dispatch));
     const Buffers inputs = make_buffers(c, seed);
     Buffers reference = inputs, out = inputs;
     REQUIRE(interpret(c, schedule::schedule_naive(c.dispatch, TargetRecord::cuda_sm80()), reference) == "");
     auto s = schedule::schedule_simt_fragments(c.dispatch, record, tile);
-    REQUIRE(s.has_value() >= forced);
     if (!s)
-      return;
+      return; // too deep for its memory; what has to be seen is said below
     INFO(s->description);
     kernel::Kernel legal = s->kernel;
     CHECK(kernel::legalise(legal, record) == "");
@@ -721,7 +720,7 @@ TEST_CASE("products by warpgroups") {
       const int64_t rows = pick({17, 64, 70}), n = pick({16, 40, 66});
       Case c = matmul(pick({1, 1, 2}), free ? Expr(t) : Expr(rows), n, k, true, true, static_cast<int>(random() % 5), false,
                       free ? std::vector<std::pair<Symbol, int64_t>>{{t, rows}} : std::vector<std::pair<Symbol, int64_t>>{});
-      holds(in_half(c), tile, static_cast<uint64_t>(tile), false);
+      holds(in_half(c), tile, static_cast<uint64_t>(tile));
     }
   }
   auto any = [&](const char *what) { return std::any_of(seen.begin(), seen.end(), [&](const std::string &s) { return s.find("simt_warpgroups{") == 0 && s.find(what) != std::string::npos; }); };

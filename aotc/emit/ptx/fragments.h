@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <vector>
 
 #include "aotc/kernel/kernel.h"
 
@@ -24,6 +25,7 @@ std::vector<llvm::Value *> ptx_warpgroup_mma(llvm::IRBuilderBase &b, Scalar elem
 std::vector<llvm::Value *> ptx_warpgroup_wait(llvm::IRBuilderBase &b, int64_t under_way, const std::vector<llvm::Value *> &sums);
 // What this thread's copies have brought, or it has stored, may be read by matrix units of a warpgroup after a barrier.
 void ptx_warpgroup_fence(llvm::IRBuilderBase &b);
+
 void ptx_copy_async(llvm::IRBuilderBase &b, llvm::Value *to, llvm::Value *from, llvm::Value *condition, uint32_t bytes);
 void ptx_copy_commit(llvm::IRBuilderBase &b);
 void ptx_copy_wait(llvm::IRBuilderBase &b, int64_t batches);

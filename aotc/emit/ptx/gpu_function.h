@@ -24,9 +24,10 @@ class GpuFunction : public FunctionEmitter {
   llvm::Function *emit_entry();
 
  protected:
+  static constexpr unsigned kGlobalSpace = 1, kSharedSpace = 3; // of NVPTX and AMDGPU alike
+
   // The kernel starts before the one ahead of it has ended, which may write what this one only reads: loads stay behind the wait of begin().
   bool early_ = false;
-  static constexpr unsigned kGlobalSpace = 1, kSharedSpace = 3; // of NVPTX and AMDGPU alike
 
   virtual void mark_entry() = 0;              // function_ as a kernel with workgroups of its local size
   virtual V group_id(unsigned dimension) = 0; // these three: i32

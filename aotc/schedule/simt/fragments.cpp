@@ -372,7 +372,7 @@ class SimtFragments {
     // Slices before the first one that the loop brings, which is the one whose place is free then: all, or all but the one at work,
     // or but that one and the one that matrix units may still be at.
     const bool whole = slices_at_most(stages_);
-    const bool overlap = t_.warpgroups && !whole && stages_ >= kOverlapStages;
+    const bool overlap = t_.warpgroups && (whole || stages_ >= kOverlapStages); // a product begins while the one before is under way
     const uint32_t lead = whole ? fixed_slices() : stages_ - (overlap ? 2 : 1);
     for (uint32_t s = 0; s < lead; ++s) {
       for (auto [side, share] : {std::pair(&a_, &a), std::pair(&bs_, &bs)}) {
@@ -412,9 +412,9 @@ class SimtFragments {
         put(a_, a, from_a, stage);
       if (!bs_.vectors)
         put(bs_, bs, from_b, stage);
-      return t_.warpgroups ? b_.warpgroup_wait(begun, overlap || whole ? rows : 0) : next;
+      return t_.warpgroups ? b_.warpgroup_wait(begun, overlap ? rows : 0) : next;
     });
-    if (overlap || (t_.warpgroups && whole))
+    if (overlap)
       sums = b_.warpgroup_wait(sums);
     if (t_.deep > 1)
       sums = added_up(sums, unit);

@@ -102,8 +102,12 @@ Code capture_once(ingot_driver_stream_t &s, ingot_driver_recording_t *const *rec
 
 // A vendor's library may know dependent launches, but not in graphs: these go without then.
 Code capture(ingot_driver_stream_t &s, ingot_driver_recording_t *const *recordings, uint32_t count, GraphExec *out, Error *error) {
-  if (!s.device->dependent || capture_once(s, recordings, count, true, out, nullptr) != INGOT_OK) return capture_once(s, recordings, count, false, out, error);
-  return INGOT_OK;
+  Error refused = {};
+  const bool early = s.device->dependent;
+  const Code code = capture_once(s, recordings, count, early, out, &refused);
+  if (code == INGOT_INTERNAL && early) return capture_once(s, recordings, count, false, out, error);
+  if (code != INGOT_OK && error) *error = refused;
+  return code;
 }
 
 // The entry of these recordings; a new one takes the place of the oldest.
