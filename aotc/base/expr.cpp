@@ -13,7 +13,7 @@ namespace ingot::aotc {
 struct SymbolInfo {
   std::string name;
   SymbolKind kind;
-  int64_t min, max;
+  int64_t min, max, usual = 0;
   uint32_t value = 0;
   uint64_t id = 0;
   std::optional<Expr> extent;
@@ -326,9 +326,11 @@ bool known_nonnegative(Expr e, int depth = 0) {
 
 } // namespace
 
-Symbol Symbol::dim(std::string name, int64_t min, int64_t max) {
+Symbol Symbol::dim(std::string name, int64_t min, int64_t max, int64_t usual) {
   Symbol s;
-  s.info_ = new_symbol(std::move(name), SymbolKind::kDim, min, max);
+  auto info = new_symbol(std::move(name), SymbolKind::kDim, min, max);
+  info->usual = usual;
+  s.info_ = std::move(info);
   return s;
 }
 
@@ -361,6 +363,7 @@ const std::string &Symbol::name() const { return info_->name; }
 SymbolKind Symbol::kind() const { return info_->kind; }
 int64_t Symbol::min() const { return info_->min; }
 int64_t Symbol::max() const { return info_->max; }
+int64_t Symbol::usual() const { return info_->usual; }
 uint32_t Symbol::value() const { return info_->value; }
 const Expr *Symbol::extent() const { return info_->extent ? &*info_->extent : nullptr; }
 bool Symbol::operator<(const Symbol &other) const { return id() < other.id(); }
@@ -532,18 +535,25 @@ bool Expr::depends_on(const Symbol &symbol) const {
 }
 
 Expr Expr::substitute(const std::map<Symbol, Expr> &values) const {
-  Expr sum(0);
+  return replace([&](const Atom &a) -> std::optional<Expr> {
+    auto it = a.op == ExprOp::kSymbol ? values.find(a.symbol) : values.end();
+    return it != values.end() ? std::optional(it->second) : std::nullopt;
+  });
+}
+
+Expr Expr::replace(const std::function<std::optional<Expr>(const Atom &)> &value) const {
   std::vector<Term> kept;
   for (const Term &term : *terms_) {
     Expr p(term.coefficient);
     for (const AtomPtr &factor : term.factors) {
-      if (factor->op == ExprOp::kSymbol) {
-        auto it = values.find(factor->symbol);
-        p = p * (it != values.end() ? it->second : Expr::from_terms({Term{1, {factor}}}));
+      if (auto other = value(*factor)) {
+        p = p * *other;
+      } else if (factor->op == ExprOp::kSymbol) {
+        p = p * Expr::from_terms({Term{1, {factor}}});
       } else {
         std::vector<Expr> args;
         for (const Expr &arg : factor->args)
-          args.push_back(arg.substitute(values));
+          args.push_back(arg.replace(value));
         p = p * rebuild(factor->op, args);
       }
     }

@@ -34,7 +34,8 @@ enum class SymbolKind : uint8_t {
 class Symbol {
  public:
   Symbol() = default;
-  static Symbol dim(std::string name, int64_t min, int64_t max);
+  // `usual`: the value that code is to be fast at; 0: nothing is known.
+  static Symbol dim(std::string name, int64_t min, int64_t max, int64_t usual = 0);
   static Symbol host(std::string name, int64_t min, int64_t max);
   static Symbol axis(std::string name, const Expr &extent);
   static Symbol value(std::string name, uint32_t value, const Expr &extent); // in [0, extent)
@@ -43,6 +44,7 @@ class Symbol {
   SymbolKind kind() const;
   int64_t min() const;
   int64_t max() const;
+  int64_t usual() const;
   uint32_t value() const;
   const Expr *extent() const; // axes and values; null otherwise
   bool operator==(const Symbol &other) const { return info_ == other.info_; }
@@ -86,6 +88,8 @@ class Expr {
   std::vector<Symbol> symbols() const;
   bool depends_on(const Symbol &symbol) const;
   Expr substitute(const std::map<Symbol, Expr> &values) const;
+  // With other expressions for those atoms, however deep, for which `value` has one.
+  Expr replace(const std::function<std::optional<Expr>(const Atom &)> &value) const;
 
   // If the expression is `coefficient * symbol + rest` with neither part depending on `symbol`.
   struct Linear;

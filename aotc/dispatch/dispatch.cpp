@@ -94,6 +94,35 @@ std::vector<Symbol> Dispatch::free_symbols() const {
   return found;
 }
 
+Dispatch rewrite(const Dispatch &d, const std::function<Expr(const Expr &)> &change_free, bool canonical) {
+  Dispatch out = d;
+  std::map<Symbol, Expr> renamed;
+  for (size_t i = 0; i < d.axes.size(); ++i) {
+    const Expr extent = change_free(d.axes[i].extent).substitute(renamed);
+    const Symbol axis = Symbol::axis(canonical ? "a" + std::to_string(i) : d.axes[i].symbol.name(), extent);
+    renamed.emplace(d.axes[i].symbol, axis);
+    out.axes[i] = {axis, extent};
+  }
+  auto change = [&](Expr &e) {
+    for (const Symbol &s : e.symbols()) // gathered indices are named by their value's number
+      if (s.kind() == SymbolKind::kValue && !renamed.count(s))
+        renamed.emplace(s, Symbol::value("v" + std::to_string(s.value()), s.value(), change_free(*s.extent()).substitute(renamed)));
+    e = change_free(e).substitute(renamed);
+  };
+  for (Value &v : out.values) {
+    change(v.expr);
+    for (Guard &g : v.guards) {
+      change(g.value);
+      change(g.extent);
+    }
+  }
+  for (Store &s : out.stores)
+    change(s.offset);
+  for (Operand &o : out.operands)
+    change(o.count);
+  return out;
+}
+
 std::vector<uint64_t> Dispatch::axis_sets() const {
   std::vector<uint64_t> sets(values.size(), 0);
   auto of_expr = [&](const Expr &e) {

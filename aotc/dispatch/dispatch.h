@@ -24,6 +24,7 @@
 
 #include <array>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -141,6 +142,10 @@ struct Sequence {
   std::vector<Operand> locals;        // of constant size, for what only the steps exchange
   std::vector<Step> steps;
 };
+
+// The dispatch with its expressions changed by `change`, which looks at free symbols; its axes and gathered indices are made
+// anew over them. `canonical`: axes are called a0, a1 ... in their order. No loop and no sequence.
+Dispatch rewrite(const Dispatch &dispatch, const std::function<Expr(const Expr &)> &change, bool canonical = false);
 
 // Text: deterministic; `print` for people and files, parsed back by `parse`. canonical_text renumbers axes and symbols and
 // leaves out names, so equal work has equal text (deduplication, tuning).

@@ -2,7 +2,7 @@
 //
 //   dispatch @softmax_3 nodes("/head/Softmax") {
 //     input x f32 265000          output y f32 265000 [constant]
-//     axis r 40                   dim w 1 4096        host n 0 10
+//     axis r 40                   dim w 1 4096 at 64  host n 0 10
 //     %0 load f32 x[6625*r + j] guard(j - 1 < 6625) else %9
 //     %1 reduce max f32 %0 over j
 //     %2 sub f32 %0 %1
@@ -130,10 +130,15 @@ void print_body(std::ostringstream &out, const Dispatch &d) {
   }
 }
 
+std::string range_text(const Symbol &s) {
+  std::string text = " " + std::to_string(s.min()) + " " + std::to_string(s.max());
+  return s.usual() ? text + " at " + std::to_string(s.usual()) : text;
+}
+
 // Symbols that the text must declare: free ones and value symbols.
 void declare(std::ostringstream &out, const Dispatch &d) {
   for (const Symbol &s : d.free_symbols())
-    out << (s.kind() == SymbolKind::kDim ? "  dim " : "  host ") << s.name() << " " << s.min() << " " << s.max() << "\n";
+    out << (s.kind() == SymbolKind::kDim ? "  dim " : "  host ") << s.name() << range_text(s) << "\n";
   std::map<uint64_t, Symbol> values;
   auto collect = [&](const Expr &e) {
     for (const Symbol &s : e.symbols())
@@ -167,14 +172,12 @@ std::string print(const Dispatch &d) {
 
 std::string canonical_text(const Dispatch &d) {
   // Rename axes, symbols and operands by position; everything else is already canonical.
-  Dispatch c = d;
-  c.nodes.clear();
   std::map<Symbol, Expr> rename;
   std::vector<Symbol> free = d.free_symbols();
   std::ostringstream head;
   for (size_t i = 0; i < free.size(); ++i) {
     Symbol s = Symbol::dim("d" + std::to_string(i), free[i].min(), free[i].max());
-    head << "d" << i << " " << free[i].min() << " " << free[i].max() << "\n";
+    head << "d" << i << range_text(free[i]) << "\n";
     rename.emplace(free[i], Expr(s));
   }
   if (d.loop) {
@@ -214,33 +217,9 @@ std::string canonical_text(const Dispatch &d) {
     }
     return out.str();
   }
-  for (size_t i = 0; i < c.axes.size(); ++i) {
-    Expr extent = d.axes[i].extent.substitute(rename);
-    Symbol s = Symbol::axis("a" + std::to_string(i), extent);
-    rename.emplace(d.axes[i].symbol, Expr(s));
-    c.axes[i] = {s, extent};
-  }
-  auto value_symbols = [&](const Expr &e) {
-    for (const Symbol &s : e.symbols())
-      if (s.kind() == SymbolKind::kValue && !rename.count(s))
-        rename.emplace(s, Expr(Symbol::value("v" + std::to_string(s.value()), s.value(), s.extent()->substitute(rename))));
-  };
-  for (Value &v : c.values) {
-    value_symbols(v.expr);
-    v.expr = v.expr.substitute(rename);
-    for (Guard &g : v.guards) {
-      value_symbols(g.value);
-      g = {g.value.substitute(rename), g.extent.substitute(rename)};
-    }
-  }
-  for (Store &s : c.stores) {
-    value_symbols(s.offset);
-    s.offset = s.offset.substitute(rename);
-  }
-  for (size_t i = 0; i < c.operands.size(); ++i) {
+  Dispatch c = rewrite(d, [&](const Expr &e) { return e.substitute(rename); }, true);
+  for (size_t i = 0; i < c.operands.size(); ++i)
     c.operands[i].name = "o" + std::to_string(i);
-    c.operands[i].count = c.operands[i].count.substitute(rename);
-  }
   std::ostringstream out;
   out << head.str();
   print_body(out, c);
@@ -446,8 +425,11 @@ class Parser {
       int64_t lo = 0, hi = 0;
       if (n.empty() || !number(lo) || !number(hi))
         return bad("expected a name and two bounds");
+      int64_t usual = 0;
+      if (w == "dim" && word("at") && (!number(usual) || usual < 1))
+        return bad("expected the usual value");
       if (!symbols_.count(n)) // a step names those of its sequence again
-        symbols_[n] = w == "dim" ? Symbol::dim(n, lo, hi) : Symbol::host(n, lo, hi);
+        symbols_[n] = w == "dim" ? Symbol::dim(n, lo, hi, usual) : Symbol::host(n, lo, hi);
       return true;
     }
     if (w == "local") {

@@ -15,6 +15,7 @@
 #include "aotc/emit/llvm/cpu_emitter.h"
 #include "aotc/fuse/half_storage.h"
 #include "aotc/fuse/sequence.h"
+#include "aotc/fuse/specialise_sizes.h"
 #include "aotc/fuse/split_reductions.h"
 #include "aotc/graph/check.h"
 #include "aotc/import/onnx/import.h"
@@ -132,16 +133,20 @@ fuse::Program lower(const graph::Function &function, const LoweringOptions &opti
   };
   fuse::Program program = fuse::fuse(prepared(), options.fuse);
   plan::fold_constants(program, options.prepare);
-  if (options.pack)
+  if (options.pack) { // each version has its weights as it likes them
+    fuse::specialise_sizes(program, options.sizes);
     plan::prepack(program);
+  }
   if (options.sequences)
     fuse::fuse_loops(program, options.sequence);
   if (options.half)
     fuse::store_as_half(program, options.units != MatrixUnits::kNone);
-  if (options.split)
-    fuse::split_reductions(program, options.fuse.max_operands, options.units != MatrixUnits::kNone);
   if (options.prepare)
     plan::prepare_constants(program, options.units);
+  if (!options.pack)
+    fuse::specialise_sizes(program, options.sizes);
+  if (options.split)
+    fuse::split_reductions(program, options.fuse.max_operands, options.units != MatrixUnits::kNone);
   return program;
 }
 
@@ -166,8 +171,6 @@ CpuKernels schedule_for_records(const std::vector<fuse::Program> &programs, cons
     KernelVersions k;
     k.dispatch = d;
     k.versions.resize(records.size());
-    for (const std::string &suffix : suffixes)
-      k.symbols.push_back(d->name + "_" + std::to_string(result.kernels.size()) + suffix);
     result.kernels.push_back(std::move(k));
   }
   size_t total = result.kernels.size() * records.size(), done = 0;
@@ -184,6 +187,20 @@ CpuKernels schedule_for_records(const std::vector<fuse::Program> &programs, cons
     if (progress)
       progress({"schedule", done, total});
   });
+  std::vector<std::string> texts;
+  for (const KernelVersions &k : result.kernels) {
+    std::string text;
+    for (const schedule::Scheduled &s : k.versions)
+      text += kernel_text(s, *k.dispatch);
+    texts.push_back(std::move(text));
+  }
+  std::vector<KernelVersions> kept;
+  for (uint32_t i : unique_kernels(texts, result.kernel_of)) {
+    KernelVersions &k = kept.emplace_back(std::move(result.kernels[i]));
+    for (const std::string &suffix : suffixes)
+      k.symbols.push_back(k.dispatch->name + "_" + std::to_string(kept.size() - 1) + suffix);
+  }
+  result.kernels = std::move(kept);
   // A version for dot products of bytes is for kernels that have any.
   for (KernelVersions &k : result.kernels)
     for (size_t t = 0; t < records.size(); ++t)

@@ -109,6 +109,7 @@ struct LoweringOptions {
   fuse::SequenceOptions sequence = {};
   bool half = false;              // memory in f16 (aotc/fuse/half_storage.h)
   MatrixUnits units = MatrixUnits::kNone; // for matrix units: channels in blocks and weights in lines of k, which are what their factors are made of
+  std::vector<int64_t> sizes = {1, 32}; // what free dims are specialised for (aotc/fuse/specialise_sizes.h)
   bool split = false;             // long reductions of few results are two steps (aotc/fuse/split_reductions.h)
   uint64_t max_constant_bytes = 0; // larger ones are split (aotc/layout/split_constants.h); 0: any
 
@@ -118,6 +119,7 @@ struct LoweringOptions {
   static LoweringOptions bytecode() {
     LoweringOptions options;
     options.blocks = options.fuse.attention = options.sequences = false;
+    options.sizes.clear();
     return options;
   }
   // Weights keep their natural layout in the archive. 128 MiB is what every device can bind.
@@ -129,6 +131,7 @@ struct LoweringOptions {
     options.sequence = {.local_bytes = 8 << 10, .max_operands = max_buffers}; // the rest of a workgroup's memory is the steps'
     options.half = half;
     options.units = units;
+    options.sizes = {1, 32, 1024};
     options.split = true;
     options.max_constant_bytes = 128 << 20;
     return options;

@@ -25,6 +25,7 @@ namespace {
 
 struct Compiled {
   schedule::Scheduled scheduled;
+  const TargetRecord *record = nullptr; // that it is for
   uint64_t features = 0, workgroup_bytes = 0; // workgroup_bytes: asked for at launch
   std::string entry, problem, failure; // problem: why the target cannot; failure: of a program that was run
   std::vector<uint8_t> code, binary; // binary: of PTX, where there is an assembler
@@ -85,18 +86,14 @@ uint64_t features_of(const kernel::Kernel &k) {
 }
 
 // The first record that can express the dispatch; `problem` is what the baseline lacks where none can.
-Compiled compile_kernel(const GpuTarget &target, const dispatch::Dispatch &d, const std::string &symbol) {
+Compiled schedule_kernel(const GpuTarget &target, const dispatch::Dispatch &d) {
   Compiled out;
   std::string first_problem;
   for (const TargetRecord &record : target.records) {
     out.scheduled = schedule::schedule(d, record);
-    out.scheduled.kernel.name = symbol;
     std::string problem = kernel::legalise(out.scheduled.kernel, record);
     if (problem.empty()) {
-      if (target.format == archive::CodeFormat::spirv)
-        out.features = features_of(out.scheduled.kernel);
-      out.workgroup_bytes = emit::workgroup_layout(out.scheduled.kernel, record).bytes;
-      emit(target, record, out);
+      out.record = &record;
       return out;
     }
     if (first_problem.empty())
@@ -104,6 +101,14 @@ Compiled compile_kernel(const GpuTarget &target, const dispatch::Dispatch &d, co
   }
   out.problem = first_problem;
   return out;
+}
+
+void emit_kernel(const GpuTarget &target, const std::string &symbol, Compiled &out) {
+  out.scheduled.kernel.name = symbol;
+  if (target.format == archive::CodeFormat::spirv)
+    out.features = features_of(out.scheduled.kernel);
+  out.workgroup_bytes = emit::workgroup_layout(out.scheduled.kernel, *out.record).bytes;
+  emit(target, *out.record, out);
 }
 
 Diagnostic refusal(const dispatch::Dispatch &d, const Operators &operators, const std::string &file, const std::string &reason) {
@@ -139,16 +144,25 @@ std::optional<GpuVariant> compile_gpu_variant(const CompileOptions &options, con
                                               Diagnostics &diagnostics) {
   const GpuTarget &gpu = *target.gpu;
   UniqueDispatches unique = unique_dispatches(programs);
-  std::vector<Compiled> compiled(unique.dispatches.size());
-  std::vector<std::string> symbols;
-  for (size_t i = 0; i < compiled.size(); ++i)
-    symbols.push_back(unique.dispatches[i]->name + "_" + std::to_string(i));
+  std::vector<Compiled> scheduled(unique.dispatches.size()), compiled;
+  std::vector<std::string> known(scheduled.size()), symbols;
+  parallel_for(scheduled.size(), options.jobs, [&](size_t i) {
+    scheduled[i] = schedule_kernel(gpu, *unique.dispatches[i]);
+    known[i] = scheduled[i].problem + kernel_text(scheduled[i].scheduled, *unique.dispatches[i]);
+  });
+  std::vector<const dispatch::Dispatch *> dispatches;
+  for (uint32_t i : unique_kernels(known, unique.kernel_of)) {
+    symbols.push_back(unique.dispatches[i]->name + "_" + std::to_string(compiled.size()));
+    dispatches.push_back(unique.dispatches[i]);
+    compiled.push_back(std::move(scheduled[i]));
+  }
   const bool assembles = gpu.format == archive::CodeFormat::ptx && !options.ptxas.empty() && options.emit == Emit::kArchive && !options.check_only;
   std::mutex mutex;
   size_t done = 0;
   parallel_for(compiled.size(), options.jobs, [&](size_t i) {
     Compiled &c = compiled[i];
-    c = compile_kernel(gpu, *unique.dispatches[i], symbols[i]);
+    if (c.problem.empty())
+      emit_kernel(gpu, symbols[i], c);
     if (assembles && c.problem.empty())
       c.binary = emit::assemble_ptx(options.ptxas, reinterpret_cast<const char *>(c.code.data()), gpu.architecture, &c.failure);
     std::lock_guard lock(mutex);
@@ -156,6 +170,7 @@ std::optional<GpuVariant> compile_gpu_variant(const CompileOptions &options, con
       options.progress({"compile", ++done, compiled.size()});
   });
   GpuVariant out;
+  std::set<std::string> said;
   CpuKernels kernels;
   kernels.kernel_of = unique.kernel_of;
   // Modules one after the other: as the target's text, and as machine code.
@@ -172,8 +187,9 @@ std::optional<GpuVariant> compile_gpu_variant(const CompileOptions &options, con
   for (size_t i = 0; i < compiled.size(); ++i) {
     Compiled &c = compiled[i];
     if (!c.problem.empty()) {
-      diagnostics.add(refusal(*unique.dispatches[i], operators, options.models[0].path,
-                              "target " + target.text + " cannot run it: " + c.problem));
+      Diagnostic refused = refusal(*dispatches[i], operators, options.models[0].path, "target " + target.text + " cannot run it: " + c.problem);
+      if (said.insert(refused.node + refused.types + refused.reason).second) // versions for other sizes are refused alike
+        diagnostics.add(std::move(refused));
       continue;
     }
     if (!c.failure.empty()) {
@@ -187,7 +203,7 @@ std::optional<GpuVariant> compile_gpu_variant(const CompileOptions &options, con
       out.code_text += gpu.format == archive::CodeFormat::spirv || gpu.format == archive::CodeFormat::hsaco ? words_text(c.code) : std::string(c.code.begin(), c.code.end() - (gpu.format == archive::CodeFormat::ptx ? 1 : 0));
     }
     KernelVersions versions;
-    versions.dispatch = unique.dispatches[i];
+    versions.dispatch = dispatches[i];
     versions.symbols = {symbols[i]};
     archive::CodeVersion v;
     v.entry = c.entry;

@@ -6,7 +6,11 @@
 #include <exception>
 #include <map>
 #include <mutex>
+#include <string_view>
 #include <thread>
+
+#include "aotc/fuse/specialise_sizes.h"
+#include "aotc/kernel/text.h"
 
 namespace ingot::aotc {
 
@@ -40,6 +44,31 @@ UniqueDispatches unique_dispatches(const std::vector<fuse::Program> &programs) {
   return result;
 }
 
+std::vector<uint32_t> unique_kernels(const std::vector<std::string> &texts, std::vector<std::vector<uint32_t>> &kernel_of) {
+  std::map<std::string_view, uint32_t> known;
+  std::vector<uint32_t> kept, now;
+  for (uint32_t i = 0; i < texts.size(); ++i) {
+    auto [it, fresh] = known.try_emplace(texts[i], static_cast<uint32_t>(kept.size()));
+    if (fresh)
+      kept.push_back(i);
+    now.push_back(it->second);
+  }
+  for (std::vector<uint32_t> &of_program : kernel_of)
+    for (uint32_t &kernel : of_program)
+      kernel = now.empty() ? kernel : now[kernel];
+  return kept;
+}
+
+std::string kernel_text(const schedule::Scheduled &s, const dispatch::Dispatch &d) {
+  std::map<Symbol, Expr> by_place;
+  for (const Symbol &symbol : d.free_symbols())
+    by_place.emplace(symbol, Symbol::dim("d" + std::to_string(by_place.size()), symbol.min(), symbol.max()));
+  std::string text = s.description;
+  for (const Expr &size : s.grid)
+    text += "\n" + size.substitute(by_place).to_string();
+  return text + "\n" + kernel::print(s.kernel);
+}
+
 void parallel_for(size_t n, unsigned jobs, const std::function<void(size_t)> &work) {
   std::atomic<size_t> next{0};
   std::mutex mutex;
@@ -69,6 +98,9 @@ void parallel_for(size_t n, unsigned jobs, const std::function<void(size_t)> &wo
 void plan_functions(const std::vector<fuse::Program> &given, const CpuKernels &kernels, uint32_t alignment,
                     plan::WeightPool &weights, archive::Variant &variant) {
   std::vector<fuse::Program> programs = given; // what is prepared gets its numbers
+  if (!kernels.kernels.empty())
+    for (size_t p = 0; p < programs.size(); ++p)
+      fuse::join_sizes(programs[p], kernels.kernel_of[p]);
   const fuse::Program prepare = plan::join_prepare(programs);
   std::vector<plan::DispatchInfo> all;
   for (size_t p = 0; p < programs.size(); ++p) {

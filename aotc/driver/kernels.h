@@ -16,6 +16,11 @@ struct UniqueDispatches {
 };
 UniqueDispatches unique_dispatches(const std::vector<fuse::Program> &programs);
 
+// Where a dispatch is scheduled for several sizes, kernels may come out the same: everything that decides what runs, and which
+// of a list of such texts to keep. `kernel_of` then names those kept.
+std::string kernel_text(const schedule::Scheduled &scheduled, const dispatch::Dispatch &dispatch);
+std::vector<uint32_t> unique_kernels(const std::vector<std::string> &texts, std::vector<std::vector<uint32_t>> &kernel_of);
+
 // Calls work(i) for i < n on `jobs` threads; rethrows the first exception.
 void parallel_for(size_t n, unsigned jobs, const std::function<void(size_t)> &work);
 

@@ -856,7 +856,7 @@ void print_steps(std::ostringstream &out, const Program &p, const Steps &steps, 
       out << indent << "dispatch @" << p.dispatches[s.dispatch].name << "(";
       for (size_t i = 0; i < s.operands.size(); ++i)
         out << (i ? ", " : "") << tensor(s.operands[i]);
-      out << ")\n";
+      out << ")" << (s.sizes ? " where [" + s.sizes->holds().to_string() + "]" : "") << "\n";
       break;
     case Step::Kind::kCopy:
       out << indent << "copy " << tensor(s.operands[0]) << " to " << tensor(s.operands[1]) << "\n";

@@ -74,10 +74,23 @@ struct HostStep {
   std::vector<int64_t> immediates;
 };
 
+// When a step is done: from <= measure < until. Steps of one group (0 is none) are alternatives, or parts of one, of which the
+// sizes choose one.
+struct SizeRange {
+  uint32_t group = 0;
+  Expr measure;
+  int64_t from = 0, until = INT64_MAX;
+  Expr holds() const { // 0 or 1
+    const Expr below = until == INT64_MAX ? Expr(1) : less(measure, until);
+    return from == 0 ? below : logical_and(less_equal(from, measure), below);
+  }
+};
+
 struct Step {
   enum class Kind : uint8_t { kDispatch, kCopy, kReadScalar, kCheck, kIf, kLoop, kBind, kHost } kind = Kind::kDispatch;
   std::string node;                                    // source node, for messages
   uint32_t dispatch = 0;                               // kDispatch: number in Program::dispatches
+  std::optional<SizeRange> sizes;                      // kDispatch
   std::vector<TensorId> operands;                      // kDispatch: in the order of its operands; kCopy: {from, to};
                                                        // kReadScalar: {tensor}
   Symbol symbol;                                       // kReadScalar, kBind

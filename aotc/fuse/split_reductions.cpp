@@ -375,7 +375,7 @@ class SplitReductions {
     Tensor tensor;
     tensor.kind = Tensor::Kind::kTransient;
     tensor.type.element = d.values[statistic ? *statistic : found->reduce].type;
-    tensor.type.dims = {h.count};
+    tensor.type.dims = {step.sizes ? h.count * step.sizes->holds() : h.count};
     tensor.name = h.parts.name;
     const TensorId parts = static_cast<TensorId>(p_.tensors.size());
     p_.tensors.push_back(std::move(tensor));

@@ -166,23 +166,29 @@ void mark_constants(Program &program, const Steps &steps) {
   }
 }
 
-void prepack_steps(Program &program, Steps &steps) {
+using Packed = std::map<std::pair<TensorId, std::string>, TensorId>; // source and layout: dispatches for other sizes share them
+
+void prepack_steps(Program &program, Steps &steps, Packed &known) {
   for (Step &step : steps) {
-    prepack_steps(program, step.then);
-    prepack_steps(program, step.otherwise);
+    prepack_steps(program, step.then, known);
+    prepack_steps(program, step.otherwise, known);
     if (step.kind != Step::Kind::kDispatch)
       continue;
     dispatch::Dispatch &d = program.dispatches[step.dispatch];
     for (const schedule::Repack &repack : schedule::prepack_simd(d)) {
-      const Tensor &source = program.tensors[step.operands[repack.operand]];
+      TensorId &operand = step.operands[repack.operand];
+      const Tensor &source = program.tensors[operand];
       ensure(source.kind == Tensor::Kind::kConstant, "prepack: an operand that is no constant");
+      auto [at, fresh] = known.try_emplace({operand, dispatch::canonical_text(repack.pack)}, static_cast<TensorId>(program.tensors.size()));
+      operand = at->second;
+      if (!fresh)
+        continue;
       Tensor packed;
       packed.kind = Tensor::Kind::kConstant;
       packed.name = source.name;
       packed.type.element = source.type.element;
       packed.type.dims = {repack.pack.operands.back().count};
       make_constant(packed, evaluate(repack.pack, {expand(source)})[0]);
-      step.operands[repack.operand] = static_cast<TensorId>(program.tensors.size());
       program.tensors.push_back(std::move(packed));
     }
   }
@@ -195,6 +201,9 @@ void fold_constants(Program &program, bool prepare) {
   mark_constants(program, program.steps);
 }
 
-void prepack(Program &program) { prepack_steps(program, program.steps); }
+void prepack(Program &program) {
+  Packed known;
+  prepack_steps(program, program.steps, known);
+}
 
 } // namespace ingot::aotc::plan

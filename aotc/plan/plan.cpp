@@ -337,6 +337,10 @@ class Planner {
     switch (a.op) {
     case ExprOp::kSymbol: {
       auto it = symbols_.find(a.symbol.id());
+      if (it == symbols_.end() && a.symbol.kind() == SymbolKind::kDim) { // with a usual value: the dim of that name
+        auto dim = std::find_if(program_.dims.begin(), program_.dims.end(), [&](const Symbol &s) { return s.name() == a.symbol.name(); });
+        it = dim == program_.dims.end() ? it : symbols_.find(dim->id());
+      }
       ensure(it != symbols_.end(), "plan: symbol " + a.symbol.name() + " is never bound");
       return exprs_.symbol(it->second);
     }
@@ -530,10 +534,15 @@ class Planner {
   // ---- commands
 
   // Whether a step needs the writes of steps since the last barrier, or overwrites what they use.
-  void order(const std::vector<std::pair<TensorId, bool>> &uses, archive::CommandBuilder &out) {
-    for (auto [t, writes] : uses)
-      for (auto [u, written] : pending_) {
-        if (!writes && !written)
+  struct Use {
+    TensorId tensor;
+    bool writes;
+    const fuse::SizeRange *sizes = nullptr; // alternatives do not wait for each other
+  };
+  void order(const std::vector<Use> &uses, archive::CommandBuilder &out) {
+    for (auto [t, writes, sizes] : uses)
+      for (auto [u, written, others] : pending_) {
+        if ((!writes && !written) || (sizes && others && sizes->group == others->group && sizes->from != others->from))
           continue;
         bool same_memory = t == u;
         if (!same_memory && program_.tensors[t].kind == Tensor::Kind::kTransient &&
@@ -642,17 +651,18 @@ class Planner {
     archive::Site site;
     site.kernel = info.kernel;
     site.nodes = d.nodes;
-    site.flops = expr(info.cost.flops);
-    site.bytes = expr(info.cost.bytes);
+    const Expr holds = step.sizes ? step.sizes->holds() : Expr(1);
+    site.flops = expr(info.cost.flops * holds);
+    site.bytes = expr(info.cost.bytes * holds);
     uint32_t number = static_cast<uint32_t>(function_.sites.size());
     function_.sites.push_back(std::move(site));
     std::vector<archive::BindingRef> bindings;
-    std::vector<std::pair<TensorId, bool>> uses;
+    std::vector<Use> uses;
     for (size_t i = 0; i < d.operands.size(); ++i) {
       TensorId t = step.operands[i];
       bindings.push_back({slots_[t], expr(0), function_.slots[slots_[t]].size});
       if (program_.tensors[t].kind != Tensor::Kind::kConstant)
-        uses.push_back({t, d.operands[i].output});
+        uses.push_back({t, d.operands[i].output, step.sizes ? &*step.sizes : nullptr});
     }
     order(uses, out);
     std::vector<uint32_t> params;
@@ -662,7 +672,7 @@ class Planner {
     else
       for (const Symbol &s : d.free_symbols())
         params.push_back(expr(Expr(s)));
-    out.dispatch(info.kernel, number, expr(info.grid[0]), expr(info.grid[1]), expr(info.grid[2]), bindings, params);
+    out.dispatch(info.kernel, number, expr(info.grid[0] * holds), expr(info.grid[1]), expr(info.grid[2]), bindings, params);
   }
 
   void emit_loop(const Step &step, archive::CommandBuilder &out) {
@@ -743,7 +753,7 @@ class Planner {
   std::vector<Symbol> iterations_;
   std::map<std::string, uint32_t> expr_cache_;
   std::vector<uint32_t> slots_;
-  std::vector<std::pair<TensorId, bool>> pending_;
+  std::vector<Use> pending_;
   uint32_t position_ = 0;
   uint32_t true_slot_ = archive::kNone;
 };

@@ -539,6 +539,16 @@ ValueId Lowering::eval(dispatch::ValueId id) {
     result = reduce(id);
     break;
   case ValueKind::kOp: {
+    if (v.code == Opcode::kSelect && lanes_ > 1 && !varies(v.args[0]) && (loads_lanes(v.args[1]) || loads_lanes(v.args[2]))) {
+      auto arm = [&](dispatch::ValueId a) { // of concatenations: one is loaded
+        return [this, a] {
+          Scope scope(*this);
+          return Values{eval_lanes(a)};
+        };
+      };
+      result = b_.if_else(eval(v.args[0]), arm(v.args[1]), arm(v.args[2]))[0];
+      break;
+    }
     Values args;
     uint32_t lanes = 1;
     for (dispatch::ValueId a : v.args) {
@@ -567,6 +577,13 @@ ValueId Lowering::eval(dispatch::ValueId id) {
   }
   values_[id] = result;
   return result;
+}
+
+bool Lowering::loads_lanes(dispatch::ValueId id) const {
+  const Value &v = d_.values[id];
+  if (values_[id] != kNoValue || !varies(id))
+    return false;
+  return v.kind == ValueKind::kLoad || std::any_of(v.args.begin(), v.args.end(), [&](dispatch::ValueId a) { return loads_lanes(a); });
 }
 
 ValueId Lowering::eval_lanes(dispatch::ValueId id) {

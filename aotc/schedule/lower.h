@@ -101,6 +101,7 @@ class Lowering {
   int depth_of(const Atom &a) const;
   int depth_of(const Expr &e) const;
   kernel::ValueId load(const dispatch::Value &value);
+  bool loads_lanes(dispatch::ValueId value) const; // something not loaded yet that varies over the lane axis
   kernel::ValueId reduce(dispatch::ValueId id);
   kernel::ValueId lane_mask(uint32_t lanes); // lane < count, or kNoValue
   uint32_t alignment(const Expr &rest) const; // of an access to rest + lane

@@ -109,6 +109,16 @@ void emit_sink(Lowering &l, const Sink &sink) {
 int64_t typical(const Expr &e) {
   if (auto c = e.constant())
     return *c;
+  const std::vector<Symbol> symbols = e.symbols();
+  if (std::any_of(symbols.begin(), symbols.end(), [](const Symbol &s) { return s.usual() != 0; })) {
+    auto value = e.evaluate([](const Symbol &s) -> std::optional<int64_t> {
+      if (s.kind() == SymbolKind::kAxis || s.kind() == SymbolKind::kValue)
+        return std::nullopt;
+      return s.usual() != 0 ? s.usual() : typical(Expr(s));
+    });
+    if (value)
+      return std::max<int64_t>(1, *value);
+  }
   int64_t lower = e.lower(), upper = e.upper();
   return std::max<int64_t>(1, std::max(lower, std::min<int64_t>(upper, 64)));
 }

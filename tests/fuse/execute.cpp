@@ -1,6 +1,7 @@
 // See execute.h.
 #include "tests/fuse/execute.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <random>
@@ -37,10 +38,15 @@ class Executor {
  private:
   int64_t value(const Expr &e) const {
     return e.evaluate([&](const Symbol &s) -> std::optional<int64_t> {
-             auto it = symbols_.find(s);
-             return it == symbols_.end() ? std::nullopt : std::optional(it->second);
+             return symbol(s);
            })
         .value();
+  }
+  // Dims with a usual value are known by their name.
+  int64_t symbol(const Symbol &s) const {
+    if (auto it = symbols_.find(s); it != symbols_.end() || s.usual() == 0)
+      return it->second;
+    return std::find_if(symbols_.begin(), symbols_.end(), [&](const auto &known) { return known.first.name() == s.name(); })->second;
   }
   size_t bytes_of(const fuse::Tensor &t) const { return static_cast<size_t>(value(t.type.elements())) * byte_size(t.type.element); }
 
@@ -77,8 +83,10 @@ class Executor {
 
   void dispatch(const fuse::Step &step) {
     Case c{p_.dispatches[step.dispatch], {}};
+    if (step.sizes && !value(step.sizes->holds()))
+      return;
     for (const Symbol &s : c.dispatch.free_symbols())
-      c.dims.push_back({s, symbols_.at(s)});
+      c.dims.push_back({s, symbol(s)});
     Buffers buffers;
     for (fuse::TensorId t : step.operands)
       buffers.bytes.push_back(memory_[t]);

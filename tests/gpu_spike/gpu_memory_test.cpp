@@ -15,6 +15,7 @@
 #include "aotc/kernel/legalise.h"
 #include "aotc/kernel/text.h"
 #include "aotc/kernel/verifier.h"
+#include "tests/gpu_spike/case_files.h"
 #include "tests/gpu_spike/ptx_host.h"
 #include "tests/gpu_spike/tools.h"
 
@@ -133,4 +134,42 @@ TEST_CASE("workgroup memory that is declared") {
   CHECK(emit::workgroup_layout(legal(8000, amd), amd).bytes == 0);
   CHECK(kernel::verify_for(mirror(8192), amd).find("has more workgroup memory than the target") != std::string::npos);
   CHECK_THROWS_AS(emit::workgroup_layout(mirror(20000), record), InternalError);
+}
+
+TEST_CASE("divisions by what is not known when compiling") {
+  const std::vector<int32_t> dividends = {0, 1, -1, 2, 6, 7, -7, 8, 99, -100, 46340 * 46340, 12345678, -87654321, INT32_MAX - 1, INT32_MAX, -INT32_MAX};
+  const std::vector<int32_t> divisors = {1, 2, 3, 7, 16, 96, 1000, 65535, 65536, 46341, INT32_MAX, -1, -3, -1000, 0};
+  kernel::Kernel k;
+  k.name = "divide";
+  k.kind = kernel::Class::kSimt;
+  k.local_size = {static_cast<uint32_t>(dividends.size()), 1, 1};
+  kernel::Builder b(k);
+  const Type i32(Scalar::kI32), index(Scalar::kIndex);
+  const uint32_t in = b.add_buffer("in", kernel::Access::kRead, Scalar::kI32), out = b.add_buffer("out", kernel::Access::kWrite, Scalar::kI32);
+  const kernel::ValueId by = b.add_param("by", Scalar::kIndex, -INT32_MAX, INT32_MAX), thread = b.local_id(0);
+  const kernel::ValueId x = b.convert(index, b.load(in, thread));
+  const kernel::ValueId at = b.mul(thread, b.index(3));
+  b.store(out, at, b.convert(i32, b.div(x, by)));
+  b.store(out, b.add(at, b.index(1)), b.convert(i32, b.rem(x, by)));
+  b.store(out, b.add(at, b.index(2)), b.convert(i32, b.div(thread, by)));
+  for (const TargetRecord &record : {TargetRecord::cuda_sm80(), TargetRecord::cuda_sm90a()}) {
+    kernel::Kernel legal = k;
+    REQUIRE(kernel::legalise(legal, record) == "");
+    const std::string text = emit::emit_ptx({&legal}, record);
+    INFO(text);
+    CHECK(occurrences(text, "\tdiv.") == 1); // the reciprocal, which all share
+    CHECK(occurrences(text, "\trem.") == 0);
+    for (int32_t divisor : divisors) {
+      std::vector<std::vector<uint32_t>> got = {{}, std::vector<uint32_t>(3 * dividends.size())};
+      for (int32_t n : dividends)
+        got[0].push_back(static_cast<uint32_t>(n));
+      CHECK(run_ptx(text, legal.name, got, param_words(legal, {divisor}), {1, 1, 1}, legal.local_size) == "");
+      for (size_t i = 0; i < dividends.size(); ++i) {
+        INFO(dividends[i] << " by " << divisor);
+        CHECK(static_cast<int32_t>(got[1][3 * i]) == (divisor == 0 ? 0 : dividends[i] / divisor));
+        CHECK(static_cast<int32_t>(got[1][3 * i + 1]) == (divisor == 0 ? 0 : dividends[i] % divisor));
+        CHECK(static_cast<int32_t>(got[1][3 * i + 2]) == (divisor == 0 ? 0 : static_cast<int32_t>(i) / divisor));
+      }
+    }
+  }
 }

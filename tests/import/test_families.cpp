@@ -224,16 +224,24 @@ TEST_CASE("gathers and scatters", "[import]") {
 }
 
 TEST_CASE("resize computes sizes and leaves unit axes alone", "[import]") {
-  const auto resize = [](const char *mode, const char *coordinates, std::vector<float> scales) {
+  const auto resize = [](const char *mode, const char *coordinates, std::vector<float> scales, const char *rounding = "round_prefer_floor") {
     return run(13, "Resize", {{kFloat, {"1", "2", "4", "W"}}}, [&](auto &m, auto &n) {
       m.floats("scales", {4}, scales);
       n.add_input(""), n.add_input("scales");
       attr(n, "mode", std::string(mode)), attr(n, "coordinate_transformation_mode", std::string(coordinates));
+      attr(n, "nearest_mode", std::string(rounding));
     });
   };
   const Imported nearest = resize("nearest", "asymmetric", {1, 1, 2, 2});
   CHECK(nearest.output() == "f32[1,2,8,2*W]");
   CHECK(nearest.count(Opcode::kGather) == 2);
+  // Whole numbers of equal neighbours are views.
+  CHECK(resize("nearest", "asymmetric", {1, 1, 2, 3}, "floor").count(Opcode::kGather) == 0);
+  CHECK(resize("nearest", "half_pixel", {1, 1, 3, 4}).count(Opcode::kGather) == 0);
+  CHECK(resize("nearest", "half_pixel", {1, 1, 3, 4}).output() == "f32[1,2,12,4*W]");
+  CHECK(resize("nearest", "half_pixel", {1, 1, 3, 4}, "floor").count(Opcode::kGather) == 2);
+  CHECK(resize("nearest", "half_pixel", {1, 1, 1.5f, 2.5f}).count(Opcode::kGather) == 2);
+  CHECK(resize("nearest", "align_corners", {1, 1, 2, 2}).count(Opcode::kGather) == 2);
   CHECK(resize("linear", "half_pixel", {1, 1, 1, 0.5f}).count(Opcode::kGather) == 2);
   CHECK(resize("cubic", "align_corners", {1, 1, 1.5f, 1}).count(Opcode::kGather) == 4);
 }

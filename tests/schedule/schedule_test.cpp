@@ -89,6 +89,13 @@ TEST_CASE("transpose, concat, gather") {
   check(transpose({2, 3, 8, 5}, {0, 2, 1, 3}), 2, "heads");
   check(transpose({2, 9, 11, 5}, {0, 3, 1, 2}), 3, "NHWC to NCHW");
   check(concat({3, 4, 5, 6}), 4, "middle");
+  // Vectors along the inner axis come from one part each, which a branch chooses.
+  const Case rows = concat({2, 3, 4, 40});
+  const std::string kernel = kernel::print(schedule::schedule(rows.dispatch, TargetRecord::x86_64_v3()).kernel);
+  INFO(kernel);
+  CHECK(kernel.find("select") == std::string::npos);
+  CHECK(kernel.find("} else {") != std::string::npos);
+  check(rows, 8, "long inner rows");
   check(concat({1, 4, 5, 1}), 5, "inner");
   check(concat({7, 9, 30, 1}), 5, "inner rows");
   check(gather_rows(9, 13, 20), 6, "rows");

@@ -76,7 +76,7 @@ class FunctionEmitter {
   V arithmetic(kernel::Opcode code, Type type, const VV &x, bool contract);
   V int_arithmetic(kernel::Opcode code, Type type, const VV &x);
   V float_arithmetic(kernel::Opcode code, Type type, const VV &x, bool contract);
-  V divide(kernel::Opcode code, Type type, V a, V b);
+  virtual V divide(kernel::Opcode code, Type type, V a, V b);
   V float_min_max(bool max, V a, V b);
   V round(kernel::Opcode code, V x);
   V float_rem(Type type, V a, V b);

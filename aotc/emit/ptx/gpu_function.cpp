@@ -50,6 +50,39 @@ llvm::Function *GpuFunction::emit_entry() {
   return function_;
 }
 
+// The magnitude of a divisor, 1 for 0, and floor((2^32 - 1) / it), computed once, where the divisor is: kernels of free dims
+// divide by the same extents again and again, and GPUs have no instruction for that.
+const GpuFunction::Divisor &GpuFunction::divisor(V b, bool is_signed) {
+  auto [at, fresh] = divisors_.try_emplace({b, is_signed});
+  Divisor &d = at->second;
+  if (!fresh)
+    return d;
+  const llvm::IRBuilderBase::InsertPointGuard here(b_);
+  auto *instruction = llvm::dyn_cast<llvm::Instruction>(b);
+  llvm::BasicBlock *in = instruction ? instruction->getParent() : entry_;
+  b_.SetInsertPoint(in, instruction && !llvm::isa<llvm::PHINode>(instruction) ? std::next(instruction->getIterator()) : in->getFirstInsertionPt());
+  d.magnitude = b_.CreateBinaryIntrinsic(llvm::Intrinsic::umax, is_signed ? b_.CreateBinaryIntrinsic(llvm::Intrinsic::abs, b, b_.getFalse()) : b, b_.getInt32(1));
+  d.reciprocal = b_.CreateUDiv(b_.getInt32(UINT32_MAX), d.magnitude);
+  return d;
+}
+
+// n * reciprocal / 2^32 is the quotient or one less: reciprocal >= (2^32 - d) / d, so that it falls short of n / d by at most
+// n / 2^32, which is less than 1.
+FunctionEmitter::V GpuFunction::divide(Opcode code, Type type, V a, V b) {
+  if (type != Type(Scalar::kIndex) || !b->getType()->isIntegerTy(32) || llvm::isa<llvm::Constant>(b))
+    return FunctionEmitter::divide(code, type, a, b);
+  const bool is_signed = code == Opcode::kDiv || code == Opcode::kRem, quotient = code == Opcode::kDiv || code == Opcode::kDivU;
+  const Divisor &d = divisor(b, is_signed);
+  llvm::Type *wide = b_.getInt64Ty();
+  V zero = b_.getInt32(0), n = is_signed ? b_.CreateBinaryIntrinsic(llvm::Intrinsic::abs, a, b_.getFalse()) : a;
+  V q = b_.CreateTrunc(b_.CreateLShr(b_.CreateMul(b_.CreateZExt(n, wide), b_.CreateZExt(d.reciprocal, wide)), 32), b_.getInt32Ty());
+  V rest = b_.CreateSub(n, b_.CreateMul(q, d.magnitude)), more = b_.CreateICmpUGE(rest, d.magnitude);
+  V result = quotient ? b_.CreateAdd(q, b_.CreateZExt(more, b_.getInt32Ty()), "", true, is_signed) : b_.CreateSelect(more, b_.CreateSub(rest, d.magnitude), rest);
+  if (is_signed)
+    result = b_.CreateSelect(b_.CreateICmpSLT(quotient ? b_.CreateXor(a, b) : a, zero), b_.CreateNeg(result), result);
+  return b_.CreateSelect(b_.CreateICmpEQ(b, zero), zero, result);
+}
+
 // Replaces the bases that setup_memories() gave arrays (stack or scratch) by the spaces of a GPU.
 void GpuFunction::bind_memories() {
   unsigned argument = 0;

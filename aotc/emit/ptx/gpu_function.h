@@ -9,7 +9,9 @@
 #pragma once
 
 #include <functional>
+#include <map>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "aotc/emit/llvm/function_emitter.h"
@@ -40,12 +42,15 @@ class GpuFunction : public FunctionEmitter {
   virtual uint32_t subgroup_lanes() const { return record_.subgroup_size; }
 
   void emit_op(const kernel::Op &op) override;
+  V divide(kernel::Opcode code, Type type, V a, V b) override;
 
   V exchanged(V value, V lane); // from_lane for values of any width
 
   // One of three intrinsics without operands.
   V special(llvm::Intrinsic::ID x, llvm::Intrinsic::ID y, llvm::Intrinsic::ID z, unsigned dimension) {
-    return b_.CreateIntrinsic(dimension == 0 ? x : dimension == 1 ? y : z, {}, {});
+    llvm::CallInst *id = b_.CreateIntrinsic(dimension == 0 ? x : dimension == 1 ? y : z, {}, {});
+    id->addRangeRetAttr(llvm::ConstantRange(llvm::APInt(32, 0), llvm::APInt(32, 0x80000000u))); // what is divided is not negative
+    return id;
   }
 
  private:
@@ -60,6 +65,12 @@ class GpuFunction : public FunctionEmitter {
   void store_lanes(const kernel::Op &op, kernel::ValueId id, const Condition &condition, const Index &index);
   V subgroup(const kernel::Op &op);
   void emit_gpu_error(const kernel::Op &op);
+  struct Divisor {
+    V magnitude = nullptr, reciprocal = nullptr;
+  };
+  const Divisor &divisor(V value, bool is_signed);
+
+  std::map<std::pair<V, bool>, Divisor> divisors_; // and whether it is signed
 };
 
 struct GpuMachine {

@@ -7,6 +7,7 @@
 // iota. A downscaling filter (antialias) has many taps and becomes a contraction with a constant matrix.
 #include <cmath>
 #include <functional>
+#include <numeric>
 
 #include "aotc/graph/constant.h"
 #include "aotc/import/onnx/math.h"
@@ -164,8 +165,30 @@ Lane cubic_lane(Lanes &l, const Lane &t, double a, bool near) {
   return l.sub(l.mul(l.add(l.mul(l.sub(l.mul(c(a), t), c(5 * a)), t), c(8 * a)), t), c(4 * a));
 }
 
+// How often the nearest point of each input element is taken, where that is the same for all of them and those lie side by
+// side; else 0. Positions are exact enough for that below 2^22.
+int64_t repeats(const Options &o, const Axis &a) {
+  if (o.mode != "nearest" || !a.scale.is_known() || a.out.upper() > (1 << 22))
+    return 0;
+  const float s = a.scale.known.at(0);
+  if (s < 2 || s > 1024 || s != std::floor(s) || !(a.out == a.in * Expr(static_cast<int64_t>(s))))
+    return 0;
+  const bool centred = o.coordinates == "half_pixel" || o.coordinates == "pytorch_half_pixel" || o.coordinates == "half_pixel_symmetric";
+  const bool rounds = o.nearest == "round_prefer_floor" || o.nearest == "round_prefer_ceil"; // no position is between two points
+  return (centred && rounds) || (o.coordinates == "asymmetric" && o.nearest == "floor") ? static_cast<int64_t>(s) : 0;
+}
+
 // One axis of x (float for linear and cubic, any type for nearest).
 ValueId resize_axis(Node &n, ValueId x, uint32_t axis, const Options &o, const Axis &a) {
+  if (const int64_t times = repeats(o, a)) { // views alone
+    Dims dims = n.dims_of(x), apart = dims;
+    apart.insert(apart.begin() + axis + 1, Expr(times));
+    std::vector<uint32_t> from(apart.size());
+    std::iota(from.begin(), from.end(), 0);
+    from.erase(from.begin() + axis + 1);
+    dims[axis] = a.out;
+    return n.b.reshape(n.b.broadcast(x, from, apart), dims);
+  }
   Lanes l(n, a.out);
   const Lane p = position(l, o, a), high = l.sub(l.host(a.in), Lanes::c(1));
   const Dims dims = [&] {

@@ -1,0 +1,213 @@
+// Versions for ranges of sizes: which ranges, that exactly one of each group is done at any size, and that all compute the same.
+#include <catch2/catch.hpp>
+
+#include <algorithm>
+#include <cstring>
+#include <random>
+
+#include "aotc/fuse/specialise_sizes.h"
+#include "aotc/fuse/split_reductions.h"
+#include "aotc/schedule/schedule.h"
+#include "tests/fuse/execute.h"
+#include "tests/schedule/dispatch_maker.h"
+
+using namespace ingot::aotc;
+using namespace ingot::aotc::testing;
+
+namespace {
+
+// The dispatch as a program whose operands are inputs and outputs; `first` are the dims of its first input.
+fuse::Program program_of(const Case &c, std::vector<Expr> first = {}) {
+  fuse::Program p;
+  p.name = "one";
+  fuse::Step step;
+  for (const dispatch::Operand &o : c.dispatch.operands) {
+    fuse::Tensor t;
+    t.kind = o.output ? fuse::Tensor::Kind::kOutput : fuse::Tensor::Kind::kInput;
+    t.index = static_cast<uint32_t>(o.output ? p.output_tensors.size() : p.input_tensors.size());
+    t.type.element = o.type;
+    t.type.dims = p.tensors.empty() && !first.empty() ? first : std::vector<Expr>{o.count};
+    const auto id = static_cast<fuse::TensorId>(p.tensors.size());
+    (o.output ? p.output_tensors : p.input_tensors).push_back(id);
+    step.operands.push_back(id);
+    p.tensors.push_back(t);
+  }
+  for (const auto &[symbol, value] : c.dims)
+    p.dims.push_back(symbol);
+  p.dispatches.push_back(c.dispatch);
+  p.steps.push_back(step);
+  return p;
+}
+
+std::vector<std::vector<uint8_t>> inputs_of(const fuse::Program &p, const std::map<Symbol, int64_t> &dims, uint64_t seed) {
+  std::mt19937_64 random(seed);
+  std::vector<std::vector<uint8_t>> inputs;
+  for (fuse::TensorId t : p.input_tensors) {
+    auto count = p.tensors[t].type.elements().evaluate([&](const Symbol &s) { return std::optional(dims.at(s)); });
+    std::vector<uint8_t> bytes(static_cast<size_t>(*count) * 4);
+    for (size_t at = 0; at < bytes.size(); at += 4) {
+      const float value = static_cast<float>(random() % 2001) / 1000.0f - 1;
+      std::memcpy(&bytes[at], &value, 4);
+    }
+    inputs.push_back(std::move(bytes));
+  }
+  return inputs;
+}
+
+std::vector<int64_t> usual(const dispatch::Dispatch &d) {
+  std::vector<int64_t> out;
+  for (const Symbol &s : d.free_symbols())
+    out.push_back(s.usual());
+  return out;
+}
+
+// At these sizes the versions compute what the dispatch does, and one of them alone is done.
+void check_at(const fuse::Program &whole, const fuse::Program &versions, const std::map<Symbol, int64_t> &dims, uint64_t seed) {
+  auto scheduler = [](const dispatch::Dispatch &d) { return schedule::schedule(d, TargetRecord::x86_64_v2()); };
+  const auto inputs = inputs_of(whole, dims, seed);
+  auto a = execute(whole, inputs, dims, scheduler), b = execute(versions, inputs, dims, scheduler);
+  REQUIRE(a.size() == b.size());
+  for (size_t i = 0; i < a.size(); ++i)
+    CHECK(difference(b[i], a[i]) < 1e-5f);
+  std::map<uint32_t, std::vector<int64_t>> done; // by group, where the versions begin
+  for (const fuse::Step &step : versions.steps)
+    if (step.sizes && *step.sizes->holds().evaluate([&](const Symbol &s) { return std::optional(dims.at(s)); }))
+      done[step.sizes->group].push_back(step.sizes->from);
+  for (const auto &[group, from] : done)
+    CHECK(std::count(from.begin(), from.end(), from[0]) == static_cast<std::ptrdiff_t>(from.size()));
+  CHECK(done.size() == (versions.steps[0].sizes ? 1u : 0u));
+}
+
+} // namespace
+
+TEST_CASE("ranges of a size") {
+  const Symbol t = Symbol::dim("t", 1, 1 << 20);
+  fuse::Program whole = program_of(matmul(1, t, 9, 20, false, true, 1, false, {{t, 1}})), p = whole;
+  fuse::specialise_sizes(p, {1, 32, 1024});
+  INFO(fuse::print(p));
+  REQUIRE(p.steps.size() == 4);
+  std::vector<int64_t> borders;
+  for (const fuse::Step &step : p.steps) {
+    CHECK(step.sizes->from == (borders.empty() ? 0 : borders.back()));
+    borders.push_back(step.sizes->until);
+  }
+  CHECK(borders == std::vector<int64_t>{2, 6, 181, INT64_MAX});
+  CHECK(usual(p.dispatches[p.steps[0].dispatch]).empty()); // one row: nothing is free any more
+  CHECK(usual(p.dispatches[p.steps[1].dispatch]) == std::vector<int64_t>{1});
+  CHECK(usual(p.dispatches[p.steps[2].dispatch]) == std::vector<int64_t>{32});
+  CHECK(usual(p.dispatches[p.steps[3].dispatch]) == std::vector<int64_t>{1024});
+  for (int64_t size : {1, 2, 5, 6, 31, 180, 181, 200})
+    check_at(whole, p, {{t, size}}, static_cast<uint64_t>(size));
+  // The text has the sizes, and different sizes are different work.
+  std::string error;
+  const std::string text = dispatch::print(p.dispatches[p.steps[2].dispatch]);
+  CHECK(text.find("dim t 1 1048576 at 32\n") != std::string::npos);
+  auto again = dispatch::parse(text, error);
+  REQUIRE(again);
+  CHECK(dispatch::print(*again) == text);
+  CHECK(dispatch::canonical_text(p.dispatches[p.steps[2].dispatch]) != dispatch::canonical_text(p.dispatches[p.steps[3].dispatch]));
+  CHECK_FALSE(dispatch::parse("dispatch @d nodes() {\n  dim t 1 9 at 0\n}\n", error));
+  CHECK(error.find("usual value") != std::string::npos);
+}
+
+TEST_CASE("what has no versions") {
+  auto steps = [](const Case &c) {
+    fuse::Program p = program_of(c);
+    fuse::specialise_sizes(p, {1, 32, 1024});
+    CHECK_FALSE(p.steps[0].sizes);
+    return p.steps.size();
+  };
+  CHECK(steps(matmul(1, 8, 9, 20, false, true, 1, false)) == 1);
+  const Symbol host = Symbol::host("n", 1, 1000), few = Symbol::dim("few", 7, 9), t = Symbol::dim("t", 1, 1000);
+  CHECK(steps(matmul(1, host, 9, 20, false, true, 1, false, {{host, 3}})) == 1);  // known too late
+  CHECK(steps(matmul(1, few, 9, 20, false, true, 1, false, {{few, 8}})) == 1);    // hardly free
+  CHECK(steps(matmul(1, 8, 9, t, false, false, 1, false, {{t, 8}})) == 1);        // what is stored has one size
+  fuse::Program p = program_of(matmul(1, t, 9, 20, false, true, 1, false, {{t, 1}}));
+  fuse::specialise_sizes(p, {});
+  CHECK(p.steps.size() == 1);
+}
+
+TEST_CASE("batches grow last") {
+  const Symbol n = Symbol::dim("n", 1, 64), t = Symbol::dim("t", 1, 256);
+  fuse::Program p = program_of(matmul(n, t, 9, 20, false, true, 1, false, {{n, 1}, {t, 1}}), {n, t, 20});
+  fuse::specialise_sizes(p, {1, 32, 1024});
+  REQUIRE(p.steps.size() == 4);
+  CHECK(usual(p.dispatches[p.steps[2].dispatch]) == std::vector<int64_t>{1, 32});
+  CHECK(usual(p.dispatches[p.steps[3].dispatch]) == std::vector<int64_t>{4, 256}); // the range ends there
+}
+
+TEST_CASE("one point: what multiplies it is known") {
+  // Rows of which there are ceil(t / 4): their stride is 1 where they are one.
+  const Symbol t = Symbol::dim("t", 1, 4096);
+  const Expr rows = max(Expr(1), floordiv(Expr(t) + 3, 4));
+  fuse::Program whole = program_of(matmul(1, rows, 24, 20, true, true, 1, false, {{t, 1}})), p = whole;
+  fuse::specialise_sizes(p, {1, 32});
+  REQUIRE(p.steps.size() == 2);
+  CHECK(usual(p.dispatches[p.steps[0].dispatch]).empty());
+  for (int64_t size : {1, 3, 4, 5, 8, 9, 100, 1000})
+    check_at(whole, p, {{t, size}}, static_cast<uint64_t>(size));
+  const Symbol w = Symbol::dim("w", 1, 512);
+  ConvShape s;
+  s.width = w;
+  s.size = {1, 1};
+  Case c = conv(s);
+  c.dims = {{w, 1}};
+  fuse::Program image = program_of(c), versions = image;
+  fuse::specialise_sizes(versions, {1, 32, 1024});
+  INFO(fuse::print(versions));
+  for (int64_t size : {1, 2, 3, 7, 40, 200})
+    check_at(image, versions, {{w, size}}, static_cast<uint64_t>(size));
+}
+
+TEST_CASE("versions that are the same kernel become one") {
+  const Symbol t = Symbol::dim("t", 2, 1 << 20);
+  fuse::Program p = program_of(matmul(1, t, 9, 20, false, true, 1, false, {{t, 2}}));
+  fuse::specialise_sizes(p, {1, 32, 1024});
+  REQUIRE(p.steps.size() == 3);
+  auto joined = [&](std::vector<uint32_t> kernel_of) {
+    fuse::Program q = p;
+    fuse::join_sizes(q, kernel_of);
+    return q;
+  };
+  CHECK(joined({9, 0, 0, 0}).steps.size() == 1);
+  CHECK_FALSE(joined({9, 0, 0, 0}).steps[0].sizes);
+  const fuse::Program two = joined({9, 0, 0, 1});
+  REQUIRE(two.steps.size() == 2);
+  CHECK(two.steps[0].sizes->until == p.steps[2].sizes->from);
+  CHECK(two.steps[1].sizes->until == INT64_MAX);
+  CHECK(joined({9, 0, 1, 0}).steps.size() == 3); // not neighbours
+  // A version of two steps stays.
+  fuse::Program deep = program_of(matmul(1, t, 9, 4096, false, true, 1, false, {{t, 2}}));
+  fuse::Program whole = deep;
+  fuse::specialise_sizes(deep, {1, 32, 1024});
+  fuse::split_reductions(deep, 0);
+  INFO(fuse::print(deep));
+  CHECK(deep.steps.size() > 3);
+  fuse::Program same = deep;
+  fuse::join_sizes(same, std::vector<uint32_t>(deep.dispatches.size(), 0));
+  CHECK(same.steps.size() >= 4);
+  for (int64_t size : {2, 11, 12, 50})
+    check_at(whole, deep, {{t, size}}, static_cast<uint64_t>(size));
+}
+
+TEST_CASE("drawn sizes") {
+  std::mt19937_64 random(11);
+  auto below = [&](int64_t n) { return 1 + static_cast<int64_t>(random() % static_cast<uint64_t>(n)); };
+  for (uint64_t i = 0; i < 12; ++i) {
+    const int64_t low = below(4);
+    const Symbol a = Symbol::dim("a", low, low + below(3000)), b = Symbol::dim("b", 1, below(40));
+    const bool both = random() % 2;
+    Case c = matmul(both ? Expr(b) : Expr(1), a, below(20), below(30), random() % 2, random() % 2, static_cast<int>(random() % 3), false, {{a, low}, {b, 1}});
+    if (!both)
+      c.dims.pop_back();
+    fuse::Program whole = program_of(c), p = whole;
+    fuse::specialise_sizes(p, {1, 32, 1024});
+    INFO(fuse::print(p));
+    for (int k = 0; k < 4; ++k) {
+      std::map<Symbol, int64_t> dims = {{a, std::min(a.max(), low + below(k == 0 ? 1 : 60) - 1)}};
+      if (both)
+        dims[b] = std::min<int64_t>(b.max(), below(k == 0 ? 1 : 5));
+      check_at(whole, p, dims, i);
+    }
+  }
+}
