@@ -47,7 +47,7 @@ def main():
     program = tools.build / "tests/models/run_sizes"
 
     def times(archive, folders):
-        done = subprocess.run([program, archive, args.device, f"--runs={args.runs}", *folders], check=True, stdout=subprocess.PIPE)
+        done = subprocess.run([program, archive, args.device, f"--runs={args.runs}", "--own-allocator", *folders], check=True, stdout=subprocess.PIPE)
         return [json.loads(line) for line in done.stdout.decode().splitlines()]
 
     print(f"{'model':10} {'size':>14} {'free ms':>9} {'fixed ms':>9} {'ratio':>6} {'band':>12} {'new size ms':>11}")

@@ -1,6 +1,8 @@
 // Errors, the default allocator, element types. See base.h.
 #include "src/runtime/base.h"
 
+#include "src/runtime/platform/platform.h"
+
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -38,9 +40,16 @@ Code prefix(Error *error, const char *format, ...) {
 
 namespace {
 
+// Arenas of megabytes: their first use costs a page fault for each 4 KiB otherwise, which is most of the first run at a new size.
+constexpr size_t kLargePage = 2 << 20;
+
 void *default_allocate(void *, size_t size, size_t alignment) {
   void *memory = nullptr;
-  return posix_memalign(&memory, alignment < sizeof(void *) ? sizeof(void *) : alignment, size) == 0 ? memory : nullptr;
+  if (alignment < sizeof(void *)) alignment = sizeof(void *);
+  if (size >= kLargePage && alignment < kLargePage) alignment = kLargePage;
+  if (posix_memalign(&memory, alignment, size) != 0) return nullptr;
+  if (size >= kLargePage) platform::prefer_large_pages(memory, size / kLargePage * kLargePage);
+  return memory;
 }
 void default_release(void *, void *memory, size_t, size_t) { free(memory); }
 

@@ -85,15 +85,19 @@ void load(Context &context, const std::string &path) {
 
 int run(int argc, char **argv) {
   int runs = 1, at = 3;
-  if (argc > 3 && std::strncmp(argv[3], "--runs=", 7) == 0) runs = std::atoi(argv[3] + 7), at = 4;
+  bool counts = true;
+  for (; at < argc && std::strncmp(argv[at], "--", 2) == 0; ++at)
+    if (std::strncmp(argv[at], "--runs=", 7) == 0) runs = std::atoi(argv[at] + 7);
+    else if (std::strcmp(argv[at], "--own-allocator") == 0) counts = false;
+    else runs = -1;
   if (argc <= at || runs < 0) {
-    std::fprintf(stderr, "usage: run_sizes ARCHIVE DEVICE [--runs=N] FOLDER...\n");
+    std::fprintf(stderr, "usage: run_sizes ARCHIVE DEVICE [--runs=N] [--own-allocator] FOLDER...\n");
     return 2;
   }
   Meter meter;
   const ingot_allocator_t allocator = {&meter, Meter::allocate, Meter::release};
-  const Archive archive = open_archive(argv[1], &allocator);
-  const Instance instance(allocator);
+  const Archive archive = open_archive(argv[1], counts ? &allocator : nullptr);
+  const Instance instance(counts ? allocator : ingot_allocator_t{});
   const Device device = open_device(instance, archive, argv[2]);
   auto session = device.prepare(archive);
   if (!session) check(session.status(), argv[1]);

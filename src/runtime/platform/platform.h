@@ -32,6 +32,9 @@ Code seal_code(void *base, size_t offset, size_t size, bool executable, Error *e
 void release_code(void *base, size_t size);
 size_t page_size();
 
+// Asks the system to back page-aligned memory that was not used yet by large pages; it may do without.
+void prefer_large_pages(void *memory, size_t size);
+
 // A steady clock, nanoseconds from an arbitrary origin.
 uint64_t now_ns();
 

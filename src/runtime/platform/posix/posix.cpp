@@ -111,6 +111,14 @@ Code write_file(const char *path, const void *data, size_t size, Error *error) {
 
 size_t page_size() { return size_t(sysconf(_SC_PAGESIZE)); }
 
+void prefer_large_pages(void *memory, size_t size) {
+#if defined(MADV_HUGEPAGE)
+  madvise(memory, size, MADV_HUGEPAGE);
+#else
+  (void)memory, (void)size;
+#endif
+}
+
 Code allocate_code(size_t size, void **out, Error *error) {
   void *base = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (base == MAP_FAILED)
