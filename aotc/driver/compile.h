@@ -131,7 +131,7 @@ struct LoweringOptions {
     options.sequence = {.local_bytes = 8 << 10, .max_operands = max_buffers}; // the rest of a workgroup's memory is the steps'
     options.half = half;
     options.units = units;
-    options.sizes = {1, 32, 1024};
+    options.sizes = {1, 8, 128};
     options.split = true;
     options.max_constant_bytes = 128 << 20;
     return options;

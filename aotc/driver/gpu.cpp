@@ -91,6 +91,8 @@ Compiled schedule_kernel(const GpuTarget &target, const dispatch::Dispatch &d) {
   std::string first_problem;
   for (const TargetRecord &record : target.records) {
     out.scheduled = schedule::schedule(d, record);
+    if (target.format == archive::CodeFormat::ptx || target.format == archive::CodeFormat::hsaco)
+      schedule::move_to_params(out.scheduled, d, true);
     std::string problem = kernel::legalise(out.scheduled.kernel, record);
     if (problem.empty()) {
       out.record = &record;

@@ -66,6 +66,8 @@ std::string kernel_text(const schedule::Scheduled &s, const dispatch::Dispatch &
   std::string text = s.description;
   for (const Expr &size : s.grid)
     text += "\n" + size.substitute(by_place).to_string();
+  for (size_t i = 0; s.params && i < s.params->size(); ++i)
+    text += "\n" + (*s.params)[i].substitute(by_place).to_string();
   return text + "\n" + kernel::print(s.kernel);
 }
 
@@ -118,6 +120,11 @@ void plan_functions(const std::vector<fuse::Program> &given, const CpuKernels &k
         rename.emplace(from[i], Expr(to[i]));
       for (size_t i = 0; i < 3; ++i)
         infos[d].grid[i] = k.versions[0].grid[i].substitute(rename);
+      if (const auto &params = k.versions[0].params) {
+        infos[d].params.emplace();
+        for (const Expr &e : *params)
+          infos[d].params->push_back(e.substitute(rename));
+      }
       infos[d].cost = schedule::cost(own);
     }
     variant.functions.push_back(plan::plan_function(programs[p], infos, 0, alignment, weights));

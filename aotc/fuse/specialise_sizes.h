@@ -1,9 +1,9 @@
 // Versions of dispatches for ranges of their sizes, where dims are free.
 //
 //   before                              after
-//   dispatch @conv_3(x, w, y)           dispatch @conv_3(x, w, y) where [n*h*w < 5792]              scheduled at n=1 h=32 w=32
-//                                       dispatch @conv_3(x, w, y) where [5792 <= n*h*w < 185344]    at n=1 h=181 w=181
-//                                       dispatch @conv_3(x, w, y) where [185344 <= n*h*w]           at n=1 h=1024 w=1024
+//   dispatch @conv_3(x, w, y)           dispatch @conv_3(x, w, y) where [n*h*w < 2912]             scheduled at n=1 h=32 w=32
+//                                       dispatch @conv_3(x, w, y) where [2912 <= n*h*w < 32768]    at n=1 h=91 w=91
+//                                       dispatch @conv_3(x, w, y) where [32768 <= n*h*w]           at n=1 h=362 w=362
 //
 // What is measured is the points that the dispatch stores; the least, from which the sizes are multiples, is that of the
 // dims' lower bounds, so that the range's upper end hardly matters. Those not chosen have empty grids. All versions take all

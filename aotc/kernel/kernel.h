@@ -197,6 +197,9 @@ struct Param {
   std::string name;
   Scalar type = Scalar::kIndex;  // index, i32, i64, f32
   int64_t min = INT64_MIN, max = INT64_MAX; // known range of an integer param (lets the legaliser narrow)
+  // An index that is floor((2^32 - 1) / another param's value), as 32 bits, the other being 1 or more: for emitters whose target has no
+  // instruction to divide by the other. -1: it is not.
+  int32_t reciprocal_of = -1;
 };
 
 struct Op;

@@ -36,6 +36,8 @@ class Printer {
       text_ += "  param @" + param.name + " " + std::string(name(param.type));
       if (param.min != INT64_MIN || param.max != INT64_MAX)
         text_ += " range " + std::to_string(param.min) + " " + std::to_string(param.max);
+      if (param.reciprocal_of >= 0)
+        text_ += " reciprocal " + std::to_string(param.reciprocal_of);
       text_ += "\n";
     }
     for (const Memory &memory : kernel_.memories) {
@@ -418,6 +420,8 @@ class Parser {
       p.min = integer(INT64_MIN, INT64_MAX);
       p.max = integer(INT64_MIN, INT64_MAX);
     }
+    if (accept("reciprocal"))
+      p.reciprocal_of = static_cast<int32_t>(integer(0, static_cast<int64_t>(kernel_.params.size()) - 1));
     kernel_.params.push_back(std::move(p));
   }
 

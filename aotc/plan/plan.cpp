@@ -666,7 +666,10 @@ class Planner {
     }
     order(uses, out);
     std::vector<uint32_t> params;
-    if (d.loop)
+    if (info.params)
+      for (const Expr &e : *info.params)
+        params.push_back(expr(e));
+    else if (d.loop)
       for (const Expr &e : d.loop->params)
         params.push_back(expr(e));
     else

@@ -10,6 +10,7 @@
 
 #include <array>
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -36,6 +37,7 @@ class WeightPool {
 struct DispatchInfo {
   uint32_t kernel = 0; // in the variant's kernels
   std::array<Expr, 3> grid;
+  std::optional<std::vector<Expr>> params; // schedule::Scheduled
   schedule::Cost cost;
 };
 

@@ -21,11 +21,16 @@ namespace ingot::aotc::schedule {
 struct Scheduled {
   kernel::Kernel kernel;
   std::array<Expr, 3> grid;        // workgroups; 0 in any dimension is legal and runs nothing
+  std::optional<std::vector<Expr>> params; // of the kernel, after move_to_params; else the dispatch's free symbols
   std::string description;         // "contract{mr=6,nr=16}", printed by --emit=kernels and inspect
 };
 
 // Scalar code, one group per block of rows; exact order of reductions: ascending in each axis.
 Scheduled schedule_naive(const dispatch::Dispatch &dispatch, const TargetRecord &record);
+
+// What the kernel computes from its params alone, each thread again, becomes params, which the host computes once for a size: extents,
+// strides, and what divides; with `reciprocals` the reciprocals of the latter too. Params that are not used any more go.
+void move_to_params(Scheduled &scheduled, const dispatch::Dispatch &dispatch, bool reciprocals);
 
 // The best schedule for the record: tuned where one matches, else naive.
 Scheduled schedule(const dispatch::Dispatch &dispatch, const TargetRecord &record);

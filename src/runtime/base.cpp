@@ -1,11 +1,11 @@
 // Errors, the default allocator, element types. See base.h.
 #include "src/runtime/base.h"
 
-#include "src/runtime/platform/platform.h"
-
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+
+#include "src/runtime/platform/platform.h"
 
 namespace ingot {
 
@@ -45,10 +45,9 @@ constexpr size_t kLargePage = 2 << 20;
 
 void *default_allocate(void *, size_t size, size_t alignment) {
   void *memory = nullptr;
-  if (alignment < sizeof(void *)) alignment = sizeof(void *);
-  if (size >= kLargePage && alignment < kLargePage) alignment = kLargePage;
-  if (posix_memalign(&memory, alignment, size) != 0) return nullptr;
-  if (size >= kLargePage) platform::prefer_large_pages(memory, size / kLargePage * kLargePage);
+  const size_t large = size & ~(kLargePage - 1), least = large ? kLargePage : sizeof(void *);
+  if (posix_memalign(&memory, alignment < least ? least : alignment, size) != 0) return nullptr;
+  if (large) platform::prefer_large_pages(memory, large);
   return memory;
 }
 void default_release(void *, void *memory, size_t, size_t) { free(memory); }

@@ -7,9 +7,12 @@
 
 #include "aotc/fuse/specialise_sizes.h"
 #include "aotc/fuse/split_reductions.h"
+#include "aotc/kernel/text.h"
+#include "aotc/kernel/verifier.h"
 #include "aotc/schedule/schedule.h"
 #include "tests/fuse/execute.h"
 #include "tests/schedule/dispatch_maker.h"
+#include "tests/schedule/run.h"
 
 using namespace ingot::aotc;
 using namespace ingot::aotc::testing;
@@ -209,5 +212,44 @@ TEST_CASE("drawn sizes") {
         dims[b] = std::min<int64_t>(b.max(), below(k == 0 ? 1 : 5));
       check_at(whole, p, dims, i);
     }
+  }
+}
+
+TEST_CASE("what depends on params alone becomes params") {
+  std::mt19937_64 random(3);
+  auto below = [&](int64_t n) { return 1 + static_cast<int64_t>(random() % static_cast<uint64_t>(n)); };
+  for (int i = 0; i < 12; ++i) {
+    const Symbol a = Symbol::dim("a", 1, 1 << 16), b = Symbol::dim("b", 1, 1000);
+    const Expr rows = floordiv(Expr(a) + 3, 2), columns = Expr(b) + 2;
+    Case c = i % 3 == 0   ? matmul(1, rows, columns, below(20), random() % 2, false, 1, false, {{a, below(50)}, {b, below(40)}})
+             : i % 3 == 1 ? softmax(rows, columns, {{a, below(20)}, {b, below(90)}})
+                          : matmul(Expr(b), rows, 9, below(30), true, true, 2, false, {{a, below(20)}, {b, below(3)}});
+    INFO(dispatch::print(c.dispatch));
+    const TargetRecord record = TargetRecord::cuda_sm80();
+    schedule::Scheduled plain = schedule::schedule(c.dispatch, record), moved = plain;
+    schedule::move_to_params(moved, c.dispatch, true);
+    REQUIRE(moved.params);
+    CHECK(moved.params->size() == moved.kernel.params.size());
+    REQUIRE(kernel::verify(moved.kernel) == "");
+    const std::string text = kernel::print(moved.kernel);
+    INFO(text);
+    kernel::Kernel again;
+    CHECK(kernel::parse(text, again) == "");
+    CHECK(kernel::print(again) == text);
+    // Whatever divides has its reciprocal beside it.
+    size_t reciprocals = 0;
+    for (const kernel::Param &p : moved.kernel.params)
+      reciprocals += p.reciprocal_of >= 0;
+    CHECK((reciprocals > 0 || i % 3 == 1)); // a workgroup's row needs no division
+    for (size_t p = 0; p < moved.kernel.params.size(); ++p)
+      if (const int32_t of = moved.kernel.params[p].reciprocal_of; of >= 0) {
+        const int64_t d = value_of((*moved.params)[static_cast<size_t>(of)], c), r = value_of((*moved.params)[p], c);
+        CHECK(static_cast<uint32_t>(r) == UINT32_MAX / static_cast<uint32_t>(d));
+      }
+    Buffers expected = make_buffers(c, static_cast<uint64_t>(i)), got = expected;
+    REQUIRE(interpret(c, plain, expected) == "");
+    REQUIRE(interpret(c, moved, got) == "");
+    for (size_t o = 0; o < got.bytes.size(); ++o)
+      CHECK(got.bytes[o] == expected.bytes[o]);
   }
 }

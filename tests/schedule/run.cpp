@@ -60,8 +60,12 @@ std::string interpret(const Case &c, const schedule::Scheduled &s, Buffers &buff
   for (auto &bytes : buffers.bytes)
     bindings.push_back({bytes.data(), bytes.size()});
   std::vector<int64_t> params;
-  for (const Symbol &symbol : c.dispatch.free_symbols())
-    params.push_back(value_of(symbol, c));
+  if (s.params)
+    for (const Expr &e : *s.params)
+      params.push_back(value_of(e, c));
+  else
+    for (const Symbol &symbol : c.dispatch.free_symbols())
+      params.push_back(value_of(symbol, c));
   kernel::RunOptions options;
   options.params = params;
   for (int i = 0; i < 3; ++i)

@@ -140,6 +140,9 @@ void GpuFunction::bind_params() {
       value = b_.CreateSExtOrTrunc(value, scalar_type(Scalar::kIndex));
     }
     params_.push_back(value);
+    if (param.reciprocal_of >= 0)
+      for (const bool is_signed : {false, true})
+        divisors_[{params_[static_cast<size_t>(param.reciprocal_of)], is_signed}] = {params_[static_cast<size_t>(param.reciprocal_of)], value};
     argument++;
   }
 }
