@@ -109,7 +109,7 @@ struct LoweringOptions {
   fuse::SequenceOptions sequence = {};
   bool half = false;              // memory in f16 (aotc/fuse/half_storage.h)
   MatrixUnits units = MatrixUnits::kNone; // for matrix units: channels in blocks and weights in lines of k, which are what their factors are made of
-  std::vector<int64_t> sizes = {1, 32}; // what free dims are specialised for (aotc/fuse/specialise_sizes.h)
+  std::vector<int64_t> sizes = {1, 16}; // what free dims are specialised for (aotc/fuse/specialise_sizes.h)
   bool split = false;             // long reductions of few results are two steps (aotc/fuse/split_reductions.h)
   uint64_t max_constant_bytes = 0; // larger ones are split (aotc/layout/split_constants.h); 0: any
 

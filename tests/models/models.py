@@ -184,7 +184,8 @@ def prepare(tools):
     tests["face-both-vmvx"] = lambda scratch: compiled.compare(
         "face-both", {"input:0": random_image((1, 256, 256, 3), 1)}, scratch, None, "local-sync://0?features=0x0")
 
-    def same_kernel_count(scratch):
+    def kernels_of_free_width(scratch):
+        # Each dispatch has three versions at most: one point, few, many (aotc/fuse/specialise_sizes.h), however wide the range.
         counts = {}
         for name in ("rec", "rec-free"):
             archive, note = compiled.archive(name)
@@ -194,11 +195,11 @@ def prepare(tools):
             if status != 0:
                 return harness.fail(f"ingot inspect: exit status {status}: {err}")
             counts[name] = kernel_count(json.loads(out))
-        if counts["rec"] != counts["rec-free"] or not counts["rec"]:
+        if not 0 < counts["rec"] <= counts["rec-free"] <= 3 * counts["rec"]:
             return harness.fail(f"{counts['rec']} kernels at a fixed width, {counts['rec-free']} at a free one")
-        return harness.ok(f"{counts['rec']} kernels, width free (seed of the widths: {seed})")
+        return harness.ok(f"{counts['rec']} kernels at a fixed width, {counts['rec-free']} at a free one (seed of the widths: {seed})")
 
-    tests["rec-free-kernel-count"] = same_kernel_count
+    tests["rec-free-kernel-count"] = kernels_of_free_width
     here = pathlib.Path(__file__)
     return tests, harness.hash_of(here, HERE / "real_inputs.py", REC, FACE, MAGIKA, onnxruntime.__version__)
 
