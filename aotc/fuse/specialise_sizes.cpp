@@ -3,7 +3,9 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 #include <iterator>
+#include <optional>
 #include <map>
 #include <set>
 
@@ -67,7 +69,8 @@ class Specialise {
   }
 
   // For what it stores being one point, and right there alone: its free axes go, and what multiplies them is 1.
-  static Dispatch at_one(const Dispatch &d) {
+  // Nothing where something would be divided by what is 0 then (it is not executed, but has no form).
+  static std::optional<Dispatch> at_one(const Dispatch &d) {
     std::map<std::string, int64_t> known; // atoms by their text
     for (uint32_t a : d.stores[0].axes) {
       const Expr &extent = d.axes[a].extent;
@@ -91,12 +94,29 @@ class Specialise {
         for (const auto &factor : only->factors)
           known.emplace(factor->key, rest);
     }
-    Dispatch out = dispatch::rewrite(d, [&](const Expr &e) {
-      return e.replace([&](const Atom &a) -> std::optional<Expr> {
-        auto it = known.find(a.key);
-        return it != known.end() ? std::optional(Expr(it->second)) : std::nullopt;
+    bool sound = true;
+    auto of_dims = [](const Atom &a) { // an axis may have a dim's name
+      auto dim = [](const Symbol &s) { return s.kind() == SymbolKind::kDim; };
+      if (a.op == ExprOp::kSymbol)
+        return dim(a.symbol);
+      return std::all_of(a.args.begin(), a.args.end(), [&](const Expr &x) {
+        const std::vector<Symbol> symbols = x.symbols();
+        return std::all_of(symbols.begin(), symbols.end(), dim);
       });
-    });
+    };
+    const std::function<std::optional<Expr>(const Atom &)> value = [&](const Atom &a) -> std::optional<Expr> {
+      if (auto it = known.find(a.key); it != known.end() && of_dims(a))
+        return Expr(it->second);
+      if (a.op == ExprOp::kFloorDiv || a.op == ExprOp::kMod)
+        if (auto by = a.args[1].replace(value).constant(); by && *by <= 0) {
+          sound = false;
+          return Expr(0);
+        }
+      return std::nullopt;
+    };
+    Dispatch out = dispatch::rewrite(d, [&](const Expr &e) { return e.replace(value); });
+    if (!sound)
+      return std::nullopt;
     for (uint32_t a : d.stores[0].axes)
       if (!d.axes[a].extent.is_constant())
         out.axes[a].extent = 1;
@@ -126,13 +146,14 @@ class Specialise {
       return range.measure.evaluate([&](const Symbol &s) -> std::optional<int64_t> { return sizes.at(s); }).value_or(INT64_MAX);
     };
     std::vector<std::pair<SizeRange, Dispatch>> versions;
-    if (range.measure.lower() == 1 && measured(1) == 1) {
-      range.until = 2;
-      versions.emplace_back(range, at_one(d));
-    }
+    if (range.measure.lower() == 1 && measured(1) == 1)
+      if (auto one = at_one(d)) {
+        range.until = 2;
+        versions.emplace_back(range, std::move(*one));
+      }
     // Borders lie in the middle between neighbours, on the scale of their ratio.
     const int64_t most = measured(1e18);
-    const bool wide = most >= kWide * measured(1);
+    const bool wide = most / kWide >= measured(1);
     for (size_t i = wide ? 0 : multiples_.size() - 1; i < multiples_.size(); ++i) {
       range.from = versions.empty() ? 0 : versions.back().first.until;
       range.until = INT64_MAX;
@@ -180,6 +201,7 @@ void join(Steps &steps, const std::vector<uint32_t> &kernel_of) {
       out.push_back(std::move(step));
       continue;
     }
+    out.back().dispatch = step.dispatch; // the first may be right for one point alone
     out.back().sizes->until = step.sizes->until;
     if (out.back().sizes->from == 0 && out.back().sizes->until == INT64_MAX)
       out.back().sizes.reset();

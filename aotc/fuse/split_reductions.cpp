@@ -362,6 +362,9 @@ class SplitReductions {
     if (original.loop || original.sequence || !original.checks.empty() || original.stores.empty())
       return false;
     const Dispatch d = schedule::collapse_axes(original);
+    for (const Value &v : d.values)
+      if (v.kind == ValueKind::kReduce && v.axes.empty()) // over one point
+        return false;
     const auto statistic = find_statistic(d);
     const auto found = statistic ? std::nullopt : find_split(d, units_);
     if (!statistic && !found)

@@ -177,7 +177,7 @@ void move_to_params(Scheduled &s, const dispatch::Dispatch &d, bool reciprocals)
   else
     for (const Symbol &symbol : d.free_symbols())
       params.push_back(symbol);
-  if (!params.empty() && params.size() == s.kernel.params.size())
+  if (params.size() == s.kernel.params.size())
     s.params = HostParams(s.kernel, std::move(params)).run(reciprocals);
 }
 

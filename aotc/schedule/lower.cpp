@@ -539,15 +539,26 @@ ValueId Lowering::eval(dispatch::ValueId id) {
     result = reduce(id);
     break;
   case ValueKind::kOp: {
-    if (v.code == Opcode::kSelect && lanes_ > 1 && !varies(v.args[0]) && (loads_lanes(v.args[1]) || loads_lanes(v.args[2]))) {
-      auto arm = [&](dispatch::ValueId a) { // of concatenations: one is loaded
-        return [this, a] {
-          Scope scope(*this);
-          return Values{eval_lanes(a)};
+    if (v.code == Opcode::kSelect && lanes_ > 1 && branches_ < kMostBranches && !varies(v.args[0])) { // of concatenations: one is loaded
+      std::vector<bool> first(d_.values.size()), second(d_.values.size());
+      bool loads = needs(v.args[1], first);
+      loads = needs(v.args[2], second) || loads;
+      if (loads) {
+        for (dispatch::ValueId i = 0; i < id; ++i) // what both arms need is there before the branch
+          if (first[i] && second[i] && (sets_[i] & ~bound_) == 0)
+            eval(i);
+        auto arm = [&](dispatch::ValueId a) {
+          return [this, a] {
+            Scope scope(*this);
+            return Values{eval_lanes(a)};
+          };
         };
-      };
-      result = b_.if_else(eval(v.args[0]), arm(v.args[1]), arm(v.args[2]))[0];
-      break;
+        const ValueId condition = eval(v.args[0]);
+        ++branches_;
+        result = b_.if_else(condition, arm(v.args[1]), arm(v.args[2]))[0];
+        --branches_;
+        break;
+      }
     }
     Values args;
     uint32_t lanes = 1;
@@ -579,11 +590,25 @@ ValueId Lowering::eval(dispatch::ValueId id) {
   return result;
 }
 
-bool Lowering::loads_lanes(dispatch::ValueId id) const {
-  const Value &v = d_.values[id];
-  if (values_[id] != kNoValue || !varies(id))
+bool Lowering::needs(dispatch::ValueId id, std::vector<bool> &seen) const {
+  if (seen[id] || values_[id] != kNoValue)
     return false;
-  return v.kind == ValueKind::kLoad || std::any_of(v.args.begin(), v.args.end(), [&](dispatch::ValueId a) { return loads_lanes(a); });
+  seen[id] = true;
+  const Value &v = d_.values[id];
+  bool loads = v.kind == ValueKind::kLoad && varies(id);
+  auto of = [&](const Expr &e) {
+    for (const Symbol &s : e.symbols())
+      if (s.kind() == SymbolKind::kValue)
+        loads = needs(s.value(), seen) || loads;
+  };
+  for (dispatch::ValueId a : v.args)
+    loads = needs(a, seen) || loads;
+  of(v.expr);
+  for (const Guard &g : v.guards) {
+    of(g.value);
+    of(g.extent);
+  }
+  return loads;
 }
 
 ValueId Lowering::eval_lanes(dispatch::ValueId id) {
@@ -591,26 +616,37 @@ ValueId Lowering::eval_lanes(dispatch::ValueId id) {
 }
 
 void Lowering::hoist(const Expr &e) {
-  for (const Symbol &s : e.symbols())
-    if (s.kind() == SymbolKind::kValue)
-      hoist(s.value());
+  std::vector<bool> seen(d_.values.size());
+  hoist(e, seen);
 }
 
 void Lowering::hoist(dispatch::ValueId id) {
-  if (values_[id] != kNoValue)
+  std::vector<bool> seen(d_.values.size());
+  hoist(id, seen);
+}
+
+void Lowering::hoist(const Expr &e, std::vector<bool> &seen) {
+  for (const Symbol &s : e.symbols())
+    if (s.kind() == SymbolKind::kValue)
+      hoist(s.value(), seen);
+}
+
+void Lowering::hoist(dispatch::ValueId id, std::vector<bool> &seen) {
+  if (seen[id] || values_[id] != kNoValue)
     return;
+  seen[id] = true;
   if ((sets_[id] & ~bound_) == 0) {
     eval(id);
     return;
   }
   const Value &v = d_.values[id];
   for (dispatch::ValueId a : v.args)
-    hoist(a);
+    hoist(a, seen);
   if (v.kind == ValueKind::kLoad || v.kind == ValueKind::kIndex) {
-    hoist(v.expr);
+    hoist(v.expr, seen);
     for (const Guard &g : v.guards) {
-      hoist(g.value);
-      hoist(g.extent);
+      hoist(g.value, seen);
+      hoist(g.extent, seen);
     }
   }
 }

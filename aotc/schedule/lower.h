@@ -101,7 +101,10 @@ class Lowering {
   int depth_of(const Atom &a) const;
   int depth_of(const Expr &e) const;
   kernel::ValueId load(const dispatch::Value &value);
-  bool loads_lanes(dispatch::ValueId value) const; // something not loaded yet that varies over the lane axis
+  void hoist(dispatch::ValueId value, std::vector<bool> &seen);
+  void hoist(const Expr &e, std::vector<bool> &seen);
+  // Marks what evaluating the value takes that is not there yet; true where that loads something that varies over the lane axis.
+  bool needs(dispatch::ValueId value, std::vector<bool> &seen) const;
   kernel::ValueId reduce(dispatch::ValueId id);
   kernel::ValueId lane_mask(uint32_t lanes); // lane < count, or kNoValue
   uint32_t alignment(const Expr &rest) const; // of an access to rest + lane
@@ -120,6 +123,8 @@ class Lowering {
   uint32_t lane_align_ = 1;
   std::vector<dispatch::Guard> assumed_;
   int depth_ = 0;
+  static constexpr int kMostBranches = 16; // within each other
+  int branches_ = 0;
 };
 
 } // namespace ingot::aotc::schedule

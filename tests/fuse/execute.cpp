@@ -44,9 +44,12 @@ class Executor {
   }
   // Dims with a usual value are known by their name.
   int64_t symbol(const Symbol &s) const {
-    if (auto it = symbols_.find(s); it != symbols_.end() || s.usual() == 0)
-      return it->second;
-    return std::find_if(symbols_.begin(), symbols_.end(), [&](const auto &known) { return known.first.name() == s.name(); })->second;
+    auto it = symbols_.find(s);
+    if (it == symbols_.end() && s.usual() != 0)
+      it = std::find_if(symbols_.begin(), symbols_.end(), [&](const auto &known) { return known.first.name() == s.name(); });
+    if (it == symbols_.end())
+      throw std::logic_error("symbol " + s.name() + " has no value");
+    return it->second;
   }
   size_t bytes_of(const fuse::Tensor &t) const { return static_cast<size_t>(value(t.type.elements())) * byte_size(t.type.element); }
 

@@ -162,6 +162,50 @@ TEST_CASE("one point: what multiplies it is known") {
     check_at(image, versions, {{w, size}}, static_cast<uint64_t>(size));
 }
 
+TEST_CASE("one point: names and divisors") {
+  const auto scheduler = [](const dispatch::Dispatch &d) { return schedule::schedule(d, TargetRecord::x86_64_v2()); };
+  // A dim may have the name that an axis has.
+  const Symbol rows = Symbol::dim("i1", 1, 500);
+  Maker m("named");
+  const uint32_t x = m.input("x", Expr(rows) * 6), y = m.output("y", Expr(rows) * 6);
+  const Symbol i = m.axis(rows), j = m.axis(6);
+  REQUIRE(j.name() == "i1");
+  m.store(y, Expr(i) * 6 + j, m.op(Opcode::kAdd, {m.load(x, Expr(i) * 6 + j), m.constant(1)}), {i, j});
+  fuse::Program whole = program_of({m.d, {{rows, 1}}}), p = whole;
+  fuse::specialise_sizes(p, {1, 32});
+  CHECK(p.steps.size() == 3);
+  for (int64_t size : {1, 2, 40})
+    check_at(whole, p, {{rows, size}}, static_cast<uint64_t>(size));
+  // What divides by 0 there has no version of its own.
+  const Symbol t = Symbol::dim("t", 1, 500);
+  Maker n("shifted");
+  const uint32_t a = n.input("a", Expr(t)), b = n.output("b", Expr(t));
+  const Symbol k = n.axis(t), r = n.axis((Expr(t) - 1) * 4);
+  const ValueId sum = n.reduce(ReduceKind::kAdd, n.load(a, mod(r, Expr(t) - 1) + 1), {r});
+  n.store(b, k, n.op(Opcode::kAdd, {n.load(a, k), sum}), {k});
+  fuse::Program before = program_of({n.d, {{t, 2}}}), after = before;
+  fuse::specialise_sizes(after, {1, 32});
+  for (const fuse::Step &step : after.steps)
+    CHECK(usual(after.dispatches[step.dispatch]).size() == 1);
+  for (int64_t size : {2, 3, 50})
+    check_at(before, after, {{t, size}}, static_cast<uint64_t>(size));
+}
+
+TEST_CASE("one point of reductions whose axes go") {
+  const Symbol t = Symbol::dim("t", 1, 400);
+  Maker m("sums");
+  const uint32_t x = m.input("x", Expr(t) * 9000), y = m.output("y", Expr(t));
+  const Symbol i = m.axis(t), j = m.axis(9000), k = m.axis(Expr(t));
+  const ValueId row = m.reduce(ReduceKind::kAdd, m.load(x, Expr(i) * 9000 + j), {j});
+  const ValueId column = m.reduce(ReduceKind::kMax, m.load(x, Expr(k) * 9000), {k});
+  m.store(y, i, m.op(Opcode::kAdd, {row, column}), {i});
+  fuse::Program whole = program_of({m.d, {{t, 1}}}), p = whole;
+  fuse::specialise_sizes(p, {1, 8});
+  fuse::split_reductions(p, 0);
+  for (int64_t size : {1, 2, 5})
+    check_at(whole, p, {{t, size}}, static_cast<uint64_t>(size));
+}
+
 TEST_CASE("versions that are the same kernel become one") {
   const Symbol t = Symbol::dim("t", 2, 1 << 20);
   fuse::Program p = program_of(matmul(1, t, 9, 20, false, true, 1, false, {{t, 2}}));

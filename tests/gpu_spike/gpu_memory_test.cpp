@@ -137,7 +137,7 @@ TEST_CASE("workgroup memory that is declared") {
 }
 
 TEST_CASE("divisions by what is not known when compiling") {
-  const std::vector<int32_t> dividends = {0, 1, -1, 2, 6, 7, -7, 8, 99, -100, 46340 * 46340, 12345678, -87654321, INT32_MAX - 1, INT32_MAX, -INT32_MAX};
+  const std::vector<int32_t> dividends = {0, 1, -1, 2, 6, 7, -7, 8, 99, -100, 46340 * 46340, 12345678, -87654321, INT32_MAX - 1, INT32_MAX, -INT32_MAX, INT32_MIN};
   const std::vector<int32_t> divisors = {1, 2, 3, 7, 16, 96, 1000, 65535, 65536, 46341, INT32_MAX, -1, -3, -1000, 0};
   kernel::Kernel k;
   k.name = "divide";
@@ -166,8 +166,8 @@ TEST_CASE("divisions by what is not known when compiling") {
       CHECK(run_ptx(text, legal.name, got, param_words(legal, {divisor}), {1, 1, 1}, legal.local_size) == "");
       for (size_t i = 0; i < dividends.size(); ++i) {
         INFO(dividends[i] << " by " << divisor);
-        CHECK(static_cast<int32_t>(got[1][3 * i]) == (divisor == 0 ? 0 : dividends[i] / divisor));
-        CHECK(static_cast<int32_t>(got[1][3 * i + 1]) == (divisor == 0 ? 0 : dividends[i] % divisor));
+        CHECK(static_cast<int32_t>(got[1][3 * i]) == (divisor == 0 ? 0 : static_cast<int32_t>(int64_t{dividends[i]} / divisor)));
+        CHECK(static_cast<int32_t>(got[1][3 * i + 1]) == (divisor == 0 ? 0 : static_cast<int32_t>(int64_t{dividends[i]} % divisor)));
         CHECK(static_cast<int32_t>(got[1][3 * i + 2]) == (divisor == 0 ? 0 : static_cast<int32_t>(i) / divisor));
       }
     }

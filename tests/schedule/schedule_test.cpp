@@ -96,6 +96,24 @@ TEST_CASE("transpose, concat, gather") {
   CHECK(kernel.find("select") == std::string::npos);
   CHECK(kernel.find("} else {") != std::string::npos);
   check(rows, 8, "long inner rows");
+  // Very many parts, and chains whose arms share what was before: neither deep nor twice as much for each link.
+  auto chain = [](int links, bool recurrent) {
+    Maker m("chain");
+    const uint32_t x = m.input("x", 40 * (links + 1)), y = m.output("y", 3 * 40);
+    const Symbol row = m.axis(3), i = m.axis(40);
+    ValueId h = m.load(x, i);
+    for (int n = 1; n <= links; ++n) {
+      const ValueId next = m.load(x, Expr(i) + 40 * n), which = m.op(Opcode::kGe, ElementType::kBool, {m.index(row), m.index(n % 3)});
+      h = m.op(Opcode::kSelect, ElementType::kF32, {which, recurrent ? m.op(Opcode::kAdd, {m.op(Opcode::kMul, {h, m.constant(0.5)}), next}) : next, h});
+    }
+    m.store(y, Expr(row) * 40 + i, h, {row, i});
+    return Case{m.d, {}};
+  };
+  for (const bool recurrent : {false, true}) {
+    const Case c = chain(70, recurrent);
+    CHECK(kernel::print(schedule::schedule(c.dispatch, TargetRecord::x86_64_v3()).kernel).size() < 100000);
+    check(c, 9, recurrent ? "a masked recurrence" : "many parts");
+  }
   check(concat({1, 4, 5, 1}), 5, "inner");
   check(concat({7, 9, 30, 1}), 5, "inner rows");
   check(gather_rows(9, 13, 20), 6, "rows");

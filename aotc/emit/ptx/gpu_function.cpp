@@ -77,7 +77,7 @@ FunctionEmitter::V GpuFunction::divide(Opcode code, Type type, V a, V b) {
   V zero = b_.getInt32(0), n = is_signed ? b_.CreateBinaryIntrinsic(llvm::Intrinsic::abs, a, b_.getFalse()) : a;
   V q = b_.CreateTrunc(b_.CreateLShr(b_.CreateMul(b_.CreateZExt(n, wide), b_.CreateZExt(d.reciprocal, wide)), 32), b_.getInt32Ty());
   V rest = b_.CreateSub(n, b_.CreateMul(q, d.magnitude)), more = b_.CreateICmpUGE(rest, d.magnitude);
-  V result = quotient ? b_.CreateAdd(q, b_.CreateZExt(more, b_.getInt32Ty()), "", true, is_signed) : b_.CreateSelect(more, b_.CreateSub(rest, d.magnitude), rest);
+  V result = quotient ? b_.CreateAdd(q, b_.CreateZExt(more, b_.getInt32Ty())) : b_.CreateSelect(more, b_.CreateSub(rest, d.magnitude), rest);
   if (is_signed)
     result = b_.CreateSelect(b_.CreateICmpSLT(quotient ? b_.CreateXor(a, b) : a, zero), b_.CreateNeg(result), result);
   return b_.CreateSelect(b_.CreateICmpEQ(b, zero), zero, result);

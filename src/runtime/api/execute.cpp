@@ -547,6 +547,7 @@ private:
                     name_of(f_), text(c_.session->schema->kernels()->Get(w[1])->name()));
       d.grid[i] = uint32_t(n);
     }
+    if (groups == 0) return INGOT_OK; // nothing to do
     for (uint32_t i = 0; i < w[6]; ++i) {
       const uint32_t *b = w + 8 + 3 * i;
       int64_t length = 0;
@@ -558,7 +559,6 @@ private:
                     device_.properties.binding_alignment);
     }
     for (uint32_t i = 0; i < w[7]; ++i) INGOT_TRY(value(w[8 + 3 * w[6] + i], &params[i]));
-    if (groups == 0) return INGOT_OK; // nothing to do
     d.bindings = spans;
     d.params = params;
     site_cost(w[2], &d.flops, &d.bytes);
