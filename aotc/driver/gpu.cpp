@@ -92,7 +92,7 @@ Compiled schedule_kernel(const GpuTarget &target, const dispatch::Dispatch &d) {
   for (const TargetRecord &record : target.records) {
     out.scheduled = schedule::schedule(d, record);
     if (target.format == archive::CodeFormat::ptx || target.format == archive::CodeFormat::hsaco)
-      schedule::move_to_params(out.scheduled, d, true);
+      schedule::move_to_params(out.scheduled, d);
     std::string problem = kernel::legalise(out.scheduled.kernel, record);
     if (problem.empty()) {
       out.record = &record;
@@ -148,9 +148,18 @@ std::optional<GpuVariant> compile_gpu_variant(const CompileOptions &options, con
   UniqueDispatches unique = unique_dispatches(programs);
   std::vector<Compiled> scheduled(unique.dispatches.size()), compiled;
   std::vector<std::string> known(scheduled.size()), symbols;
+  std::mutex mutex;
+  size_t done = 0;
+  auto report = [&](const char *stage, size_t total) {
+    std::lock_guard lock(mutex);
+    ++done;
+    if (options.progress)
+      options.progress({stage, done, total});
+  };
   parallel_for(scheduled.size(), options.jobs, [&](size_t i) {
     scheduled[i] = schedule_kernel(gpu, *unique.dispatches[i]);
     known[i] = scheduled[i].problem + kernel_text(scheduled[i].scheduled, *unique.dispatches[i]);
+    report("schedule", scheduled.size());
   });
   std::vector<const dispatch::Dispatch *> dispatches;
   for (uint32_t i : unique_kernels(known, unique.kernel_of)) {
@@ -159,17 +168,14 @@ std::optional<GpuVariant> compile_gpu_variant(const CompileOptions &options, con
     compiled.push_back(std::move(scheduled[i]));
   }
   const bool assembles = gpu.format == archive::CodeFormat::ptx && !options.ptxas.empty() && options.emit == Emit::kArchive && !options.check_only;
-  std::mutex mutex;
-  size_t done = 0;
+  done = 0;
   parallel_for(compiled.size(), options.jobs, [&](size_t i) {
     Compiled &c = compiled[i];
     if (c.problem.empty())
       emit_kernel(gpu, symbols[i], c);
     if (assembles && c.problem.empty())
       c.binary = emit::assemble_ptx(options.ptxas, reinterpret_cast<const char *>(c.code.data()), gpu.architecture, &c.failure);
-    std::lock_guard lock(mutex);
-    if (options.progress)
-      options.progress({"compile", ++done, compiled.size()});
+    report("compile", compiled.size());
   });
   GpuVariant out;
   std::set<std::string> said;

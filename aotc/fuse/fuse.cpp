@@ -908,6 +908,19 @@ void print_steps(std::ostringstream &out, const Program &p, const Steps &steps, 
 
 } // namespace
 
+void replace_dispatches(Steps &steps, const std::function<bool(Step &, Steps &)> &replace, bool loops) {
+  Steps out;
+  for (Step &step : steps) {
+    if (loops || step.kind != Step::Kind::kLoop) {
+      replace_dispatches(step.then, replace, loops);
+      replace_dispatches(step.otherwise, replace, loops);
+    }
+    if (step.kind != Step::Kind::kDispatch || !replace(step, out))
+      out.push_back(std::move(step));
+  }
+  steps = std::move(out);
+}
+
 std::string print(const Program &p) {
   std::ostringstream out;
   out << "program @" << p.name << " {\n";

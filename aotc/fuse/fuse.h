@@ -20,6 +20,7 @@
 // Assumes a verified graph. After it, no graph op is left: the steps and dispatches say everything.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -112,6 +113,10 @@ struct Program {
   Steps steps;
   Steps prepare;                                       // dispatches of constants; they write kPrepared tensors
 };
+
+// Walks over the steps, those of branches and (with `loops`) of loop bodies first: where replace(step, out) is true, what it put
+// into `out`, if anything, stands for the dispatch.
+void replace_dispatches(Steps &steps, const std::function<bool(Step &, Steps &)> &replace, bool loops = true);
 
 struct Options {
   // Attention is one dispatch, and its scores have no memory (attention.h): for targets with a schedule of that form.

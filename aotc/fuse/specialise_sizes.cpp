@@ -5,8 +5,8 @@
 #include <cmath>
 #include <functional>
 #include <iterator>
-#include <optional>
 #include <map>
+#include <optional>
 #include <set>
 
 namespace ingot::aotc::fuse {
@@ -26,17 +26,8 @@ class Specialise {
           batches_.insert(*batch);
   }
 
-  void run(Steps &steps) {
-    Steps out;
-    for (Step &step : steps) {
-      if (step.kind != Step::Kind::kLoop) { // sequences (sequence.h) are made of whole steps
-        run(step.then);
-        run(step.otherwise);
-      }
-      if (step.kind != Step::Kind::kDispatch || !divide(step, out))
-        out.push_back(std::move(step));
-    }
-    steps = std::move(out);
+  void run() { // not in loops: sequences (sequence.h) are made of whole steps
+    replace_dispatches(p_.steps, [&](Step &step, Steps &out) { return divide(step, out); }, false);
   }
 
  private:
@@ -213,7 +204,7 @@ void join(Steps &steps, const std::vector<uint32_t> &kernel_of) {
 
 void specialise_sizes(Program &program, const std::vector<int64_t> &multiples) {
   if (multiples.size() > 1)
-    Specialise(program, multiples).run(program.steps);
+    Specialise(program, multiples).run();
 }
 
 void join_sizes(Program &program, const std::vector<uint32_t> &kernel_of) { join(program.steps, kernel_of); }

@@ -345,15 +345,8 @@ Halves apart(const Dispatch &d, dispatch::ValueId reduce) {
 class SplitReductions {
  public:
   SplitReductions(Program &program, size_t max_operands, bool units) : p_(program), max_operands_(max_operands), units_(units) {}
-  void run(Steps &steps) {
-    Steps out;
-    for (Step &step : steps) {
-      run(step.then);
-      run(step.otherwise);
-      if (step.kind != Step::Kind::kDispatch || !divide(step, out))
-        out.push_back(std::move(step));
-    }
-    steps = std::move(out);
+  void run() {
+    replace_dispatches(p_.steps, [&](Step &step, Steps &out) { return divide(step, out); });
   }
 
  private:
@@ -406,6 +399,6 @@ class SplitReductions {
 
 } // namespace
 
-void split_reductions(Program &program, size_t max_operands, bool units) { SplitReductions(program, max_operands, units).run(program.steps); }
+void split_reductions(Program &program, size_t max_operands, bool units) { SplitReductions(program, max_operands, units).run(); }
 
 } // namespace ingot::aotc::fuse

@@ -26,33 +26,26 @@ class Preparing {
   Preparing(Program &program, MatrixUnits units) : p_(program), units_(units) {}
 
   void run() {
-    hoist(p_.steps);
+    hoist();
     relay(p_.steps);
   }
 
  private:
   // Steps of constants alone that folding left (they would make the archive larger).
-  void hoist(Steps &steps) {
-    Steps kept;
-    for (Step &step : steps) {
-      hoist(step.then);
-      hoist(step.otherwise);
-      if (prepares(step)) {
-        const dispatch::Dispatch &d = p_.dispatches[step.dispatch];
-        for (size_t i = 0; i < d.operands.size(); ++i)
-          if (d.operands[i].output)
-            p_.tensors[step.operands[i]].kind = Tensor::Kind::kPrepared;
-        p_.prepare.push_back(std::move(step));
-      } else {
-        kept.push_back(std::move(step));
-      }
-    }
-    steps = std::move(kept);
+  void hoist() {
+    fuse::replace_dispatches(p_.steps, [&](Step &step, Steps &) {
+      if (!prepares(step))
+        return false;
+      const dispatch::Dispatch &d = p_.dispatches[step.dispatch];
+      for (size_t i = 0; i < d.operands.size(); ++i)
+        if (d.operands[i].output)
+          p_.tensors[step.operands[i]].kind = Tensor::Kind::kPrepared;
+      p_.prepare.push_back(std::move(step));
+      return true;
+    });
   }
 
   bool prepares(const Step &step) const {
-    if (step.kind != Step::Kind::kDispatch)
-      return false;
     const dispatch::Dispatch &d = p_.dispatches[step.dispatch];
     if (!d.free_symbols().empty() || !d.checks.empty() || d.loop || d.sequence)
       return false;

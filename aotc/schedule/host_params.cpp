@@ -22,10 +22,10 @@ class HostParams {
  public:
   HostParams(kernel::Kernel &kernel, std::vector<Expr> params) : k_(kernel), params_(std::move(params)) {}
 
-  std::vector<Expr> run(bool reciprocals) {
+  std::vector<Expr> run() {
     find(k_.body);
     for (ValueId v : divisors_) // first, where there is not room for all
-      if (const size_t at = param(v); at < params_.size() && reciprocals)
+      if (const size_t at = param(v); at < params_.size())
         reciprocal(at);
     for (ValueId v : needed_)
       param(v);
@@ -170,7 +170,7 @@ class HostParams {
 
 } // namespace
 
-void move_to_params(Scheduled &s, const dispatch::Dispatch &d, bool reciprocals) {
+void move_to_params(Scheduled &s, const dispatch::Dispatch &d) {
   std::vector<Expr> params;
   if (d.loop)
     params = d.loop->params;
@@ -178,7 +178,7 @@ void move_to_params(Scheduled &s, const dispatch::Dispatch &d, bool reciprocals)
     for (const Symbol &symbol : d.free_symbols())
       params.push_back(symbol);
   if (params.size() == s.kernel.params.size())
-    s.params = HostParams(s.kernel, std::move(params)).run(reciprocals);
+    s.params = HostParams(s.kernel, std::move(params)).run();
 }
 
 } // namespace ingot::aotc::schedule

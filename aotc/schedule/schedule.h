@@ -29,8 +29,8 @@ struct Scheduled {
 Scheduled schedule_naive(const dispatch::Dispatch &dispatch, const TargetRecord &record);
 
 // What the kernel computes from its params alone, each thread again, becomes params, which the host computes once for a size: extents,
-// strides, and what divides; with `reciprocals` the reciprocals of the latter too. Params that are not used any more go.
-void move_to_params(Scheduled &scheduled, const dispatch::Dispatch &dispatch, bool reciprocals);
+// strides, and what divides, the reciprocals of which are params too. Params that are not used any more go.
+void move_to_params(Scheduled &scheduled, const dispatch::Dispatch &dispatch);
 
 // The best schedule for the record: tuned where one matches, else naive.
 Scheduled schedule(const dispatch::Dispatch &dispatch, const TargetRecord &record);

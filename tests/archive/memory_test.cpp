@@ -3,6 +3,7 @@
 
 #include <functional>
 
+#include "src/runtime/base.h"
 #include "tests/archive/hand_made.h"
 #include "tests/archive/support.h"
 
@@ -113,4 +114,15 @@ TEST_CASE("with free dims nothing is allocated at dims seen before, or smaller o
     if (!before) before = counting.calls;
   }
   CHECK(counting.calls == before);
+}
+
+TEST_CASE("what the library allocates by megabytes can lie on large pages") {
+  const ingot_allocator_t own = ingot::resolve_allocator(nullptr);
+  for (const size_t size : {size_t{1}, size_t{1} << 20, (size_t{2} << 20) - 1, size_t{2} << 20, (size_t{5} << 20) + 3}) {
+    auto *memory = static_cast<uint8_t *>(own.allocate(own.user, size, 64));
+    REQUIRE(memory);
+    CHECK(reinterpret_cast<uintptr_t>(memory) % (size >= size_t{2} << 20 ? size_t{2} << 20 : 64) == 0);
+    memory[0] = memory[size - 1] = 1;
+    own.release(own.user, memory, size, 64);
+  }
 }

@@ -337,6 +337,33 @@ TEST_CASE("a bound host scalar sizes what follows, within its range") {
   }
 }
 
+TEST_CASE("a dispatch whose grid is empty asks for nothing more") {
+  hand_made::Builder b;
+  const uint32_t kernel = b.kernel("add_scalar_i64", {hand_made::kAccessReadWrite}, 1);
+  hand_made::Function &f = b.function();
+  f.symbols = {{"n", 1, 100, hand_made::SymbolKind::input}};
+  hand_made::ExprBuilder e(f);
+  const uint32_t zero = e.constant(0), one = e.constant(1), n = e.symbol(0), bytes = e.mul(n, e.constant(8)), rest = e.sub(n, one);
+  f.inputs = {{"x", kI64, {n}, {}, hand_made::kNone}};
+  f.outputs = {{"y", kI64, {n}, {}, hand_made::kNone}};
+  const uint32_t x = hand_made::input_slot(f, 0, bytes), y = hand_made::output_slot(f, 0, bytes);
+  hand_made::CommandBuilder w(f.commands);
+  w.copy(y, zero, x, zero, bytes);
+  w.barrier();
+  w.dispatch(kernel, hand_made::kNone, e.binary(hand_made::ExprOp::min, rest, one), one, one, {{y, zero, bytes}}, {e.floordiv(e.constant(60), rest)}); // without a value where n is 1
+  Loaded l(b.bytes());
+  INFO(l.error());
+  REQUIRE(l.session.ok());
+  for (const int64_t size : {1, 2, 7, 1}) {
+    std::vector<int64_t> given(size_t(size), 5), got(size_t(size), 0);
+    ingot::Tensor in[] = {tensor(given, kI64, {size})}, out[] = {tensor(got, kI64, {size})};
+    const ingot::Status status = l.session->run(in, out);
+    INFO(status.message());
+    REQUIRE(status.ok());
+    CHECK(got[0] == 5 + (size == 1 ? 0 : 60 / (size - 1)));
+  }
+}
+
 TEST_CASE("deadlines and cancellation stop a run") {
   hand_made::Builder b;
   const uint32_t kernel = b.kernel("add_scalar_i64", {hand_made::kAccessReadWrite}, 1);

@@ -107,6 +107,46 @@ class Executor {
 
 } // namespace
 
+fuse::Program program_of(const Case &c, const std::vector<Expr> &first) {
+  fuse::Program p;
+  p.name = "one";
+  fuse::Step step;
+  for (const dispatch::Operand &o : c.dispatch.operands) {
+    fuse::Tensor t;
+    t.kind = o.output ? fuse::Tensor::Kind::kOutput : fuse::Tensor::Kind::kInput;
+    t.index = static_cast<uint32_t>(o.output ? p.output_tensors.size() : p.input_tensors.size());
+    t.type.element = o.type;
+    t.type.dims = p.tensors.empty() && !first.empty() ? first : std::vector<Expr>{o.count};
+    const auto id = static_cast<fuse::TensorId>(p.tensors.size());
+    (o.output ? p.output_tensors : p.input_tensors).push_back(id);
+    (o.output ? p.outputs : p.inputs).push_back({});
+    step.operands.push_back(id);
+    p.tensors.push_back(t);
+  }
+  for (const auto &[symbol, value] : c.dims)
+    p.dims.push_back(symbol);
+  p.dispatches.push_back(c.dispatch);
+  p.steps.push_back(step);
+  return p;
+}
+
+std::vector<std::vector<uint8_t>> random_inputs(const fuse::Program &program, const std::map<Symbol, int64_t> &dims, uint64_t seed) {
+  std::mt19937_64 random(seed);
+  std::vector<std::vector<uint8_t>> inputs;
+  for (fuse::TensorId t : program.input_tensors) {
+    const fuse::Tensor &tensor = program.tensors[t];
+    const auto count = tensor.type.elements().evaluate([&](const Symbol &s) { return std::optional(dims.at(s)); });
+    std::vector<uint8_t> bytes(static_cast<size_t>(*count) * 4);
+    for (size_t at = 0; at < bytes.size(); at += 4) {
+      const float value = static_cast<float>(random() % 2001) / 1000.0f - 1;
+      const int32_t number = static_cast<int32_t>(random() % 41) - 20;
+      std::memcpy(&bytes[at], tensor.type.element == ElementType::kF32 ? static_cast<const void *>(&value) : &number, 4);
+    }
+    inputs.push_back(std::move(bytes));
+  }
+  return inputs;
+}
+
 std::vector<std::vector<uint8_t>> random_inputs(const graph::Function &f, const std::map<Symbol, int64_t> &dims, uint64_t seed) {
   std::mt19937_64 random(seed);
   std::vector<std::vector<uint8_t>> inputs;

@@ -2,60 +2,25 @@
 #include <catch2/catch.hpp>
 
 #include <algorithm>
-#include <cstring>
 #include <random>
 
 #include "aotc/fuse/specialise_sizes.h"
 #include "aotc/fuse/split_reductions.h"
 #include "aotc/kernel/text.h"
 #include "aotc/kernel/verifier.h"
+#include "aotc/plan/plan.h"
 #include "aotc/schedule/schedule.h"
+#include "schemas/program_words.h"
 #include "tests/fuse/execute.h"
 #include "tests/schedule/dispatch_maker.h"
 #include "tests/schedule/run.h"
 
 using namespace ingot::aotc;
 using namespace ingot::aotc::testing;
+namespace archive = ingot::aotc::archive;
+namespace program = ingot::program;
 
 namespace {
-
-// The dispatch as a program whose operands are inputs and outputs; `first` are the dims of its first input.
-fuse::Program program_of(const Case &c, std::vector<Expr> first = {}) {
-  fuse::Program p;
-  p.name = "one";
-  fuse::Step step;
-  for (const dispatch::Operand &o : c.dispatch.operands) {
-    fuse::Tensor t;
-    t.kind = o.output ? fuse::Tensor::Kind::kOutput : fuse::Tensor::Kind::kInput;
-    t.index = static_cast<uint32_t>(o.output ? p.output_tensors.size() : p.input_tensors.size());
-    t.type.element = o.type;
-    t.type.dims = p.tensors.empty() && !first.empty() ? first : std::vector<Expr>{o.count};
-    const auto id = static_cast<fuse::TensorId>(p.tensors.size());
-    (o.output ? p.output_tensors : p.input_tensors).push_back(id);
-    step.operands.push_back(id);
-    p.tensors.push_back(t);
-  }
-  for (const auto &[symbol, value] : c.dims)
-    p.dims.push_back(symbol);
-  p.dispatches.push_back(c.dispatch);
-  p.steps.push_back(step);
-  return p;
-}
-
-std::vector<std::vector<uint8_t>> inputs_of(const fuse::Program &p, const std::map<Symbol, int64_t> &dims, uint64_t seed) {
-  std::mt19937_64 random(seed);
-  std::vector<std::vector<uint8_t>> inputs;
-  for (fuse::TensorId t : p.input_tensors) {
-    auto count = p.tensors[t].type.elements().evaluate([&](const Symbol &s) { return std::optional(dims.at(s)); });
-    std::vector<uint8_t> bytes(static_cast<size_t>(*count) * 4);
-    for (size_t at = 0; at < bytes.size(); at += 4) {
-      const float value = static_cast<float>(random() % 2001) / 1000.0f - 1;
-      std::memcpy(&bytes[at], &value, 4);
-    }
-    inputs.push_back(std::move(bytes));
-  }
-  return inputs;
-}
 
 std::vector<int64_t> usual(const dispatch::Dispatch &d) {
   std::vector<int64_t> out;
@@ -67,7 +32,7 @@ std::vector<int64_t> usual(const dispatch::Dispatch &d) {
 // At these sizes the versions compute what the dispatch does, and one of them alone is done.
 void check_at(const fuse::Program &whole, const fuse::Program &versions, const std::map<Symbol, int64_t> &dims, uint64_t seed) {
   auto scheduler = [](const dispatch::Dispatch &d) { return schedule::schedule(d, TargetRecord::x86_64_v2()); };
-  const auto inputs = inputs_of(whole, dims, seed);
+  const auto inputs = random_inputs(whole, dims, seed);
   auto a = execute(whole, inputs, dims, scheduler), b = execute(versions, inputs, dims, scheduler);
   REQUIRE(a.size() == b.size());
   for (size_t i = 0; i < a.size(); ++i)
@@ -223,6 +188,14 @@ TEST_CASE("versions that are the same kernel become one") {
   CHECK(two.steps[0].sizes->until == p.steps[2].sizes->from);
   CHECK(two.steps[1].sizes->until == INT64_MAX);
   CHECK(joined({9, 0, 1, 0}).steps.size() == 3); // not neighbours
+  // What stays is right at all sizes, whatever the first was.
+  const Symbol one = Symbol::dim("one", 1, 1 << 20);
+  fuse::Program from_one = program_of(matmul(1, one, 9, 20, false, true, 1, false, {{one, 1}}));
+  fuse::specialise_sizes(from_one, {1, 32});
+  const uint32_t last = from_one.steps.back().dispatch;
+  fuse::join_sizes(from_one, std::vector<uint32_t>(from_one.dispatches.size(), 0));
+  REQUIRE(from_one.steps.size() == 1);
+  CHECK(from_one.steps[0].dispatch == last);
   // A version of two steps stays.
   fuse::Program deep = program_of(matmul(1, t, 9, 4096, false, true, 1, false, {{t, 2}}));
   fuse::Program whole = deep;
@@ -235,6 +208,41 @@ TEST_CASE("versions that are the same kernel become one") {
   CHECK(same.steps.size() >= 4);
   for (int64_t size : {2, 11, 12, 50})
     check_at(whole, deep, {{t, size}}, static_cast<uint64_t>(size));
+}
+
+TEST_CASE("alternatives do not wait for each other") {
+  const Symbol t = Symbol::dim("t", 1, 1 << 20);
+  auto commands = [](const fuse::Program &p) {
+    plan::WeightPool weights;
+    std::vector<plan::DispatchInfo> infos(p.dispatches.size());
+    for (plan::DispatchInfo &info : infos)
+      info.grid = {1, 1, 1};
+    const archive::Function f = plan::plan_function(p, infos, 0, 64, weights);
+    std::string out;
+    for (size_t at = 0; at < f.commands.size(); at += f.commands[at] >> 8)
+      out += static_cast<program::Opcode>(f.commands[at] & 0xff) == program::Opcode::barrier ? '|' : 'd';
+    return out;
+  };
+  fuse::Program p = program_of(matmul(1, t, 9, 20, false, true, 1, false, {{t, 1}}));
+  fuse::specialise_sizes(p, {1, 32, 1024});
+  CHECK(commands(p) == "dddd");
+  // Versions of two steps: the second waits for the first, another version for neither.
+  fuse::Program deep = program_of(matmul(1, t, 9, 4096, false, true, 1, false, {{t, 1}}));
+  fuse::specialise_sizes(deep, {1, 32});
+  fuse::split_reductions(deep, 0);
+  INFO(fuse::print(deep));
+  CHECK(commands(deep) == "d|dd|dd|d");
+  // What reads the result waits for all.
+  fuse::Program chain = p;
+  fuse::Step after = chain.steps[0];
+  after.sizes.reset();
+  chain.tensors.push_back(chain.tensors[chain.output_tensors[0]]);
+  chain.tensors.back().type.dims = {Expr(t) * 20};
+  chain.tensors.back().kind = fuse::Tensor::Kind::kTransient;
+  after.operands[0] = chain.output_tensors[0];
+  after.operands.back() = static_cast<fuse::TensorId>(chain.tensors.size() - 1);
+  chain.steps.push_back(after);
+  CHECK(commands(chain) == "dddd|d");
 }
 
 TEST_CASE("drawn sizes") {
@@ -271,7 +279,7 @@ TEST_CASE("what depends on params alone becomes params") {
     INFO(dispatch::print(c.dispatch));
     const TargetRecord record = TargetRecord::cuda_sm80();
     schedule::Scheduled plain = schedule::schedule(c.dispatch, record), moved = plain;
-    schedule::move_to_params(moved, c.dispatch, true);
+    schedule::move_to_params(moved, c.dispatch);
     REQUIRE(moved.params);
     CHECK(moved.params->size() == moved.kernel.params.size());
     REQUIRE(kernel::verify(moved.kernel) == "");

@@ -1,7 +1,6 @@
 // Long reductions in two steps: which, that they compute the same, and that the sizes alone decide.
 #include <catch2/catch.hpp>
 
-#include <cstring>
 #include <random>
 
 #include "aotc/fuse/split_reductions.h"
@@ -14,50 +13,14 @@ using namespace ingot::aotc::testing;
 
 namespace {
 
-// The dispatch as a program whose operands are inputs and outputs.
-fuse::Program program_of(const Case &c) {
-  fuse::Program p;
-  p.name = "one";
-  fuse::Step step;
-  for (const dispatch::Operand &o : c.dispatch.operands) {
-    fuse::Tensor t;
-    t.kind = o.output ? fuse::Tensor::Kind::kOutput : fuse::Tensor::Kind::kInput;
-    t.index = static_cast<uint32_t>(o.output ? p.output_tensors.size() : p.input_tensors.size());
-    t.type.element = o.type;
-    t.type.dims = {o.count};
-    const auto id = static_cast<fuse::TensorId>(p.tensors.size());
-    (o.output ? p.output_tensors : p.input_tensors).push_back(id);
-    step.operands.push_back(id);
-    p.tensors.push_back(t);
-  }
-  for (const auto &[symbol, value] : c.dims)
-    p.dims.push_back(symbol);
-  p.dispatches.push_back(c.dispatch);
-  p.steps.push_back(step);
-  return p;
-}
-
 // Dispatches afterwards; the results agree.
 size_t check(const Case &c, uint64_t seed, size_t max_operands = 0) {
   INFO(dispatch::print(c.dispatch));
   fuse::Program whole = program_of(c), parts = whole;
   fuse::split_reductions(parts, max_operands);
   INFO(fuse::print(parts));
-  std::mt19937_64 random(seed);
-  std::map<Symbol, int64_t> dims(c.dims.begin(), c.dims.end());
-  std::vector<std::vector<uint8_t>> inputs;
-  for (fuse::TensorId t : whole.input_tensors) {
-    auto count = whole.tensors[t].type.elements().evaluate([&](const Symbol &s) { return std::optional(dims.at(s)); });
-    std::vector<uint8_t> bytes;
-    for (int64_t i = 0; i < *count; ++i) {
-      const float value = static_cast<float>(random() % 2001) / 1000.0f - 1;
-      const int32_t number = static_cast<int32_t>(random() % 41) - 20;
-      const auto *from = whole.tensors[t].type.element == ElementType::kF32 ? reinterpret_cast<const uint8_t *>(&value)
-                                                                            : reinterpret_cast<const uint8_t *>(&number);
-      bytes.insert(bytes.end(), from, from + 4);
-    }
-    inputs.push_back(std::move(bytes));
-  }
+  const std::map<Symbol, int64_t> dims(c.dims.begin(), c.dims.end());
+  const auto inputs = random_inputs(whole, dims, seed);
   auto scheduler = [](const dispatch::Dispatch &d) { return schedule::schedule_naive(d, TargetRecord::x86_64_v2()); };
   auto a = execute(whole, inputs, dims, scheduler), b = execute(parts, inputs, dims, scheduler);
   REQUIRE(a.size() == b.size());

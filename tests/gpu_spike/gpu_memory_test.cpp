@@ -152,18 +152,25 @@ TEST_CASE("divisions by what is not known when compiling") {
   b.store(out, at, b.convert(i32, b.div(x, by)));
   b.store(out, b.add(at, b.index(1)), b.convert(i32, b.rem(x, by)));
   b.store(out, b.add(at, b.index(2)), b.convert(i32, b.div(thread, by)));
-  for (const TargetRecord &record : {TargetRecord::cuda_sm80(), TargetRecord::cuda_sm90a()}) {
-    kernel::Kernel legal = k;
+  kernel::Kernel given = k; // with its reciprocal, from the host
+  given.params[0].min = 1;
+  given.params.emplace_back().name = "reciprocal";
+  given.params[1].reciprocal_of = 0;
+  for (const bool host : {false, true}) {
+    const TargetRecord record = host ? TargetRecord::cuda_sm90a() : TargetRecord::cuda_sm80();
+    kernel::Kernel legal = host ? given : k;
     REQUIRE(kernel::legalise(legal, record) == "");
     const std::string text = emit::emit_ptx({&legal}, record);
     INFO(text);
-    CHECK(occurrences(text, "\tdiv.") == 1); // the reciprocal, which all share
+    CHECK(occurrences(text, "\tdiv.") == (host ? 0 : 1)); // the reciprocal, which all share
     CHECK(occurrences(text, "\trem.") == 0);
     for (int32_t divisor : divisors) {
+      if (host && divisor < 1)
+        continue;
       std::vector<std::vector<uint32_t>> got = {{}, std::vector<uint32_t>(3 * dividends.size())};
       for (int32_t n : dividends)
         got[0].push_back(static_cast<uint32_t>(n));
-      CHECK(run_ptx(text, legal.name, got, param_words(legal, {divisor}), {1, 1, 1}, legal.local_size) == "");
+      CHECK(run_ptx(text, legal.name, got, host ? param_words(legal, {divisor, static_cast<int32_t>(UINT32_MAX / static_cast<uint32_t>(divisor))}) : param_words(legal, {divisor}), {1, 1, 1}, legal.local_size) == "");
       for (size_t i = 0; i < dividends.size(); ++i) {
         INFO(dividends[i] << " by " << divisor);
         CHECK(static_cast<int32_t>(got[1][3 * i]) == (divisor == 0 ? 0 : static_cast<int32_t>(int64_t{dividends[i]} / divisor)));

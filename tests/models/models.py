@@ -185,7 +185,7 @@ def prepare(tools):
         "face-both", {"input:0": random_image((1, 256, 256, 3), 1)}, scratch, None, "local-sync://0?features=0x0")
 
     def kernels_of_free_width(scratch):
-        # Each dispatch has three versions at most: one point, few, many (aotc/fuse/specialise_sizes.h), however wide the range.
+        # Versions for one point, few and many (aotc/fuse/specialise_sizes.h), of which most come out as the same kernel.
         counts = {}
         for name in ("rec", "rec-free"):
             archive, note = compiled.archive(name)
@@ -195,7 +195,7 @@ def prepare(tools):
             if status != 0:
                 return harness.fail(f"ingot inspect: exit status {status}: {err}")
             counts[name] = kernel_count(json.loads(out))
-        if not 0 < counts["rec"] <= counts["rec-free"] <= 3 * counts["rec"]:
+        if not 0 < counts["rec"] < counts["rec-free"] < 2 * counts["rec"]:
             return harness.fail(f"{counts['rec']} kernels at a fixed width, {counts['rec-free']} at a free one")
         return harness.ok(f"{counts['rec']} kernels at a fixed width, {counts['rec-free']} at a free one (seed of the widths: {seed})")
 

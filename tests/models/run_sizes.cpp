@@ -1,10 +1,11 @@
 // Runs one archive on one context at many sizes, one after the other: tests/models/dynamic.py and benchmarks/dynamic.py.
 //
-//   run_sizes ARCHIVE DEVICE [--runs=N] ([ENTRY@]FOLDER | save:FILE | load:FILE)...
+//   run_sizes ARCHIVE DEVICE [--runs=N] [--own-allocator] ([ENTRY@]FOLDER | save:FILE | load:FILE)...
 //
 // ENTRY names the function, otherwise it is the first. A folder holds in0.npy, in1.npy, ... in the order of the inputs;
 // out0.npy, ... are written beside them. Prints a line of JSON a folder: milliseconds of the first run and, of N more, all;
-// allocations of the first run and of those after it together; bytes of the arenas then. `save` and `load` write the
+// allocations of the first run and of those after it together (0 with --own-allocator, the library's own, as applications
+// have it); bytes of the arenas then. `save` and `load` write the
 // context's states to a file, and read them from it.
 #include <atomic>
 #include <chrono>
