@@ -28,13 +28,13 @@ build() { # build FOLDER OPTION...
   ninja -C "$folder" -j "${JOBS:-$(nproc)}" --quiet || ninja -C "$folder" -j 1
 }
 # Without debug information, which would take a third of the build's time.
-build build -Dbuildtype=debugoptimized -Ddebug=false -Ddrivers=local-sync,local-task,vulkan,cuda,hip -Dtests=true -Dexamples=true -Daotc=enabled
+build build -Dbuildtype=debugoptimized -Ddebug=false -Ddrivers=local-sync,local-task,vulkan,cuda,hip,amdgpu -Dtests=true -Dexamples=true -Daotc=enabled
 builds=(--build=build)
 if [ $sanitize = yes ]; then
   # The same tests under address and undefined-behaviour checks; LLVM itself is not instrumented. GCC takes
   # several times as long to compile this as clang.
   CXX="ccache clang++-19" build build-asan -Dbuildtype=debugoptimized -Doptimization=0 -Ddebug=false -Dcpp_args=-gline-tables-only -Db_sanitize=address,undefined -Db_lundef=false \
-    -Ddrivers=local-sync,local-task,vulkan,cuda,hip -Dtests=true -Dexamples=false -Daotc=enabled
+    -Ddrivers=local-sync,local-task,vulkan,cuda,hip,amdgpu -Dtests=true -Dexamples=false -Daotc=enabled
   builds+=(--build=build-asan)
 fi
 export ASAN_OPTIONS=detect_leaks=1:halt_on_error=1:abort_on_error=0 UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1:suppressions=$PWD/tests/ubsan.supp

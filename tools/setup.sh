@@ -102,10 +102,10 @@ need_cuda_tools() {
   echo "$CUDA_VERSION" >"$stamp"
 }
 
-# HIP's header and library are unpacked and not installed: where the library is on the path, every list of devices opens it.
+# HIP's and HSA's headers and libraries are unpacked and not installed: where the library is on the path, every list of devices opens it.
 need_hip_files() {
-  local folder=$cache/hip packages="libamdhip64-dev libamdhip64-5 libhsa-runtime64-1 libhsakmt1 libnuma1"
-  [ -f "$folder/.stamp" ] && return
+  local folder=$cache/hip packages="libamdhip64-dev libamdhip64-5 libhsa-runtime-dev libhsa-runtime64-1 libhsakmt1 libnuma1"
+  [ "$(cat "$folder/.stamp" 2>/dev/null)" = "$packages" ] && return
   say "unpacking $packages"
   rm -rf "$folder"
   mkdir -p "$folder"
@@ -113,7 +113,7 @@ need_hip_files() {
   download || { apt_update; download; } || die "apt-get download failed: see $cache/apt.log"
   for package in "$folder"/*.deb; do dpkg-deb -x "$package" "$folder" || die "$package cannot be unpacked"; done
   rm -f "$folder"/*.deb
-  touch "$folder/.stamp"
+  echo "$packages" >"$folder/.stamp"
 }
 
 # need_npm_package NAME VERSION

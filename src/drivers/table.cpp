@@ -11,6 +11,9 @@
 #if !defined(INGOT_DRIVER_CUDA)
 #define INGOT_DRIVER_CUDA 0
 #endif
+#if !defined(INGOT_DRIVER_AMDGPU)
+#define INGOT_DRIVER_AMDGPU 0
+#endif
 #if !defined(INGOT_DRIVER_HIP)
 #define INGOT_DRIVER_HIP 0
 #endif

@@ -419,12 +419,14 @@ class Cases:
 
     def test_driver_without_device(self, scratch):
         """A vendor's library without a device, and none at all: said, with exit status 0."""
-        if "hip" not in self.tools.call([self.tools.ingot, "list-drivers"])[1]:
-            return harness.skip("this build has no driver hip")
+        drivers = self.tools.call([self.tools.ingot, "list-drivers"])[1]
+        if "hip" not in drivers or "amdgpu" not in drivers:
+            return harness.skip("this build lacks the driver hip or amdgpu")
         library = harness.CACHE / "hip/usr/lib/x86_64-linux-gnu"
-        cases = [("cuda", {}, "libcuda.so.1"), ("hip", {}, "libamdhip64")]
+        cases = [("cuda", {}, "libcuda.so.1"), ("hip", {}, "libamdhip64"), ("amdgpu", {}, "libhsa-runtime64.so.1")]
         if (library / "libamdhip64.so.5").exists() and not pathlib.Path("/dev/kfd").exists():
-            cases.append(("hip", {"LD_LIBRARY_PATH": str(library), "ASAN_OPTIONS": "detect_leaks=0"}, "no GPU that the driver can use"))
+            there = {"LD_LIBRARY_PATH": str(library), "ASAN_OPTIONS": "detect_leaks=0"}
+            cases += [("hip", there, "no GPU that the driver can use"), ("amdgpu", there, "no GPU that the runtime can use")]
         for name, environment, words in cases:
             status, out, err = self.tools.call([self.tools.ingot, "list-devices", name], env={**os.environ, **environment})
             if status != 0 or f"{name}://" not in out and not (f"{name}: unavailable: " in err and words in err):

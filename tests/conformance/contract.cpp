@@ -296,6 +296,25 @@ CASE("contract: fills of every width at every place", Case::nothing) {
   EXPECT(rig.bytes_of(m, 0, size) == mirror);
 }
 
+CASE("contract: long fills", Case::nothing) {
+  Rig rig(s);
+  Stream stream(rig);
+  Recording recording(rig, stream.handle);
+  const size_t size = (9 << 20) + 64;
+  Rig::Memory &m = rig.allocate(size);
+  std::vector<uint8_t> mirror = noise(size, 4);
+  rig.write(m, 0, mirror.data(), size);
+  const uint64_t pattern = 0x1827364554637281;
+  size_t offset = 3;
+  for (const size_t bytes : {size_t(8) << 20, (size_t(5) << 20) + 8, (size_t(128) << 10) + 8, size_t(128) << 10, size_t(4096), size_t(4104)}) {
+    recording.begin().fill(rig.span(m, offset, bytes), pattern + bytes, 8).end();
+    stream.run({&recording});
+    for (size_t i = 0; i < bytes; ++i) mirror[offset + i] = uint8_t((pattern + bytes) >> (8 * (i % 8)));
+    if (rig.bytes_of(m, 0, size) != mirror) failed(__FILE__, __LINE__, "a fill of " + std::to_string(bytes) + " bytes");
+    offset += 5;
+  }
+}
+
 CASE("contract: copies between odd places", Case::nothing) {
   Rig rig(s);
   Stream stream(rig);
@@ -416,9 +435,9 @@ CASE("contract: the error word is told once, and belongs to its stream", Case::k
   Recording bad(rig, one.handle), good(rig, one.handle), other(rig, two.handle);
   Rig::Memory &in = rig.allocate(64), &out = rig.allocate(64);
   rig.write_ints(in, {5, -1, 7});
-  bad.begin().dispatch(kRefuse, {rig.span(in, 0, 12), rig.span(out, 0, 12)}, {}, 3).end();
-  good.begin().dispatch(kRefuse, {rig.span(in, 0, 4), rig.span(out, 0, 4)}, {}, 1).end();
-  other.begin().dispatch(kRefuse, {rig.span(in, 0, 4), rig.span(out, 0, 4)}, {}, 1).end();
+  bad.begin().dispatch(kRefuse, {rig.span(in, 0, 12), rig.span(out, 0, 12)}, {0}, 3).end();
+  good.begin().dispatch(kRefuse, {rig.span(in, 0, 4), rig.span(out, 0, 4)}, {0}, 1).end();
+  other.begin().dispatch(kRefuse, {rig.span(in, 0, 4), rig.span(out, 0, 4)}, {0}, 1).end();
   for (int round = 0; round < 3; ++round) {
     EQUAL(one.outcome({&bad}), INGOT_KERNEL_ERROR);
     EQUAL(one.options.kernel_error, uint64_t(1) << 32 | kErrorCode);

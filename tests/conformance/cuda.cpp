@@ -9,13 +9,13 @@
 
 #include <ingot/cuda.h>
 
+#include "tests/conformance/lines.h"
 #include "tests/conformance/programs.h"
 #include "tests/conformance/suite.h"
 
 namespace conformance {
 namespace {
 
-using Ints = std::vector<int32_t>;
 constexpr ingot_element_type_t kI32Type = INGOT_ELEMENT_TYPE_I32;
 namespace fs = std::filesystem;
 
@@ -85,17 +85,6 @@ struct Folder {
 std::string bytes_of(const fs::path &file) {
   std::ifstream in(file, std::ios::binary);
   return std::string(std::istreambuf_iterator<char>(in), {});
-}
-
-void expect_line(const Ints &x, const Ints &y) {
-  for (size_t i = 0; i < x.size(); ++i) EQUAL(y[i], (x[i] + 10 * int32_t(i)) * 3 - 5);
-}
-
-// One run of `line` from and to host memory.
-ingot::Status run_line(ingot::Context &context, Ints &x, Ints &y) {
-  const ingot::Tensor in[] = {support::tensor(x, kI32Type, {64})};
-  ingot::Tensor out[] = {support::tensor(y, kI32Type, {64})};
-  return context.run(in, out);
 }
 
 } // namespace
@@ -239,32 +228,7 @@ CASE("cuda: what cannot be imported is refused", Case::cuda) {
 CASE("cuda: memory that runs out inside the library", Case::kernels | Case::cuda) {
   Library library;
   if (!library.mocked()) return;
-  bool survived = false;
-  int failures = 0;
-  for (int at = 1; at < 200 && !survived; ++at) {
-    library.fail_at(at);
-    support::Loaded l(line(s.target), s.uri.c_str());
-    ingot::Status status = l.device.ok() ? l.session.ok() ? ingot::Status() : l.session.status() : l.device.status();
-    if (status.ok()) {
-      auto context = l.session->context();
-      if (!context.ok()) status = context.status();
-      Ints x(64, 2), y(64);
-      for (int round = 0; round < 4 && status.ok(); ++round) {
-        status = run_line(*context, x, y);
-        if (status.ok()) expect_line(x, y);
-      }
-      if (context.ok() && !status.ok()) { // and the context goes on
-        GOOD(run_line(*context, x, y));
-        expect_line(x, y);
-      }
-    }
-    survived = status.ok();
-    if (!survived) EQUAL(status.code(), INGOT_OUT_OF_MEMORY);
-    failures += !survived;
-  }
-  library.fail_at(0);
-  EXPECT(survived);
-  EXPECT(failures >= 10);
+  runs_out(s, library.fail_at);
 }
 
 } // namespace conformance

@@ -80,9 +80,9 @@ void build(uint32_t which, Builder &b) {
   }
   case kRefuse: {
     const uint32_t in = buffer(b, "in", Access::kRead), out = buffer(b, "out", Access::kWrite);
-    const ValueId x = b.load(in, g());
+    const ValueId x = b.load(in, g()), p = number(b, "p"); // one param: the error word's address does not follow at once
     b.error_if(b.lt(x, integer(b, 0)), kErrorCode, 1);
-    b.store(out, g(), x);
+    b.store(out, g(), b.add(x, p));
     break;
   }
   case kSpin: {

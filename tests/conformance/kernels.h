@@ -21,7 +21,7 @@ enum KernelNumber : uint32_t {
   kGrid,      // (out) out[(z * grid y + y) * grid x + x] = x + 100 y + 10000 z
   kMany,      // (out; 16 params) out[g] = sum of (i + 1) * param i
   kMix,       // (a, b, c, d, e, f, out) out[g] = a[g] + 2 b[g] + 3 c[g] + 5 d[g] + 7 e[g] + 11 f[g]
-  kRefuse,    // (in, out) out[g] = in[g]; an error of site 1 where in[g] < 0
+  kRefuse,    // (in, out; p) out[g] = in[g] + p; an error of site 1 where in[g] < 0
   kSpin,      // (data; n) n steps of a recurrence on data[g]
   kCount,     // (in, out; n) out[0] = how many of n are not 0
   kPositions, // (in, out; n) out[k] = position of the k-th that is not 0

@@ -47,6 +47,7 @@ const Subject kSubjects[] = {
     {"cuda",              "cuda:0",                 "cuda",         "",                 4000000,  4,    false},
     {"mock cuda",         "cuda:0",                 "cuda",         "cuda:",            400000,   1,    false},
     {"mock hip",          "hip:0",                  "rocm",         "hip:",             400000,   1,    false},
+    {"mock amdgpu",       "amdgpu:0",               "rocm",         "amdgpu:",          400000,   1,    false},
 };
 
 bool holds(const std::string &text, const std::string &word) { return text.find(word) != std::string::npos; }
@@ -60,6 +61,7 @@ const char *not_for(const Case &c, const Subject &s) {
   if ((c.needs & Case::import) && !driver.import) return "it imports no memory";
   if ((c.needs & Case::vulkan) && strcmp(driver.name, "vulkan") != 0) return "it is not the driver vulkan";
   if ((c.needs & Case::cuda) && strcmp(driver.name, "cuda") != 0) return "it is not the driver cuda";
+  if ((c.needs & Case::amdgpu) && strcmp(driver.name, "amdgpu") != 0) return "it is not the driver amdgpu";
   if ((c.needs & Case::stream) && strcmp(driver.name, "cuda") != 0 && strcmp(driver.name, "hip") != 0) return "it is neither cuda nor hip";
   return nullptr;
 }

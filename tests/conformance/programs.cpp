@@ -273,7 +273,7 @@ Bytes refuse(const std::string &target) {
     Text t(f);
     const uint32_t n = t.e.symbol(0), bytes = t.e.mul(n, t.four);
     const uint32_t x = t.input("x", {n}, bytes), y = t.output("y", {n}, bytes);
-    t.w.dispatch(kRefuse, t.site(kRefuse, "model/refuse"), n, t.one, t.one, {{x, t.zero, bytes}, {y, t.zero, bytes}}, {});
+    t.w.dispatch(kRefuse, t.site(kRefuse, "model/refuse"), n, t.one, t.one, {{x, t.zero, bytes}, {y, t.zero, bytes}}, {t.zero});
   });
 }
 

@@ -31,7 +31,7 @@ struct Failed {
 
 struct Case {
   const char *name;
-  enum Needs : uint32_t { nothing = 0, kernels = 1, own_memory = 2, loss = 4, import = 8, vulkan = 16, cuda = 32, stream = 64 };
+  enum Needs : uint32_t { nothing = 0, kernels = 1, own_memory = 2, loss = 4, import = 8, vulkan = 16, cuda = 32, stream = 64, amdgpu = 128 };
   uint32_t needs;
   void (*run)(const Subject &s);
 };

@@ -3,6 +3,7 @@
 
 #include <cstddef>
 
+#include "src/drivers/stream/api.h"
 #include "tests/mock/vendor_signatures.h"
 
 using namespace ingot::stream;

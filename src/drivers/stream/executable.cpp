@@ -47,18 +47,6 @@ struct Bytes {
   bool is_text;
 };
 
-// The library takes a code object's size from its header, so its table of sections, which comes last, must be inside.
-bool is_whole_object(const Bytes &b) {
-  if (b.size < 4 || memcmp(b.data, "\177ELF", 4) != 0) return true; // nothing of ours; the library refuses it
-  uint64_t sections = 0;
-  uint16_t size = 0, count = 0;
-  if (b.size < 64) return false;
-  memcpy(&sections, b.data + 0x28, sizeof sections);
-  memcpy(&size, b.data + 0x3a, sizeof size);
-  memcpy(&count, b.data + 0x3c, sizeof count);
-  return fits(sections, uint64_t(size) * count, b.size);
-}
-
 Code bytes_of(const ingot_driver_device_t &d, const ingot_driver_code_t &code, const ingot_driver_kernel_t &k,
              const ingot_driver_code_version_t &v, Bytes *out, Error *error) {
   const ingot_driver_image_t &image = code.images[v.image];
@@ -66,7 +54,7 @@ Code bytes_of(const ingot_driver_device_t &d, const ingot_driver_code_t &code, c
   if ((!is_text && image.format != d.vendor->image_format) || v.code_size == 0 || !fits(v.symbol_offset, v.code_size, image.size))
     return fail(error, INGOT_CORRUPT, "kernel '%.80s': its code is not inside its image", k.name);
   *out = {static_cast<const char *>(image.data) + v.symbol_offset, size_t(v.code_size), is_text};
-  if (!is_text) return is_whole_object(*out) ? INGOT_OK : fail(error, INGOT_CORRUPT, "kernel '%.80s': its code object is cut off", k.name);
+  if (!is_text) return is_whole_object(out->data, out->size) ? INGOT_OK : fail(error, INGOT_CORRUPT, "kernel '%.80s': its code object is cut off", k.name);
   if (out->data[out->size - 1] != 0 || strlen(out->data) + 1 != out->size)
     return fail(error, INGOT_CORRUPT, "kernel '%.80s': its code is no text with a final 0", k.name);
   return INGOT_OK;

@@ -19,14 +19,6 @@ namespace {
 
 constexpr uint32_t kPatternBytes = 256; // of a fill that the library's cannot do
 
-uint64_t widened(uint64_t pattern, uint32_t bytes) { // to 8 bytes
-  for (; bytes < 8; bytes *= 2) {
-    const uint64_t mask = (uint64_t(1) << 8 * bytes) - 1;
-    pattern = (pattern & mask) * (mask + 2);
-  }
-  return pattern;
-}
-
 // The smallest width, 1, 2 or 4 bytes, of which the pattern is a repetition; else 8.
 uint32_t period_of(uint64_t pattern) {
   if (uint32_t(pattern) != uint32_t(pattern >> 32)) return 8;
@@ -88,12 +80,7 @@ void record_dispatch(ingot_driver_recording_t *recording, const ingot_driver_dis
            dispatch->kernel, dispatch->grid[i], i, s.device->physical.max_grid[i]);
       return;
     }
-  for (uint32_t i = 0; i < dispatch->param_count; ++i)
-    if (dispatch->params[i] != int32_t(dispatch->params[i])) {
-      fail(&r.error, INGOT_OUT_OF_RANGE, "%s: parameter %u of kernel %u is %lld, which does not fit 32 bits", driver, i, dispatch->kernel,
-           (long long)dispatch->params[i]);
-      return;
-    }
+  if (check_params(driver, *dispatch, &r.error) != INGOT_OK) return;
   ingot_driver_recording_t::Command &c = r.commands[r.command_count++];
   c = {};
   c.kind = c.dispatch;

@@ -12,8 +12,8 @@
 #define INGOT_DRIVER_PREFIX ingot_stream_driver
 #include <ingot/driver.h>
 
+#include "src/drivers/common/device.h"
 #include "src/drivers/stream/api.h"
-#include "src/runtime/base.h"
 #include "src/runtime/platform/mutex.h"
 
 namespace ingot::stream {

@@ -3,7 +3,6 @@
 #include "src/drivers/stream/stream.h"
 
 #include "schemas/cpu_abi.h"
-#include "src/runtime/platform/platform.h"
 
 using namespace ingot;
 using namespace ingot::stream;
@@ -144,26 +143,18 @@ int query(const ingot_driver_stream_t &s) { return s.done ? s.device->api.EventQ
 
 // Waits for all that was submitted to the stream, unless the run is given up meanwhile.
 Code await(ingot_driver_stream_t &s, const ingot_driver_submit_t &options, Error *error) {
-  constexpr uint64_t kSpin = 1'000'000, kSlice = 20'000; // ns: asks again at once, then rests in between
   ingot_driver_device_t &d = *s.device;
   if (d.lost.load(std::memory_order_relaxed)) return failed(d, error, 709, "waiting");
   if (!s.busy) return INGOT_OK;
-  uint64_t start = 0;
-  const std::atomic<uint32_t> never{0};
-  for (uint32_t round = 0;; ++round) {
-    const int result = query(s);
-    if (result == kSuccess) {
-      s.busy = false;
-      return INGOT_OK;
-    }
-    if (result != kNotReady) return failed(d, error, result, "waiting for a run");
-    if (raised(options.cancel)) return fail(error, INGOT_CANCELLED, "the run was cancelled");
-    if (round % 16 != 15) continue;
-    const uint64_t now = d.now_ns();
-    if (start == 0) start = now;
-    if (options.deadline_ns && now > options.deadline_ns) return fail(error, INGOT_DEADLINE_EXCEEDED, "the run exceeded its deadline");
-    if (now - start > kSpin) platform::wait_on(&never, 0, kSlice);
-  }
+  return await_work(
+      options, d.now_ns,
+      [&](bool) {
+        const int result = query(s);
+        if (result == kNotReady) return Work::running;
+        if (result == kSuccess) return s.busy = false, Work::ended;
+        return failed(d, error, result, "waiting for a run"), Work::failed;
+      },
+      error);
 }
 
 // Tells of each dispatch of a recording that has run.
@@ -182,12 +173,6 @@ void report(ingot_driver_recording_t &r, const ingot_driver_submit_t &options, E
                                           {c.grid[0], c.grid[1], c.grid[2]}, start, start + uint64_t(double(length) * 1e6)};
     options.on_dispatch(options.user, &timing);
   }
-}
-
-// The error word to the host's way of saying it (schemas/cpu_abi.h).
-Code kernel_error(uint32_t word, ingot_driver_submit_t *s, Error *error) {
-  s->kernel_error = uint64_t((word >> 8) - 1) << 32 | (word & 0xff);
-  return fail(error, INGOT_KERNEL_ERROR, "a kernel reported error %u", word & 0xff);
 }
 
 } // namespace
@@ -261,7 +246,7 @@ Code finish(ingot_driver_stream_t *stream, ingot_driver_submit_t *options, Error
   volatile uint32_t *const word = reinterpret_cast<volatile uint32_t *>(stream->errors->host);
   const uint32_t told = *word;
   *word = 0;
-  return told ? kernel_error(told, options, error) : INGOT_OK;
+  return told ? gpu_kernel_error(told, options, error) : INGOT_OK;
 }
 
 } // namespace ingot::stream

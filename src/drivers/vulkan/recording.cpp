@@ -43,12 +43,6 @@ void barrier_between(ingot_driver_recording_t &r) {
                  VK_ACCESS_SHADER_READ_BIT | VK_ACCESS_SHADER_WRITE_BIT | VK_ACCESS_TRANSFER_READ_BIT | VK_ACCESS_TRANSFER_WRITE_BIT);
 }
 
-// The error word to the host's way of saying it (schemas/cpu_abi.h).
-Code kernel_error(uint32_t word, ingot_driver_submit_t *s, Error *error) {
-  s->kernel_error = uint64_t((word >> 8) - 1) << 32 | (word & 0xff);
-  return fail(error, INGOT_KERNEL_ERROR, "a kernel reported error %u", word & 0xff);
-}
-
 Code validated(ingot_driver_device_t &d, Error *error) {
   if (!d.validation) return INGOT_OK;
   platform::Lock lock(d.messages.mutex);
@@ -339,7 +333,7 @@ Code finish(ingot_driver_stream_t *stream, ingot_driver_submit_t *s, Error *erro
   const uint32_t word = *const_cast<volatile uint32_t *>(stream->error_word);
   *stream->error_word = 0;
   INGOT_TRY(validated(*stream->device, error));
-  return word ? kernel_error(word, s, error) : INGOT_OK;
+  return word ? gpu_kernel_error(word, s, error) : INGOT_OK;
 }
 
 } // namespace ingot::vulkan

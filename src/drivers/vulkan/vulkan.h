@@ -13,7 +13,7 @@
 #define VK_NO_PROTOTYPES
 #include <vulkan/vulkan.h>
 
-#include "src/runtime/base.h"
+#include "src/drivers/common/device.h"
 #include "src/runtime/platform/mutex.h"
 
 namespace ingot::vulkan {

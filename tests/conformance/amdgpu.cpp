@@ -1,0 +1,167 @@
+// What is the driver amdgpu's alone: what runs out or fails inside the library, what a run costs. On the mock of tests/mock the
+// library's calls are counted, and made to fail; on a real GPU those parts are left out.
+#include <dlfcn.h>
+
+#include <set>
+
+#include "tests/conformance/lines.h"
+
+namespace conformance {
+namespace {
+
+struct Library {
+  Library() : handle(dlopen("libhsa-runtime64.so.1", RTLD_NOW)) {
+    EXPECT(handle);
+    fail_at = get<void (*)(int)>("mock_hsa_fail_at");
+    fail_copies = get<void (*)(int)>("mock_hsa_fail_copies");
+    fault = get<void (*)(int)>("mock_hsa_fault");
+    slow = get<void (*)(int)>("mock_hsa_slow");
+    calls = get<uint64_t (*)(const char *)>("mock_hsa_calls");
+  }
+  template <class T> T get(const char *name) { return reinterpret_cast<T>(dlsym(handle, name)); }
+  bool mocked() const { return calls != nullptr; }
+  void *handle;
+  void (*fail_at)(int) = nullptr, (*fail_copies)(int) = nullptr, (*fault)(int) = nullptr, (*slow)(int) = nullptr;
+  uint64_t (*calls)(const char *) = nullptr;
+};
+
+void says(const ingot::Status &status, const std::string &expected) {
+  EQUAL(status.code(), INGOT_DEVICE_LOST);
+  if (std::string(status.message()).find(expected) == std::string::npos) failed(__FILE__, __LINE__, status.message());
+}
+
+} // namespace
+
+CASE("amdgpu: a run makes nothing anew", Case::kernels | Case::amdgpu) {
+  Library library;
+  support::Loaded l(line(s.target), s.uri.c_str());
+  GOOD(l.session);
+  auto context = l.session->context();
+  GOOD(context);
+  Ints x(64, 1), y(64);
+  GOOD(run_line(*context, x, y));
+  if (!library.mocked()) return;
+  const char *const made[] = {"hsa_signal_create", "hsa_amd_memory_pool_allocate", "hsa_queue_create", "hsa_executable_create_alt",
+                              "hsa_amd_agents_allow_access"};
+  uint64_t before = 0, after = 0, stores = library.calls("hsa_queue_store_write_index_screlease");
+  for (const char *name : made) before += library.calls(name);
+  constexpr int kRuns = 7;
+  for (int round = 0; round < kRuns; ++round) {
+    x.assign(64, round);
+    GOOD(run_line(*context, x, y));
+    expect_line(x, y);
+  }
+  for (const char *name : made) after += library.calls(name);
+  EXPECT(before > 0);
+  EQUAL(after, before);
+  stores = library.calls("hsa_queue_store_write_index_screlease") - stores;
+  EXPECT(stores >= kRuns); // the doorbell is told of several packets at once: of all up to each group of copies
+  EXPECT(stores <= 3 * kRuns);
+}
+
+CASE("amdgpu: more packets than a queue holds", Case::kernels | Case::amdgpu) {
+  support::Loaded l(chain(s.target, 300), s.uri.c_str());
+  GOOD(l.session);
+  auto context = l.session->context();
+  GOOD(context);
+  for (int32_t round = 0; round < 3; ++round) {
+    Ints x(1, round), y(1);
+    const ingot::Tensor in[] = {support::tensor(x, INGOT_ELEMENT_TYPE_I32, {1})};
+    ingot::Tensor out[] = {support::tensor(y, INGOT_ELEMENT_TYPE_I32, {1})};
+    GOOD(context->run(in, out));
+    EQUAL(y[0], round + 300 * 301 / 2);
+  }
+}
+
+CASE("amdgpu: memory that runs out inside the library", Case::kernels | Case::amdgpu) {
+  Library library;
+  if (library.mocked()) runs_out(s, library.fail_at);
+}
+
+// A fault loses the device: this run and all later ones say so, and everything can be destroyed.
+CASE("amdgpu: kernels that fault", Case::kernels | Case::amdgpu) {
+  Library library;
+  if (!library.mocked()) return;
+  support::Loaded l(line(s.target), s.uri.c_str());
+  GOOD(l.session);
+  auto context = l.session->context();
+  GOOD(context);
+  Ints x(64, 1), y(64);
+  GOOD(run_line(*context, x, y));
+  library.fault(1);
+  for (int round = 0; round < 2; ++round) says(run_line(*context, x, y), "touched memory that is not there, at 0x1234000");
+  library.fault(0);
+}
+
+// The same of copies that fail while they are under way: those of a run, and those of a write or a read.
+CASE("amdgpu: copies that fail", Case::amdgpu) {
+  Library library;
+  if (!library.mocked()) return;
+  for (bool of_run : {true, false}) {
+    support::Loaded l(moves(s.target), s.uri.c_str());
+    GOOD(l.session);
+    auto context = l.session->context();
+    GOOD(context);
+    Ints x(40, 1), a(40), b(40);
+    std::vector<int64_t> c(8);
+    ingot::Tensor in[] = {support::tensor(x, INGOT_ELEMENT_TYPE_I32, {40})};
+    ingot::Tensor out[] = {support::tensor(a, INGOT_ELEMENT_TYPE_I32, {40}), support::tensor(b, INGOT_ELEMENT_TYPE_I32, {40}),
+                           support::tensor(c, INGOT_ELEMENT_TYPE_I64, {8})};
+    std::vector<ingot::Buffer> buffers; // of all tensors: a run copies nothing else then
+    for (ingot::Tensor *t : {&in[0], &out[0], &out[1], &out[2]}) {
+      auto buffer = l.device->allocate(t->size);
+      GOOD(buffer);
+      buffers.push_back(std::move(*buffer));
+      t->buffer = buffers.back().get();
+    }
+    const auto run = [&] { return of_run ? context->run(in, out) : buffers[0].write(0, x.data(), 160); };
+    GOOD(run());
+    library.fail_copies(1);
+    for (int round = 0; round < 2; ++round) says(run(), "the device was lost");
+    library.fail_copies(0);
+  }
+}
+
+CASE("amdgpu: a run that has not begun is given up", Case::kernels | Case::amdgpu) {
+  Library library;
+  if (!library.mocked()) return;
+  support::Loaded l(line(s.target), s.uri.c_str());
+  GOOD(l.session);
+  auto context = l.session->context();
+  GOOD(context);
+  Ints x(64, 1), y(64);
+  GOOD(run_line(*context, x, y));
+  library.slow(1);
+  ingot_run_options_t options = {};
+  options.struct_size = sizeof options;
+  options.timeout_ns = 5'000'000;
+  const ingot::Tensor in[] = {support::tensor(x, INGOT_ELEMENT_TYPE_I32, {64})};
+  ingot::Tensor out[] = {support::tensor(y, INGOT_ELEMENT_TYPE_I32, {64})};
+  const ingot::Status status = context->run(in, out, &options);
+  library.slow(0);
+  EQUAL(status.code(), INGOT_DEADLINE_EXCEEDED);
+  x.assign(64, 9);
+  GOOD(run_line(*context, x, y));
+  expect_line(x, y);
+}
+
+CASE("amdgpu: devices by name", Case::amdgpu) {
+  const ingot_driver_t &driver = *driver_of(s.uri);
+  const ingot_driver_host_t host = {};
+  std::set<std::string> ids;
+  ingot_error_t error = {};
+  EQUAL(driver.enumerate(&host, [](void *user, const char *id, const char *) { EXPECT(static_cast<std::set<std::string> *>(user)->insert(id).second); }, &ids, &error), INGOT_OK);
+  EXPECT(!ids.empty());
+  Library library;
+  if (library.mocked()) EXPECT(ids.count("bdf-0301")); // it has no UUID
+  ingot::Instance instance;
+  for (const std::string &id : ids) {
+    auto device = instance.open(("amdgpu://" + id).c_str());
+    GOOD(device);
+  }
+  EQUAL(instance.open("amdgpu:0?unknown=1").status().code(), INGOT_INVALID_ARGUMENT);
+  EQUAL(instance.open("amdgpu://GPU-none").status().code(), INGOT_NOT_FOUND);
+  EQUAL(instance.open("amdgpu:999").status().code(), INGOT_NOT_FOUND);
+}
+
+} // namespace conformance
