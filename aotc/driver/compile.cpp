@@ -14,6 +14,7 @@
 #include "aotc/emit/bytecode/emitter.h"
 #include "aotc/emit/llvm/cpu_emitter.h"
 #include "aotc/fuse/half_storage.h"
+#include "aotc/fuse/join_rows.h"
 #include "aotc/fuse/sequence.h"
 #include "aotc/fuse/specialise_sizes.h"
 #include "aotc/fuse/split_reductions.h"
@@ -147,6 +148,8 @@ fuse::Program lower(const graph::Function &function, const LoweringOptions &opti
     fuse::specialise_sizes(program, options.sizes);
   if (options.split)
     fuse::split_reductions(program, options.fuse.max_operands, options.units != MatrixUnits::kNone);
+  if (options.join)
+    fuse::join_rows(program, options.fuse.max_operands);
   return program;
 }
 

@@ -111,6 +111,7 @@ struct LoweringOptions {
   MatrixUnits units = MatrixUnits::kNone; // for matrix units: channels in blocks and weights in lines of k, which are what their factors are made of
   std::vector<int64_t> sizes = {1, 16}; // what free dims are specialised for (aotc/fuse/specialise_sizes.h)
   bool split = false;             // long reductions of few results are two steps (aotc/fuse/split_reductions.h)
+  bool join = false;              // maps and the row reductions that read them are one step (aotc/fuse/join_rows.h)
   uint64_t max_constant_bytes = 0; // larger ones are split (aotc/layout/split_constants.h); 0: any
 
   static LoweringOptions native() { return {}; }
@@ -132,7 +133,7 @@ struct LoweringOptions {
     options.half = half;
     options.units = units;
     options.sizes = {1, 8, 128};
-    options.split = true;
+    options.split = options.join = true;
     options.max_constant_bytes = 128 << 20;
     return options;
   }

@@ -158,7 +158,7 @@ class SimtRows {
   // The extent, where the team divides it and a thread's share needs no loop.
   std::optional<int64_t> few(const Expr &extent) const {
     auto all = extent.constant();
-    return all && *all % (team_ * kAtOnce) == 0 && *all / team_ <= kUnrolled ? all : std::nullopt;
+    return all && *all % team_ == 0 && *all / team_ <= kUnrolled ? all : std::nullopt;
   }
   ValueId element(int64_t i) { return i ? b_.add(lane_, b_.index(i * team_)) : lane_; }
 
