@@ -1,10 +1,12 @@
 // Attention of f16 on matrix units, with a running softmax: neither scores nor weights are ever stored.
 //
-//   a workgroup a tile of rows, a subgroup 16 of them; `stages` blocks of keys are in workgroup memory or on their way:
+//   a workgroup a tile of rows, `parts` subgroups 16 of them, each with its part of every block of keys; `stages` blocks are in
+//   workgroup memory or on their way:
 //     for each block of keys:
 //       scores = q k in fragments; masked and scaled, element by element
 //       the rows' new maxima; what older blocks gave shrinks by exp(old maximum - new)
 //       exponentials, rounded to f16, become a factor where they are: sums += exponentials v
+//     the parts' sums come together, scaled to the largest of their maxima
 //     store sums / total
 //
 // Scores, exponentials' totals and sums are f32; the rounding of a weight is 2^-11 of it. Rows, keys, depth and columns past
@@ -38,6 +40,9 @@ constexpr int64_t kVector = 8;      // elements that are copied at once
 constexpr int64_t kPad = 8;         // rows of workgroup memory start in different banks
 constexpr int64_t kMostDepth = 256, kMostColumns = 128; // what registers hold
 constexpr int64_t kEnoughGroups = 132;                  // one a processor of a large device
+constexpr int64_t kMostParts = 4, kPartKeys = 32;       // keys of a part in a block, where there are several
+constexpr uint64_t kPartsMemory = 99 << 10;             // two such workgroups are on a processor of a large device at once
+constexpr int64_t kEnoughSubgroups = 8 * kEnoughGroups; // with so many under way nobody waits for long
 
 // Lines of f16 in workgroup memory, filled up with zeros.
 struct Lines {
@@ -65,11 +70,13 @@ class FragmentAttention {
     out_.kernel.local_size = {static_cast<uint32_t>(threads()), 1, 1};
     for (auto [lines, name, count] : {std::tuple(&q_, "tile_q", int64_t{1}), std::tuple(&k_, "tile_k", stages_), std::tuple(&v_, "tile_v", stages_)})
       lines->array = b_.add_array(name, kernel::Space::kWorkgroup, Scalar::kF16, static_cast<uint64_t>(count * lines->elements()), 128);
+    if (parts_ > 1)
+      others_ = b_.add_array("others", kernel::Space::kWorkgroup, Scalar::kF32, static_cast<uint64_t>(other_elements()), 16);
     const Expr rows = d_.axes[f_.rows].extent, keys = d_.axes[f_.keys].extent;
     const Expr tiles = ceildiv(rows, tile_rows), groups = extent_product(d_, f_.batch) * tiles;
     out_.grid = folded_grid(groups);
     out_.description = "simt_attention_fragments{rows=" + std::to_string(tile_rows) + ",keys=" + std::to_string(k_.lines) +
-                       ",stages=" + std::to_string(stages_) + "}";
+                       ",stages=" + std::to_string(stages_) + (parts_ > 1 ? ",parts=" + std::to_string(parts_) : "") + "}";
     ValueId group = group_number(b_);
     b_.if_then(b_.lt(group, l_.expr(groups)), [&] {
       Lowering::Scope scope(l_);
@@ -79,16 +86,22 @@ class FragmentAttention {
       row_count_ = l_.expr(rows);
       key_count_ = l_.expr(keys);
       row0_ = b_.mul(b_.rem(group, tile_count), b_.index(tile_rows));
-      own_row_ = b_.mul(b_.div(b_.local_id(0), b_.index(kernel::kSubgroup)), b_.index(kRows));
+      ValueId subgroup = b_.div(b_.local_id(0), b_.index(kernel::kSubgroup));
+      team_ = parts_ > 1 ? b_.div(subgroup, b_.index(parts_)) : subgroup;
+      part_ = parts_ > 1 ? b_.rem(subgroup, b_.index(parts_)) : b_.index(0);
+      own_row_ = b_.mul(team_, b_.index(kRows));
+      own_key_ = b_.mul(part_, b_.index(part_keys()));
       row_in_ = b_.fragment_row();
       column_in_ = b_.fragment_column();
-      finish(key_blocks());
+      finish(together(key_blocks()));
     });
     return std::move(out_);
   }
 
  private:
-  int64_t threads() const { return subgroups_ * kernel::kSubgroup; }
+  int64_t threads() const { return subgroups_ * parts_ * kernel::kSubgroup; }
+  int64_t part_keys() const { return k_.lines / parts_; } // of a block
+  int64_t other_elements() const { return parts_ > 1 ? threads() * (v_.width / 8 + 2) * 4 : 0; }
   static int64_t whole(int64_t n) { return (n + 15) / 16 * 16; }
 
   // Sizes and places; false where the form is not for matrix units.
@@ -107,20 +120,28 @@ class FragmentAttention {
     subgroups_ = 4;
     while (subgroups_ > 1 && batch * ((rows + kRows * subgroups_ - 1) / (kRows * subgroups_)) < kEnoughGroups)
       subgroups_ /= 2;
+    const int64_t groups = batch * ((rows + kRows * subgroups_ - 1) / (kRows * subgroups_)), keys_in_all = typical(d_.axes[f_.keys].extent);
+    while (parts_ < kMostParts && groups * subgroups_ * parts_ < kEnoughSubgroups && keys_in_all > kPartKeys * parts_)
+      parts_ *= 2;
     place(q_, *q, {f_.rows}, f_.depth, kRows * subgroups_, depth);
     place(k_, *k, {f_.keys}, f_.depth, 0, depth);
     place(v_, *v, {f_.keys}, {f_.columns}, 0, columns);
     if (!k_.vectors || !v_.vectors)
       return false; // element by element they cost more than the products: each workgroup brings all of them
-    for (int64_t keys = kMostKeys; keys >= 16; keys /= 2) {
-      k_.lines = v_.lines = keys;
-      if (keys > 16 && typical(d_.axes[f_.keys].extent) <= keys / 2)
-        continue;
-      for (stages_ = 2; stages_ >= 1; --stages_)
-        if (2 * (q_.elements() + stages_ * (k_.elements() + v_.elements())) <= static_cast<int64_t>(record_.workgroup_memory_bytes))
-          return true;
+    for (;; parts_ /= 2) {
+      const uint64_t memory = parts_ > 1 ? std::max(record_.workgroup_memory_bytes, std::min(record_.large_workgroup_memory_bytes, kPartsMemory))
+                                         : record_.workgroup_memory_bytes;
+      for (int64_t keys = parts_ > 1 ? kPartKeys : kMostKeys; keys >= 16; keys /= 2) {
+        k_.lines = v_.lines = keys * parts_;
+        if (keys > 16 && keys_in_all <= k_.lines / 2)
+          continue;
+        for (stages_ = 2; stages_ >= 1; --stages_)
+          if (2 * (q_.elements() + stages_ * (k_.elements() + v_.elements())) + 4 * other_elements() <= static_cast<int64_t>(memory))
+            return true;
+      }
+      if (parts_ == 1)
+        return false;
     }
-    return false;
   }
 
   void place(Lines &out, dispatch::ValueId load, std::vector<uint32_t> line_axes, std::vector<uint32_t> axes, int64_t lines, int64_t real) {
@@ -208,11 +229,13 @@ class FragmentAttention {
 
   // Scores of the thread by 8 keys.
   Values scores(ValueId first, ValueId stage) {
-    Values sums(static_cast<size_t>(k_.lines / 8), zeros());
-    ValueId q0 = b_.mul(own_row_, b_.index(q_.pitch())), k0 = b_.mul(stage, b_.index(k_.elements()));
+    Values sums(static_cast<size_t>(part_keys() / 8), zeros());
+    ValueId q0 = b_.mul(own_row_, b_.index(q_.pitch()));
+    ValueId k0 = b_.add(b_.mul(stage, b_.index(k_.elements())), b_.mul(own_key_, b_.index(k_.pitch())));
+    first = b_.add(first, own_key_);
     for (int64_t depth = 0; depth < k_.width; depth += 16) {
       ValueId q = b_.fragment_load(q_.array, b_.add(q0, b_.index(depth)), b_.index(q_.pitch()), FragmentRole::kA);
-      for (int64_t keys = 0; keys < k_.lines; keys += 16) {
+      for (int64_t keys = 0; keys < part_keys(); keys += 16) {
         ValueId k = b_.fragment_load(k_.array, b_.add(k0, b_.index(keys * k_.pitch() + depth)), b_.index(k_.pitch()), FragmentRole::kB);
         for (int half = 0; half < 2; ++half) {
           ValueId &sum = sums[static_cast<size_t>(keys / 8 + half)];
@@ -261,8 +284,8 @@ class FragmentAttention {
   }
 
   void weigh(const Values &weights, ValueId stage, Values &carried) {
-    ValueId v0 = b_.mul(stage, b_.index(v_.elements()));
-    for (int64_t keys = 0; keys < v_.lines; keys += 16) {
+    ValueId v0 = b_.add(b_.mul(stage, b_.index(v_.elements())), b_.mul(own_key_, b_.index(v_.pitch())));
+    for (int64_t keys = 0; keys < part_keys(); keys += 16) {
       const auto f = static_cast<size_t>(keys / 8);
       ValueId p = b_.fragment_pack(Scalar::kF16, weights[f], weights[f + 1]);
       for (int64_t columns = 0; columns < v_.width; columns += 16) {
@@ -275,29 +298,76 @@ class FragmentAttention {
     }
   }
 
-  void finish(const Values &results) {
-    ValueId total = b_.fragment_rows(Opcode::kFragmentRowAdd, results[results.size() - 2]);
+  // What is left to do once all keys are seen: 8 columns each from `first` on, by the thread.
+  struct Outcome {
+    Values sums;
+    ValueId first;
+    ValueId total; // of the thread's keys
+  };
+
+  // What the parts of a row have comes together through workgroup memory, where a thread meets those that hold the same rows and
+  // columns of other keys; each part ends with its share of the columns.
+  Outcome together(const Values &own) {
+    const auto columns = static_cast<int64_t>(own.size()) - 2;
+    if (parts_ == 1)
+      return {Values(own.begin(), own.end() - 2), b_.index(0), own[own.size() - 2]};
+    const ValueId lane = b_.rem(b_.local_id(0), b_.index(kernel::kSubgroup));
+    const auto place = [&](ValueId part, ValueId vector, uint32_t element) {
+      const ValueId line = b_.mul(b_.add(b_.mul(team_, b_.index(parts_)), part), b_.index(static_cast<int64_t>(own.size())));
+      const ValueId row = b_.add(b_.mul(b_.add(line, vector), b_.index(4)), b_.index(element));
+      return b_.add(b_.mul(row, b_.index(kernel::kSubgroup)), lane);
+    };
+    const auto of = [&](int64_t part, ValueId vector) {
+      return each(zeros(), [&](uint32_t e, ValueId) { return b_.load(others_, place(b_.index(part), vector, e)); });
+    };
+    for (size_t i = 0; i < own.size(); ++i)
+      for (uint32_t e = 0; e < 4; ++e)
+        b_.store(others_, place(part_, b_.index(static_cast<int64_t>(i)), e), b_.extract(own[i], e));
+    b_.barrier();
+    Values most;
+    for (int64_t part = 0; part < parts_; ++part)
+      most.push_back(of(part, b_.index(columns + 1)));
+    ValueId largest = most[0];
+    for (int64_t part = 1; part < parts_; ++part)
+      largest = b_.max(largest, most[static_cast<size_t>(part)]);
+    const ValueId shift = b_.select(b_.compare(Opcode::kEq, largest, lowest()), zeros(), largest);
+    const int64_t share = (columns + parts_ - 1) / parts_;
+    Outcome out = {Values(static_cast<size_t>(share), zeros()), b_.mul(part_, b_.index(share)), zeros()};
+    for (int64_t part = 0; part < parts_; ++part) {
+      const ValueId shrink = b_.unary(Opcode::kExp, b_.sub(most[static_cast<size_t>(part)], shift));
+      out.total = b_.add(out.total, b_.mul(of(part, b_.index(columns)), shrink));
+      for (int64_t i = 0; i < share; ++i) {
+        ValueId &sum = out.sums[static_cast<size_t>(i)];
+        sum = b_.add(sum, b_.mul(of(part, b_.min(b_.add(out.first, b_.index(i)), b_.index(columns - 1))), shrink));
+      }
+    }
+    return out;
+  }
+
+  void finish(const Outcome &outcome) {
+    const ValueId total = b_.fragment_rows(Opcode::kFragmentRowAdd, outcome.total);
+    const bool all = outcome.sums.size() * static_cast<size_t>(parts_) * 8 == static_cast<size_t>(v_.real); // of the columns are there
     for (uint32_t e = 0; e < 4; ++e)
       b_.if_then(b_.lt(row(e), row_count_), [&] {
         Lowering::Scope scope(l_);
         l_.bind(f_.rows, row(e));
         l_.set(f_.sum, b_.extract(total, e));
-        ValueId divisor = l_.eval(f_.divisor);
-        for (int64_t c = 0; c < v_.width; c += 8) {
-          ValueId column = b_.add(b_.extract(column_in_, e), b_.index(c));
+        const ValueId factor = b_.div(b_.constant_float(Scalar::kF32, 1), l_.eval(f_.divisor));
+        for (size_t i = 0; i < outcome.sums.size(); ++i) {
+          ValueId column = b_.add(b_.mul(b_.add(outcome.first, b_.index(static_cast<int64_t>(i))), b_.index(8)), b_.extract(column_in_, e));
           auto store = [&] {
             Lowering::Scope inner(l_);
             l_.bind(f_.columns, column);
-            ValueId y = b_.div(b_.extract(results[static_cast<size_t>(c / 8)], e), divisor);
+            ValueId y = b_.mul(b_.extract(outcome.sums[i], e), factor);
             if (!proves_le(Expr(1), d_.axes[f_.keys].extent)) // a sum over no keys is 0
               y = b_.select(b_.lt(b_.index(0), key_count_), y, b_.zero(Scalar::kF32));
             l_.set(f_.output, y);
             for (const dispatch::Store &s : d_.stores)
               l_.store(s);
           };
-          if (c + 8 <= v_.real)
+          if (all)
             store();
-          else if (c < v_.real)
+          else
             b_.if_then(b_.lt(column, b_.index(v_.real)), store);
         }
       });
@@ -310,7 +380,9 @@ class FragmentAttention {
   kernel::Builder b_;
   Lowering l_;
   Lines q_, k_, v_;
-  int64_t subgroups_ = 1, stages_ = 1;
+  int64_t subgroups_ = 1, parts_ = 1, stages_ = 1; // subgroups: of rows
+  uint32_t others_ = 0;
+  ValueId team_ = kNoValue, part_ = kNoValue, own_key_ = kNoValue;
   ValueId row_count_ = kNoValue, key_count_ = kNoValue, row0_ = kNoValue, own_row_ = kNoValue, row_in_ = kNoValue, column_in_ = kNoValue;
 };
 
