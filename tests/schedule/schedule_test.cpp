@@ -653,8 +653,13 @@ TEST_CASE("attention on matrix units") {
   for (Mask mask : {Mask::kNone, Mask::kKeys, Mask::kMatrix, Mask::kFlags, Mask::kCausal})
     for (bool interleaved : {false, true}) {
       s.mask = mask, s.interleaved = interleaved;
-      attends(s, ++seed, "stages=2");
+      attends(s, ++seed, "stages=2,parts=4");
     }
+  for (int64_t keys : {2, 31, 33, 64, 65, 127, 128, 129, 200}) { // parts without a key, blocks begun and full
+    s.mask = keys % 2 ? Mask::kNone : Mask::kKeys, s.keys = keys;
+    attends(s, ++seed, keys <= 32 ? "stages=2}" : keys <= 64 ? "stages=2,parts=2" : "stages=2,parts=4");
+  }
+  s.mask = Mask::kCausal, s.keys = 150;
   s.shift = -3;
   attends(s, ++seed, "stages=2"); // rows that see no key
   s.bounded = true;

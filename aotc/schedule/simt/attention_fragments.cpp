@@ -312,17 +312,13 @@ class FragmentAttention {
     if (parts_ == 1)
       return {Values(own.begin(), own.end() - 2), b_.index(0), own[own.size() - 2]};
     const ValueId lane = b_.rem(b_.local_id(0), b_.index(kernel::kSubgroup));
-    const auto place = [&](ValueId part, ValueId vector, uint32_t element) {
+    const auto place = [&](ValueId part, ValueId vector) {
       const ValueId line = b_.mul(b_.add(b_.mul(team_, b_.index(parts_)), part), b_.index(static_cast<int64_t>(own.size())));
-      const ValueId row = b_.add(b_.mul(b_.add(line, vector), b_.index(4)), b_.index(element));
-      return b_.add(b_.mul(row, b_.index(kernel::kSubgroup)), lane);
+      return b_.mul(b_.add(b_.mul(b_.add(line, vector), b_.index(kernel::kSubgroup)), lane), b_.index(4));
     };
-    const auto of = [&](int64_t part, ValueId vector) {
-      return each(zeros(), [&](uint32_t e, ValueId) { return b_.load(others_, place(b_.index(part), vector, e)); });
-    };
+    const auto of = [&](int64_t part, ValueId vector) { return b_.load(others_, place(b_.index(part), vector), 4, 4); };
     for (size_t i = 0; i < own.size(); ++i)
-      for (uint32_t e = 0; e < 4; ++e)
-        b_.store(others_, place(part_, b_.index(static_cast<int64_t>(i)), e), b_.extract(own[i], e));
+      b_.store(others_, place(part_, b_.index(static_cast<int64_t>(i))), own[i], 4);
     b_.barrier();
     Values most;
     for (int64_t part = 0; part < parts_; ++part)
