@@ -210,7 +210,7 @@ class JoinRows {
     const auto load = rows_of(b, from);
     if (!load)
       return false;
-    const bool kept = p_.tensors[result].kind != Tensor::Kind::kTransient || uses_[result] > 2;
+    const bool kept = uses_[result] > 2; // by who writes it and the reader
 
     Dispatch d;
     d.name = b.name;

@@ -22,6 +22,8 @@ struct Shape {
   bool flat = false;         // the map has one axis: no bias then
   ReduceKind part_kind = ReduceKind::kAdd;
   bool softmax = false;
+  int64_t apart = 0;         // elements from row to row of what is reduced, where they overlap
+  bool nested = false;       // sums of eights, then of these
   ElementType type = ElementType::kF32; // of sum
   std::vector<std::pair<Symbol, int64_t>> dims;
 };
@@ -65,9 +67,16 @@ dispatch::Dispatch rows_dispatch(const Shape &s) {
   Maker m("rows");
   const Expr count = s.rows * s.columns;
   const uint32_t x = m.input("x", count, s.type), y = m.output("y", count);
-  const Symbol r = m.axis(s.rows), j = m.axis(s.columns);
+  const Symbol r = m.axis(s.rows), j = m.axis(s.nested ? s.columns / 8 : s.columns);
+  if (s.nested) {
+    const Symbol k = m.axis(8);
+    const Expr place = Expr(r) * s.columns + Expr(j) * 8 + k;
+    const ValueId whole = loaded(m, m.load(x, place), s.type), eights = m.reduce(ReduceKind::kAdd, whole, {k});
+    m.store(y, place, m.op(Opcode::kSub, {whole, m.reduce(ReduceKind::kMax, eights, {j})}), {r, j, k});
+    return m.d;
+  }
   const Expr at = Expr(r) * s.columns + j;
-  const ValueId v = loaded(m, m.load(x, at), s.type);
+  const ValueId v = loaded(m, m.load(x, s.apart ? Expr(r) * s.apart + j : at), s.type);
   if (s.softmax) {
     const ValueId e = m.op(Opcode::kExp, {m.op(Opcode::kSub, {v, m.reduce(ReduceKind::kMax, v, {j})})});
     m.store(y, at, m.op(Opcode::kDiv, {e, m.reduce(ReduceKind::kAdd, e, {j})}), {r, j});
@@ -208,6 +217,8 @@ TEST_CASE("what is not joined") {
   CHECK(check(with([](Shape &s) { s.columns = 16; })) == 3);         // short rows
   CHECK(check(with([](Shape &s) { s.columns = 8192; s.rows = 2; })) == 3); // rows too long for registers
   CHECK(check(with([](Shape &s) { s.transposed = true; })) == 3);    // its reads do not lie side by side
+  CHECK(check(with([](Shape &s) { s.apart = 32; })) == 3);           // rows that share elements
+  CHECK(check(with([](Shape &s) { s.nested = true; })) == 3);        // sums that a team would not take whole
   CHECK(check({}, 4) == 3);                                          // more operands than a dispatch may have
   CHECK(check({}, 5) == 2);
   Tensors t;
