@@ -100,7 +100,9 @@ bool is_map(const Dispatch &d) {
       continue;
     int64_t parts = 1;
     for (uint32_t a : v.axes)
-      parts *= d.axes[a].extent.constant().value_or(kMostParts + 1);
+      parts *= std::find(own->axes.begin(), own->axes.end(), a) != own->axes.end() // it is stored over as well
+                   ? kMostParts + 1
+                   : d.axes[a].extent.constant().value_or(kMostParts + 1);
     if (parts < 1 || parts > kMostParts || !combining(v.reduce) || d.values[v.args[0]].kind != ValueKind::kLoad)
       return false;
   }

@@ -122,6 +122,70 @@ CASE("amdgpu: copies that fail", Case::amdgpu) {
   }
 }
 
+// More packets than the queue holds come after a copy that never ends: nobody waits for room for ever.
+CASE("amdgpu: a copy that fails before many packets", Case::kernels | Case::amdgpu) {
+  Library library;
+  if (!library.mocked()) return;
+  support::Loaded l(chain(s.target, 300), s.uri.c_str());
+  GOOD(l.session);
+  auto context = l.session->context();
+  GOOD(context);
+  Ints x(1, 1), y(1);
+  const ingot::Tensor in[] = {support::tensor(x, INGOT_ELEMENT_TYPE_I32, {1})};
+  ingot::Tensor out[] = {support::tensor(y, INGOT_ELEMENT_TYPE_I32, {1})};
+  library.fail_copies(1);
+  says(context->run(in, out), "the device was lost");
+  library.fail_copies(0);
+}
+
+// A transfer in several pieces of which one cannot be begun, or fails: what has begun is waited for.
+CASE("amdgpu: long transfers that fail half way", Case::amdgpu) {
+  Library library;
+  if (!library.mocked()) return;
+  std::vector<uint8_t> bytes((33 << 20) + 5, 7);
+  for (bool writes : {true, false})
+    for (bool begun : {true, false})
+      for (int at = 1; at <= 5; ++at) {
+        ingot::Instance instance;
+        auto device = instance.open(s.uri.c_str());
+        GOOD(device);
+        auto buffer = device->allocate(bytes.size());
+        GOOD(buffer);
+        GOOD(buffer->write(0, bytes.data(), 1)); // what a device makes at its first transfer is there
+        (begun ? library.fail_copies : library.fail_at)(at);
+        const ingot::Status status = writes ? buffer->write(0, bytes.data(), bytes.size()) : buffer->read(0, bytes.data(), bytes.size());
+        EQUAL(status.code(), begun ? INGOT_DEVICE_LOST : INGOT_OUT_OF_MEMORY);
+        library.fail_copies(0);
+        library.fail_at(0);
+      }
+}
+
+CASE("amdgpu: a measured run that runs out of signals", Case::kernels | Case::amdgpu) {
+  Library library;
+  if (!library.mocked()) return;
+  support::Loaded l(chain(s.target, 20), s.uri.c_str());
+  GOOD(l.session);
+  auto context = l.session->context();
+  GOOD(context);
+  Ints x(1, 1), y(1);
+  const ingot::Tensor in[] = {support::tensor(x, INGOT_ELEMENT_TYPE_I32, {1})};
+  ingot::Tensor out[] = {support::tensor(y, INGOT_ELEMENT_TYPE_I32, {1})};
+  GOOD(context->run(in, out));
+  int seen = 0;
+  ingot_run_options_t options = {};
+  options.struct_size = sizeof options;
+  options.user = &seen;
+  options.on_dispatch = [](void *user, const ingot_dispatch_event_t *event) {
+    EXPECT(event->end_ns >= event->start_ns && event->end_ns < 3'600'000'000'000);
+    ++*static_cast<int *>(user);
+  };
+  library.fail_at(7);
+  EQUAL(context->run(in, out, &options).code(), INGOT_OUT_OF_MEMORY);
+  library.fail_at(0);
+  GOOD(context->run(in, out, &options));
+  EQUAL(seen, 20);
+}
+
 CASE("amdgpu: a run that has not begun is given up", Case::kernels | Case::amdgpu) {
   Library library;
   if (!library.mocked()) return;

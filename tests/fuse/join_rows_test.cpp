@@ -24,6 +24,7 @@ struct Shape {
   bool softmax = false;
   int64_t apart = 0;         // elements from row to row of what is reduced, where they overlap
   bool nested = false;       // sums of eights, then of these
+  bool shares = false;       // the map: of each group of eight columns, their share of its sum
   ElementType type = ElementType::kF32; // of sum
   std::vector<std::pair<Symbol, int64_t>> dims;
 };
@@ -34,6 +35,16 @@ ValueId loaded(Maker &m, ValueId v, ElementType type) { return type == ElementTy
 dispatch::Dispatch map_of(const Shape &s) {
   Maker m("map");
   const Expr count = s.rows * s.columns;
+  if (s.shares) {
+    const uint32_t x = m.input("x", count);
+    m.input("y", count);
+    m.weight("bias", s.columns);
+    const uint32_t out = m.output("out", count, s.type);
+    const Symbol r = m.axis(s.rows * (s.columns / 8)), e = m.axis(8);
+    const ValueId v = m.load(x, Expr(r) * 8 + e);
+    m.store(out, Expr(r) * 8 + e, m.op(Opcode::kDiv, {v, m.op(Opcode::kAdd, {m.reduce(ReduceKind::kAdd, v, {e}), m.constant(10)})}), {r, e});
+    return m.d;
+  }
   const uint32_t x = m.input("x", count * std::max<int64_t>(1, s.parts)), y = m.input("y", count), bias = m.weight("bias", s.columns);
   const uint32_t out = m.output("out", count, s.type);
   std::vector<Symbol> axes;
@@ -217,6 +228,7 @@ TEST_CASE("what is not joined") {
   CHECK(check(with([](Shape &s) { s.columns = 16; })) == 3);         // short rows
   CHECK(check(with([](Shape &s) { s.columns = 8192; s.rows = 2; })) == 3); // rows too long for registers
   CHECK(check(with([](Shape &s) { s.transposed = true; })) == 3);    // its reads do not lie side by side
+  CHECK(check(with([](Shape &s) { s.shares = true; })) == 3);        // a sum over what is stored too
   CHECK(check(with([](Shape &s) { s.apart = 32; })) == 3);           // rows that share elements
   CHECK(check(with([](Shape &s) { s.nested = true; })) == 3);        // sums that a team would not take whole
   CHECK(check({}, 4) == 3);                                          // more operands than a dispatch may have

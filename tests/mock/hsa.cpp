@@ -6,8 +6,8 @@
 // Code objects are the word MOCK and PTX text, as for the mock of libamdhip64: a driver does not look into them.
 //
 // GPU 0 is well. GPU N > 0 is lost at its N-th dispatch: its queues end with an exception. mock_hsa_fail_at(n): the n-th call from now
-// on that can run out of resources does so. mock_hsa_calls(name): how often that function was called. mock_hsa_fail_copies(1): copies
-// fail while they are under way. mock_hsa_fault(1): dispatches touch memory that is not there. mock_hsa_slow(1): queues do not begin until mock_hsa_slow(0).
+// on that can run out of resources does so. mock_hsa_calls(name): how often that function was called. mock_hsa_fail_copies(n): the
+// n-th copy from now on fails while it is under way. mock_hsa_fault(1): dispatches touch memory that is not there. mock_hsa_slow(1): queues do not begin until mock_hsa_slow(0).
 #include <algorithm>
 #include <array>
 #include <atomic>
@@ -35,7 +35,7 @@ using namespace ingot::amdgpu;
 
 namespace {
 
-constexpr int kGpus = 64, kError = 0x1000, kInvalidArgument = 0x1001, kInvalidCode = 0x1010, kInvalidName = 0x1013, kException = 0x1016;
+constexpr int kGpus = 64, kInvalidArgument = 0x1001, kInvalidCode = 0x1010, kInvalidName = 0x1013;
 constexpr uint64_t kHostAgent = 7, kFirstGpu = 100, kHostFine = 21, kHostArguments = 22, kHostCoarse = 23, kFirstPool = 1000, kFirstGroup = 2000;
 constexpr uint64_t kTicks = 100'000'000; // a second
 constexpr uint32_t kGroupBytes = 64 << 10;
@@ -110,7 +110,8 @@ std::set<Code *> codes;
 std::map<MockSignal *, DispatchTime> times;
 std::deque<Copy> copies;
 std::thread engine;
-bool engine_runs = false, engine_stops = false, copies_fail = false, copies_failed = false, faults = false;
+bool engine_runs = false, engine_stops = false, copies_failed = false, faults = false;
+int copy_fails_in = 0;
 uint32_t launches[kGpus];
 bool gone[kGpus];
 int (*handler)(const SystemEvent *, void *) = nullptr;
@@ -184,7 +185,7 @@ void run_copies() {
     }
     const Copy c = *ready;
     copies.erase(std::next(ready).base());
-    if (copies_fail) {
+    if (copy_fails_in > 0 && --copy_fails_in == 0) {
       copies_failed = true;
       c.completion->value.store(-1);
       continue;
@@ -297,6 +298,8 @@ bool run_barrier(MockQueue &q, const uint8_t *packet) {
   BarrierPacket p;
   std::memcpy(&p, packet, sizeof p);
   if (p.reserved || p.reserved_1 || p.reserved_2) wrong("a barrier with reserved bits set");
+  if (p.completion.handle && (p.header >> 11 & 3) != 2) wrong("a barrier that tells others, and does not show them what was written");
+  if (p.waits_for[0].handle && (p.header >> 9 & 3) != 2) wrong("a barrier that waits for copies, and does not see what they wrote");
   for (const Signal &s : p.waits_for)
     while (s.handle && signal_of(s, "a barrier").value.load() != 0) {
       if (q.stop || q.dead) return false;
@@ -366,9 +369,9 @@ EXPORT uint64_t mock_hsa_calls(const char *name) {
   Lock lock(mutex);
   return calls[name];
 }
-EXPORT void mock_hsa_fail_copies(int on) {
+EXPORT void mock_hsa_fail_copies(int n) {
   Lock lock(mutex);
-  copies_fail = on != 0;
+  copy_fails_in = n;
 }
 EXPORT void mock_hsa_fault(int on) {
   Lock lock(mutex);
@@ -471,6 +474,9 @@ EXPORT int hsa_amd_memory_pool_free(void *pointer) {
   ENTER("hsa_amd_memory_pool_free");
   auto found = memory.find(reinterpret_cast<uint64_t>(pointer));
   if (found == memory.end() || found->second.locked) wrong("hsa_amd_memory_pool_free of what is no memory");
+  const auto inside = [&](const void *at) { return reinterpret_cast<uint64_t>(at) - found->first < found->second.bytes; };
+  for (const Copy &c : copies)
+    if (inside(c.target) || inside(c.source)) wrong("memory is freed that a copy is to use");
   memory.erase(found);
   std::free(pointer);
   return kSuccess;
@@ -531,12 +537,8 @@ EXPORT int hsa_signal_create(int64_t value, uint32_t n, const Agent *, Signal *o
 EXPORT int hsa_signal_destroy(Signal signal) {
   ENTER("hsa_signal_destroy");
   MockSignal *s = &alive(signals, signal.handle, "hsa_signal_destroy");
-  const bool lost = std::find(std::begin(gone), std::end(gone), true) != std::end(gone) || copies_failed;
-  for (auto c = copies.begin(); c != copies.end();) {
-    const bool used = c->completion == s || std::find(c->waits_for.begin(), c->waits_for.end(), s) != c->waits_for.end();
-    if (used && !lost) wrong("a signal is destroyed that a copy is to use");
-    c = used ? copies.erase(c) : std::next(c);
-  }
+  for (const Copy &c : copies) // whatever has become of the device
+    if (c.completion == s || std::find(c.waits_for.begin(), c.waits_for.end(), s) != c.waits_for.end()) wrong("a signal is destroyed that a copy is to use");
   signals.erase(s);
   times.erase(s);
   delete s;

@@ -9,7 +9,7 @@
 
 using namespace ingot::amdgpu;
 
-static_assert(HSA_STATUS_SUCCESS == kSuccess && HSA_STATUS_ERROR_INVALID_ALLOCATION == kInvalidAllocation && HSA_STATUS_ERROR_OUT_OF_RESOURCES == kOutOfResources);
+static_assert(HSA_STATUS_ERROR == kError && HSA_STATUS_ERROR_EXCEPTION == kException && HSA_STATUS_SUCCESS == kSuccess && HSA_STATUS_ERROR_INVALID_ALLOCATION == kInvalidAllocation && HSA_STATUS_ERROR_OUT_OF_RESOURCES == kOutOfResources);
 static_assert(sizeof(hsa_status_t) == sizeof(int) && sizeof(hsa_signal_value_t) == sizeof(int64_t));
 static_assert(sizeof(hsa_agent_t) == sizeof(Agent) && sizeof(hsa_signal_t) == sizeof(Signal) && sizeof(hsa_amd_memory_pool_t) == sizeof(MemoryPool));
 static_assert(sizeof(hsa_executable_t) == sizeof(Executable) && sizeof(hsa_executable_symbol_t) == sizeof(ExecutableSymbol) &&
@@ -29,7 +29,7 @@ static_assert(sizeof(hsa_barrier_and_packet_t) == sizeof(BarrierPacket) && offse
               offsetof(hsa_barrier_and_packet_t, completion_signal) == offsetof(BarrierPacket, completion));
 static_assert(sizeof(hsa_amd_event_t) == sizeof(SystemEvent) && offsetof(hsa_amd_event_t, memory_fault) == offsetof(SystemEvent, agent) &&
               offsetof(hsa_amd_gpu_memory_fault_info_t, virtual_address) == offsetof(SystemEvent, address) - offsetof(SystemEvent, agent) &&
-              HSA_AMD_GPU_MEMORY_FAULT_EVENT == 0);
+              HSA_AMD_GPU_MEMORY_FAULT_EVENT == kEventMemoryFault);
 static_assert(sizeof(hsa_amd_profiling_dispatch_time_t) == sizeof(DispatchTime) && offsetof(hsa_amd_profiling_dispatch_time_t, end) == offsetof(DispatchTime, end));
 
 static_assert(HSA_PACKET_TYPE_KERNEL_DISPATCH == kTypeDispatch && HSA_PACKET_TYPE_BARRIER_AND == kTypeBarrierAnd && 1 << HSA_PACKET_HEADER_BARRIER == kBarrierBit);

@@ -180,6 +180,15 @@ TEST_CASE("rows that threads keep in registers, and longer ones") {
   for (int64_t columns : {512, 1024, 1536, 4096, 5000})
     check(softmax(2, columns), static_cast<uint64_t>(columns), std::to_string(columns) + " columns");
   check(matmul(1, 2, 3, 1024, true, false, 0, false), 1, "two factors"); // each loaded for itself
+  for (int64_t columns : {512, 768, 1024}) { // one sum goes along the axis of the other, and along one of its own
+    Maker m("sums");
+    const uint32_t x = m.input("x", 4 * columns), z = m.input("z", 12 * columns), y = m.output("y", 4);
+    const Symbol r = m.axis(4), j = m.axis(columns), k = m.axis(3);
+    const ValueId one = m.reduce(ReduceKind::kAdd, m.load(x, Expr(r) * columns + j), {j});
+    const ValueId two = m.reduce(ReduceKind::kAdd, m.load(z, (Expr(r) * columns + j) * 3 + k), {j, k});
+    m.store(y, r, m.op(Opcode::kAdd, {one, two}), {r});
+    check({m.d, {}}, static_cast<uint64_t>(columns), "sums over " + std::to_string(columns));
+  }
 }
 
 TEST_CASE("attention") {

@@ -167,9 +167,12 @@ class SimtRows {
     if (number < 0)
       return;
     auto [kept, fresh] = kept_.try_emplace({axes, number});
+    uint64_t set = 0;
+    for (uint32_t a : axes)
+      set |= axis_bit(a);
     if (fresh)
-      for (dispatch::ValueId v : reduced_loads_)
-        if (std::any_of(axes.begin(), axes.end(), [&](uint32_t a) { return l_.axes_of(v) & axis_bit(a); }))
+      for (dispatch::ValueId v : reduced_loads_) // but for those along other axes too
+        if ((l_.axes_of(v) & set) && !(l_.axes_of(v) & ~(row_set_ | set)))
           kept->second.emplace_back(v, l_.eval(v));
     for (auto [v, value] : kept->second)
       l_.set(v, value);

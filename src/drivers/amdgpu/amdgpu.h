@@ -45,7 +45,7 @@ struct ingot_driver_device_t {
   bool initialised = false; // the library counts them
   ingot::amdgpu::Physical physical;
   std::atomic<bool> lost{false};
-  std::atomic<int> queue_status{0};      // what a queue said when it ended
+  std::atomic<int> queue_status{0};      // why it is lost
   std::atomic<uint64_t> fault_address{0};
   ingot_driver_device_t *next = nullptr; // of all that are open; under the lock of them
   // Of write and read: bounded, one transfer at a time.
@@ -97,6 +97,7 @@ struct ingot_driver_recording_t {
   uint32_t command_count = 0, dispatch_count = 0, fill_count = 0;
   uint64_t argument_bytes = 0;
   bool timed = false, after_barrier = true;
+  bool host_seen = false; // a dispatch before the last barrier has seen what the host wrote
   bool flying = false; // submitted, and its stream has not been seen idle since
   ingot_driver_recording_t *next_flying = nullptr;
   ingot::Error error = {}; // the first failure while recording
@@ -120,6 +121,7 @@ namespace ingot::amdgpu {
 // Writes what the library said to *error; the code that it stands for. `what`: what was being done.
 Code failed(ingot_driver_device_t &device, Error *error, int status, const char *what);
 Code lost(ingot_driver_device_t &device, Error *error, const char *what);
+void lose(ingot_driver_device_t &device, int status); // the first status is what is told
 
 #define INGOT_HSA_TRY(device, call, what)                                                                              \
   do {                                                                                                                 \
@@ -145,6 +147,8 @@ Code write(ingot_driver_device_t *device, ingot_driver_memory_t *memory, uint64_
 Code read(ingot_driver_device_t *device, ingot_driver_memory_t *memory, uint64_t offset, void *data, size_t length, Error *error);
 Code import_host(ingot_driver_device_t *device, void *host, uint64_t size, ingot_driver_memory_t **out, Error *error);
 Code wait_signal(ingot_driver_device_t &device, Signal signal, const char *what, Error *error); // until it is 0
+void settle(ingot_driver_device_t &device, Signal signal); // of a copy: until it has ended or failed; a second at most where the device is lost
+void settle_transfers(ingot_driver_device_t &device);      // those of write and read
 
 // executable.cpp
 Code supports(ingot_driver_device_t *device, const ingot_driver_code_t *code, Error *error);

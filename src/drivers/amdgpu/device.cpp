@@ -15,12 +15,14 @@ ingot_driver_device_t *open_devices = nullptr; // under it
 // Faults of memory come here, for all of the process: without a handler the library ends it.
 int on_event(const SystemEvent *event, void *) {
   platform::Lock lock(open_mutex);
+  int handled = kError; // others' devices are others' matter
   for (ingot_driver_device_t *d = open_devices; d; d = d->next)
-    if (event->type == 0 && d->physical.agent.handle == event->agent.handle) {
-      d->fault_address.store(event->address ? event->address : 1, std::memory_order_relaxed);
-      d->lost.store(true, std::memory_order_release);
+    if ((event->type == kEventMemoryFault || event->type == kEventException) && d->physical.agent.handle == event->agent.handle) {
+      if (event->type == kEventMemoryFault) d->fault_address.store(event->address ? event->address : 1, std::memory_order_relaxed);
+      lose(*d, kException);
+      handled = kSuccess;
     }
-  return kSuccess;
+  return handled;
 }
 
 void enter(ingot_driver_device_t &d) {
@@ -165,6 +167,12 @@ Code failed(ingot_driver_device_t &device, Error *error, int status, const char 
   return fail(error, INGOT_INTERNAL, "amdgpu: %s failed with status 0x%x, %.200s", what, unsigned(status), text);
 }
 
+void lose(ingot_driver_device_t &device, int status) {
+  int none = kSuccess;
+  device.queue_status.compare_exchange_strong(none, status, std::memory_order_relaxed);
+  device.lost.store(true, std::memory_order_release);
+}
+
 Code lost(ingot_driver_device_t &device, Error *error, const char *what) {
   const char *text = nullptr;
   if (const uint64_t address = device.fault_address.load(std::memory_order_relaxed))
@@ -250,6 +258,7 @@ void properties(ingot_driver_device_t *d, ingot_driver_properties_t *out) {
 using namespace ingot::amdgpu;
 
 ingot_driver_device_t::~ingot_driver_device_t() {
+  settle_transfers(*this);
   if (staging) release(this, staging);
   for (Signal s : staged)
     if (s.handle) api.signal_destroy(s);

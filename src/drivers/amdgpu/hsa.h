@@ -64,13 +64,14 @@ struct DispatchTime {
 
 struct SystemEvent { // hsa_amd_event_t
   uint32_t type;
-  Agent agent; // of a memory fault, which has type 0
+  Agent agent;
   uint64_t address;
   uint32_t reasons;
 };
 
 // Statuses.
-constexpr int kSuccess = 0, kInvalidAllocation = 0x1003, kOutOfResources = 0x1008;
+constexpr int kSuccess = 0, kError = 0x1000, kInvalidAllocation = 0x1003, kOutOfResources = 0x1008, kException = 0x1016;
+constexpr uint32_t kEventMemoryFault = 0, kEventException = 1; // SystemEvent::type; both name the agent
 
 // Attributes.
 constexpr int kSystemVersionMajor = 0, kSystemVersionMinor = 1, kSystemTimestampFrequency = 3;

@@ -89,16 +89,34 @@ Code wait_signal(ingot_driver_device_t &d, Signal signal, const char *what, Erro
   for (;;) {
     const int64_t value = d.api.signal_wait_scacquire(signal, kConditionLess, 1, d.physical.frequency / 50, kWaitBlocked);
     if (value == 0) return INGOT_OK;
-    if (value < 0) d.lost.store(true, std::memory_order_release); // how a copy says that it has failed
+    if (value < 0) lose(d, kError); // how a copy says that it has failed
     INGOT_TRY(check_lost(d, what, error));
   }
 }
+
+void settle(ingot_driver_device_t &d, Signal signal) {
+  for (uint32_t round = 0; signal.handle && (round < 50 || !d.lost.load(std::memory_order_acquire)); ++round)
+    if (d.api.signal_wait_scacquire(signal, kConditionLess, 1, d.physical.frequency / 50, kWaitBlocked) < 1) return;
+}
+
+void settle_transfers(ingot_driver_device_t &d) {
+  for (Signal s : d.staged) settle(d, s);
+}
+
+namespace {
+struct Settled {
+  explicit Settled(ingot_driver_device_t &device) : d(device) {}
+  ~Settled() { settle_transfers(d); }
+  ingot_driver_device_t &d;
+};
+} // namespace
 
 Code write(ingot_driver_device_t *device, ingot_driver_memory_t *memory, uint64_t offset, const void *data, size_t length, Error *error) {
   ingot_driver_device_t &d = *device;
   INGOT_TRY(check_lost(d, "a transfer", error));
   platform::Lock lock(d.transfer_mutex);
   INGOT_TRY(ensure_staging(d, error));
+  const Settled settled(d); // nothing of the caller's is in use afterwards, whatever happens
   uint32_t half = 0;
   for (size_t at = 0; at < length; half ^= 1) {
     const size_t n = length - at < kHalf ? length - at : size_t(kHalf);
@@ -121,6 +139,7 @@ Code read(ingot_driver_device_t *device, ingot_driver_memory_t *memory, uint64_t
   INGOT_TRY(check_lost(d, "a transfer", error));
   platform::Lock lock(d.transfer_mutex);
   INGOT_TRY(ensure_staging(d, error));
+  const Settled settled(d);
   // Piece k + 1 is under way while piece k is copied out.
   const auto piece = [&](size_t at) { return length - at < kHalf ? length - at : size_t(kHalf); };
   const auto send = [&](size_t at, uint32_t half) -> Code {

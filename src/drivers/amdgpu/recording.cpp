@@ -19,8 +19,9 @@ namespace ingot::amdgpu {
 namespace {
 
 Code create_signals(ingot_driver_device_t &d, Array<Signal> &out, size_t count, Error *error) {
-  if (count) INGOT_TRY(out.create(d.allocator, count, "signals", error));
-  for (Signal &s : out) INGOT_HSA_TRY(d, d.api.signal_create(0, 0, nullptr, &s), "making a signal");
+  if (count && !out.size()) INGOT_TRY(out.create(d.allocator, count, "signals", error));
+  for (Signal &s : out)
+    if (!s.handle) INGOT_HSA_TRY(d, d.api.signal_create(0, 0, nullptr, &s), "making a signal");
   return INGOT_OK;
 }
 
@@ -70,8 +71,9 @@ void recording_begin(ingot_driver_recording_t *recording, bool timed) {
   r.command_count = r.dispatch_count = r.fill_count = 0;
   r.argument_bytes = 0;
   r.after_barrier = true; // what ran before on the stream
+  r.host_seen = false;
   r.timed = timed;
-  if (timed && r.times.size() == 0) create_signals(*r.stream->device, r.times, r.packets.size(), &r.error);
+  if (timed) create_signals(*r.stream->device, r.times, r.packets.size(), &r.error);
 }
 
 void record_dispatch(ingot_driver_recording_t *recording, const ingot_driver_dispatch_t *dispatch) {
@@ -110,8 +112,9 @@ void record_dispatch(ingot_driver_recording_t *recording, const ingot_driver_dis
 
   DispatchPacket &packet = r.packets[c.packet];
   packet = {};
-  packet.header = uint16_t(kTypeDispatch | kAcquireAgent | kReleaseAgent | (r.after_barrier ? kBarrierBit : 0));
-  if (r.dispatch_count == 1) packet.header = uint16_t((packet.header & ~kAcquireAgent) | kAcquireSystem); // what the host wrote
+  if (r.after_barrier && r.dispatch_count > 1) r.host_seen = true;
+  const uint16_t acquire = r.host_seen ? kAcquireAgent : kAcquireSystem; // what the host wrote
+  packet.header = uint16_t(kTypeDispatch | acquire | kReleaseAgent | (r.after_barrier ? kBarrierBit : 0));
   packet.setup = 3; // dims
   for (uint32_t i = 0; i < 3; ++i) {
     packet.workgroup[i] = uint16_t(k.local_size[i]);

@@ -27,12 +27,20 @@ void ring(ingot_driver_stream_t &s) {
   s.rung = s.written;
 }
 
+// A copy that fails makes its signal negative, for which no packet ends.
+void look_for_failed_copies(ingot_driver_stream_t &s) {
+  for (const ingot_driver_recording_t *r = s.flying; r; r = r->next_flying)
+    for (Signal signal : r->signals)
+      if (s.device->api.signal_load_scacquire(signal) < 0) lose(*s.device, kError);
+}
+
 // Copies a packet into the queue, once there is room. Its first word hands it over.
 Code put(ingot_driver_stream_t &s, const void *packet, Error *error) {
   const ingot_driver_device_t &d = *s.device;
   const std::atomic<uint32_t> never{0};
   while (s.written - d.api.queue_load_read_index_scacquire(s.queue) >= s.queue->size) {
     ring(s);
+    look_for_failed_copies(s);
     if (d.lost.load(std::memory_order_acquire)) return lost(*s.device, error, "submitting");
     platform::wait_on(&never, 0, 20'000);
   }
@@ -158,13 +166,6 @@ void land(ingot_driver_stream_t &s) {
   }
 }
 
-// A copy that fails makes its signal negative, for which no packet ends.
-void look_for_failed_copies(ingot_driver_stream_t &s) {
-  for (const ingot_driver_recording_t *r = s.flying; r; r = r->next_flying)
-    for (Signal signal : r->signals)
-      if (s.device->api.signal_load_scacquire(signal) < 0) s.device->lost.store(true, std::memory_order_release);
-}
-
 // Waits for all that was submitted to the stream, unless the run is given up meanwhile.
 Code await(ingot_driver_stream_t &s, const ingot_driver_submit_t &options, Error *error) {
   ingot_driver_device_t &d = *s.device;
@@ -172,7 +173,7 @@ Code await(ingot_driver_stream_t &s, const ingot_driver_submit_t &options, Error
       options, d.now_ns,
       [&](bool rested) {
         if (rested) look_for_failed_copies(s);
-        if (d.lost.load(std::memory_order_acquire)) return lost(d, error, "waiting for a run"), Work::failed;
+        if (d.lost.load(std::memory_order_acquire)) return wait_idle(s), lost(d, error, "waiting for a run"), Work::failed;
         if (d.api.signal_load_scacquire(s.done) != 0) return Work::running;
         return land(s), Work::ended;
       },
@@ -180,27 +181,26 @@ Code await(ingot_driver_stream_t &s, const ingot_driver_submit_t &options, Error
 }
 
 // Tells of each dispatch of a recording that has run.
-void report(const ingot_driver_recording_t &r, const ingot_driver_submit_t &options, uint64_t *origin) {
-  const ingot_driver_device_t &d = *r.stream->device;
+Code report(const ingot_driver_recording_t &r, const ingot_driver_submit_t &options, uint64_t origin, Error *error) {
+  ingot_driver_device_t &d = *r.stream->device;
   const double ns = 1e9 / double(d.physical.frequency); // a tick
   for (uint32_t i = 0; i < r.command_count; ++i) {
     const Command &c = r.commands[i];
     if (c.kind != Command::dispatch) continue;
     DispatchTime t = {};
-    d.api.amd_profiling_get_dispatch_time(d.physical.agent, r.times[c.packet], &t);
-    if (!*origin) *origin = t.start;
-    const uint64_t start = uint64_t(double(t.start - *origin) * ns);
+    INGOT_HSA_TRY(d, d.api.amd_profiling_get_dispatch_time(d.physical.agent, r.times[c.packet], &t), "reading a dispatch's time");
+    const uint64_t start = t.start > origin ? uint64_t(double(t.start - origin) * ns) : 0; // neighbours begin in any order
     const ingot_driver_timing_t timing = {c.kernel, c.site, r.stream->executable->kernels[c.kernel].version,
                                           {c.grid[0], c.grid[1], c.grid[2]}, start, start + uint64_t(double(t.end - t.start) * ns)};
     options.on_dispatch(options.user, &timing);
   }
+  return INGOT_OK;
 }
 
 // A device that is lost while its queues are being used tells it here, on a thread of the library's.
 void on_queue_error(int status, Queue *, void *data) {
   ingot_driver_device_t &d = *static_cast<ingot_driver_device_t *>(data);
-  d.queue_status.store(status, std::memory_order_relaxed);
-  d.lost.store(true, std::memory_order_release);
+  lose(d, status);
 }
 
 } // namespace
@@ -213,6 +213,13 @@ void wait_idle(ingot_driver_stream_t &s) {
   }
   if (s.queue && !s.inactive) d.api.queue_inactivate(s.queue); // no packet looks at a signal any more
   s.inactive = true;
+  // Copies that still wait for packets or for others begin now, or never will, while all that they touch is there.
+  for (const ingot_driver_recording_t *r = s.flying; r; r = r->next_flying) {
+    const size_t groups = r->commands.size() - r->packets.size();
+    for (size_t i = 0; i < r->signals.size(); ++i)
+      if (i >= 2 * groups || i % 2 == 0) d.api.signal_store_screlease(r->signals[i], 0);
+    for (size_t i = 1; i < 2 * groups; i += 2) settle(d, r->signals[i]);
+  }
   land(s);
 }
 
@@ -264,16 +271,20 @@ Code submit(ingot_driver_stream_t *stream, ingot_driver_recording_t *const *reco
     }
     if (const Code code = send(s, r, timed && r.timed, error)) {
       Error second = {}; // what was sent is waited for all the same
-      put_end(s, &second);
+      if (put_end(s, &second) != INGOT_OK) wait_idle(s);
       return code;
     }
   }
   INGOT_TRY(put_end(s, error));
   if (!timed) return INGOT_OK;
   INGOT_TRY(await(s, *options, error));
-  uint64_t origin = 0;
-  for (uint32_t i = 0; i < count; ++i)
-    if (recordings[i]->timed) report(*recordings[i], *options, &origin);
+  DispatchTime first = {};
+  for (uint32_t i = 0; i < count; ++i) {
+    ingot_driver_recording_t &r = *recordings[i];
+    if (!r.timed || !r.dispatch_count) continue;
+    if (!first.start) d.api.amd_profiling_get_dispatch_time(d.physical.agent, r.times[0], &first);
+    INGOT_TRY(report(r, *options, first.start, error));
+  }
   return INGOT_OK;
 }
 
