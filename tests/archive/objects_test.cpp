@@ -44,8 +44,8 @@ TEST_CASE("device URIs") {
   CHECK(contains(open(std::string(300, 'a').c_str()), "is no device"));
   auto fallback = instance.open("metal", "local-sync");
   CHECK(fallback.ok());
-  auto none = instance.open("metal", "amdgpu");
-  CHECK(std::string(none.message()) == "no driver 'metal' in this build; it has:" + known + "; no driver 'amdgpu' in this build; it has:" + known);
+  auto none = instance.open("metal", "webgpu");
+  CHECK(std::string(none.message()) == "no driver 'metal' in this build; it has:" + known + "; no driver 'webgpu' in this build; it has:" + known);
   CHECK(contains(none->prepare(ingot::Archive()).message(), "device is NULL"));
 }
 
@@ -66,7 +66,7 @@ TEST_CASE("drivers and devices are listed with what decides compilation") {
   REQUIRE(seen.size() >= available);
   REQUIRE(available >= 2);
   CHECK((seen.front() == "local-sync://0" && seen.back() == "null://0"));
-  CHECK(ingot_enumerate_devices(instance.get(), "amdgpu", visit, &seen, nullptr) == INGOT_NOT_FOUND);
+  CHECK(ingot_enumerate_devices(instance.get(), "webgpu", visit, &seen, nullptr) == INGOT_NOT_FOUND);
   seen.clear();
   auto device = instance.open("local-sync");
   REQUIRE(ingot_device_describe(device->get(), visit, &seen, nullptr) == INGOT_OK);
