@@ -186,6 +186,28 @@ CASE("amdgpu: a measured run that runs out of signals", Case::kernels | Case::am
   EQUAL(seen, 20);
 }
 
+// What befalls devices that nobody here has opened is not handled: the library then does what it does without a handler.
+CASE("amdgpu: events of this device and of others", Case::kernels | Case::amdgpu) {
+  Library library;
+  if (!library.mocked()) return;
+  auto *event = library.get<int (*)(uint32_t, int)>("mock_hsa_event");
+  EXPECT(event);
+  constexpr uint32_t kFault = 0, kException = 1, kUnknown = 7;
+  for (uint32_t type : {kFault, kException}) {
+    support::Loaded l(line(s.target), s.uri.c_str());
+    GOOD(l.session);
+    auto context = l.session->context();
+    GOOD(context);
+    Ints x(64, 1), y(64);
+    GOOD(run_line(*context, x, y));
+    EXPECT(event(type, 5) > 0);
+    EXPECT(event(kUnknown, 0) > 0);
+    GOOD(run_line(*context, x, y));
+    EQUAL(event(type, 0), 0);
+    says(run_line(*context, x, y), type == kFault ? "touched memory that is not there" : "the device was lost");
+  }
+}
+
 CASE("amdgpu: a run that has not begun is given up", Case::kernels | Case::amdgpu) {
   Library library;
   if (!library.mocked()) return;

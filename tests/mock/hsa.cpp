@@ -377,6 +377,13 @@ EXPORT void mock_hsa_fault(int on) {
   Lock lock(mutex);
   faults = on != 0;
 }
+// An event of GPU number `gpu`; what the handler says, or -1 where there is none.
+EXPORT int mock_hsa_event(uint32_t type, int gpu) {
+  SystemEvent event = {};
+  event.type = type;
+  event.agent.handle = kFirstGpu + uint64_t(gpu);
+  return handler ? handler(&event, handler_data) : -1;
+}
 EXPORT void mock_hsa_slow(int on) { slow = on != 0; }
 
 EXPORT int hsa_init() {
