@@ -30,16 +30,36 @@ void says(const ingot::Status &status, const std::string &expected) {
   if (std::string(status.message()).find(expected) == std::string::npos) failed(__FILE__, __LINE__, status.message());
 }
 
+// A program of one i32 input and one output of `count` elements, in a context of its own.
+struct Model {
+  Model(const Subject &s, const Bytes &archive, int64_t count) : loaded(archive, s.uri.c_str()), x(size_t(count), 1), y(size_t(count)) {
+    GOOD(loaded.session);
+    auto made = loaded.session->context();
+    GOOD(made);
+    context = std::move(*made);
+  }
+  ingot::Status run(const ingot_run_options_t *options = nullptr) {
+    const ingot::Tensor in[] = {support::tensor(x, INGOT_ELEMENT_TYPE_I32, {int64_t(x.size())})};
+    ingot::Tensor out[] = {support::tensor(y, INGOT_ELEMENT_TYPE_I32, {int64_t(y.size())})};
+    return context.run(in, out, options);
+  }
+  support::Loaded loaded;
+  Ints x, y;
+  ingot::Context context;
+};
+struct Line : Model {
+  explicit Line(const Subject &s) : Model(s, line(s.target), 64) {}
+};
+struct Chain : Model {
+  Chain(const Subject &s, int dispatches) : Model(s, chain(s.target, dispatches), 1) {}
+};
+
 } // namespace
 
 CASE("amdgpu: a run makes nothing anew", Case::kernels | Case::amdgpu) {
   Library library;
-  support::Loaded l(line(s.target), s.uri.c_str());
-  GOOD(l.session);
-  auto context = l.session->context();
-  GOOD(context);
-  Ints x(64, 1), y(64);
-  GOOD(run_line(*context, x, y));
+  Line m(s);
+  GOOD(m.run());
   if (!library.mocked()) return;
   const char *const made[] = {"hsa_signal_create", "hsa_amd_memory_pool_allocate", "hsa_queue_create", "hsa_executable_create_alt",
                               "hsa_amd_agents_allow_access"};
@@ -47,9 +67,9 @@ CASE("amdgpu: a run makes nothing anew", Case::kernels | Case::amdgpu) {
   for (const char *name : made) before += library.calls(name);
   constexpr int kRuns = 7;
   for (int round = 0; round < kRuns; ++round) {
-    x.assign(64, round);
-    GOOD(run_line(*context, x, y));
-    expect_line(x, y);
+    m.x.assign(64, round);
+    GOOD(m.run());
+    expect_line(m.x, m.y);
   }
   for (const char *name : made) after += library.calls(name);
   EXPECT(before > 0);
@@ -60,16 +80,11 @@ CASE("amdgpu: a run makes nothing anew", Case::kernels | Case::amdgpu) {
 }
 
 CASE("amdgpu: more packets than a queue holds", Case::kernels | Case::amdgpu) {
-  support::Loaded l(chain(s.target, 300), s.uri.c_str());
-  GOOD(l.session);
-  auto context = l.session->context();
-  GOOD(context);
+  Chain m(s, 300);
   for (int32_t round = 0; round < 3; ++round) {
-    Ints x(1, round), y(1);
-    const ingot::Tensor in[] = {support::tensor(x, INGOT_ELEMENT_TYPE_I32, {1})};
-    ingot::Tensor out[] = {support::tensor(y, INGOT_ELEMENT_TYPE_I32, {1})};
-    GOOD(context->run(in, out));
-    EQUAL(y[0], round + 300 * 301 / 2);
+    m.x[0] = round;
+    GOOD(m.run());
+    EQUAL(m.y[0], round + 300 * 301 / 2);
   }
 }
 
@@ -82,14 +97,10 @@ CASE("amdgpu: memory that runs out inside the library", Case::kernels | Case::am
 CASE("amdgpu: kernels that fault", Case::kernels | Case::amdgpu) {
   Library library;
   if (!library.mocked()) return;
-  support::Loaded l(line(s.target), s.uri.c_str());
-  GOOD(l.session);
-  auto context = l.session->context();
-  GOOD(context);
-  Ints x(64, 1), y(64);
-  GOOD(run_line(*context, x, y));
+  Line m(s);
+  GOOD(m.run());
   library.fault(1);
-  for (int round = 0; round < 2; ++round) says(run_line(*context, x, y), "touched memory that is not there, at 0x1234000");
+  for (int round = 0; round < 2; ++round) says(m.run(), "touched memory that is not there, at 0x1234000");
   library.fault(0);
 }
 
@@ -126,15 +137,9 @@ CASE("amdgpu: copies that fail", Case::amdgpu) {
 CASE("amdgpu: a copy that fails before many packets", Case::kernels | Case::amdgpu) {
   Library library;
   if (!library.mocked()) return;
-  support::Loaded l(chain(s.target, 300), s.uri.c_str());
-  GOOD(l.session);
-  auto context = l.session->context();
-  GOOD(context);
-  Ints x(1, 1), y(1);
-  const ingot::Tensor in[] = {support::tensor(x, INGOT_ELEMENT_TYPE_I32, {1})};
-  ingot::Tensor out[] = {support::tensor(y, INGOT_ELEMENT_TYPE_I32, {1})};
+  Chain m(s, 300);
   library.fail_copies(1);
-  says(context->run(in, out), "the device was lost");
+  says(m.run(), "the device was lost");
   library.fail_copies(0);
 }
 
@@ -163,14 +168,8 @@ CASE("amdgpu: long transfers that fail half way", Case::amdgpu) {
 CASE("amdgpu: a measured run that runs out of signals", Case::kernels | Case::amdgpu) {
   Library library;
   if (!library.mocked()) return;
-  support::Loaded l(chain(s.target, 20), s.uri.c_str());
-  GOOD(l.session);
-  auto context = l.session->context();
-  GOOD(context);
-  Ints x(1, 1), y(1);
-  const ingot::Tensor in[] = {support::tensor(x, INGOT_ELEMENT_TYPE_I32, {1})};
-  ingot::Tensor out[] = {support::tensor(y, INGOT_ELEMENT_TYPE_I32, {1})};
-  GOOD(context->run(in, out));
+  Chain m(s, 20);
+  GOOD(m.run());
   int seen = 0;
   ingot_run_options_t options = {};
   options.struct_size = sizeof options;
@@ -180,9 +179,9 @@ CASE("amdgpu: a measured run that runs out of signals", Case::kernels | Case::am
     ++*static_cast<int *>(user);
   };
   library.fail_at(7);
-  EQUAL(context->run(in, out, &options).code(), INGOT_OUT_OF_MEMORY);
+  EQUAL(m.run(&options).code(), INGOT_OUT_OF_MEMORY);
   library.fail_at(0);
-  GOOD(context->run(in, out, &options));
+  GOOD(m.run(&options));
   EQUAL(seen, 20);
 }
 
@@ -194,41 +193,31 @@ CASE("amdgpu: events of this device and of others", Case::kernels | Case::amdgpu
   EXPECT(event);
   constexpr uint32_t kFault = 0, kException = 1, kUnknown = 7;
   for (uint32_t type : {kFault, kException}) {
-    support::Loaded l(line(s.target), s.uri.c_str());
-    GOOD(l.session);
-    auto context = l.session->context();
-    GOOD(context);
-    Ints x(64, 1), y(64);
-    GOOD(run_line(*context, x, y));
+    Line m(s);
+    GOOD(m.run());
     EXPECT(event(type, 5) > 0);
     EXPECT(event(kUnknown, 0) > 0);
-    GOOD(run_line(*context, x, y));
+    GOOD(m.run());
     EQUAL(event(type, 0), 0);
-    says(run_line(*context, x, y), type == kFault ? "touched memory that is not there" : "the device was lost");
+    says(m.run(), type == kFault ? "touched memory that is not there" : "the device was lost");
   }
 }
 
 CASE("amdgpu: a run that has not begun is given up", Case::kernels | Case::amdgpu) {
   Library library;
   if (!library.mocked()) return;
-  support::Loaded l(line(s.target), s.uri.c_str());
-  GOOD(l.session);
-  auto context = l.session->context();
-  GOOD(context);
-  Ints x(64, 1), y(64);
-  GOOD(run_line(*context, x, y));
+  Line m(s);
+  GOOD(m.run());
   library.slow(1);
   ingot_run_options_t options = {};
   options.struct_size = sizeof options;
   options.timeout_ns = 5'000'000;
-  const ingot::Tensor in[] = {support::tensor(x, INGOT_ELEMENT_TYPE_I32, {64})};
-  ingot::Tensor out[] = {support::tensor(y, INGOT_ELEMENT_TYPE_I32, {64})};
-  const ingot::Status status = context->run(in, out, &options);
+  const ingot::Status status = m.run(&options);
   library.slow(0);
   EQUAL(status.code(), INGOT_DEADLINE_EXCEEDED);
-  x.assign(64, 9);
-  GOOD(run_line(*context, x, y));
-  expect_line(x, y);
+  m.x.assign(64, 9);
+  GOOD(m.run());
+  expect_line(m.x, m.y);
 }
 
 CASE("amdgpu: devices by name", Case::amdgpu) {
