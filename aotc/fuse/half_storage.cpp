@@ -11,6 +11,7 @@
 #include "aotc/schedule/collapse.h"
 #include "aotc/schedule/contraction.h"
 #include "aotc/schedule/simt/fragments.h"
+#include "aotc/schedule/simt/vectors.h"
 #include "aotc/schedule/sinks.h"
 
 namespace ingot::aotc::fuse {
@@ -172,8 +173,12 @@ class HalfStorage {
     for (size_t t = 0; t < half.size(); ++t)
       if (half[t])
         narrow(p_.tensors[t]);
-    if (pairs_)
+    if (pairs_) {
+      for (TensorId t = 0; t < half.size(); ++t)
+        if (p_.tensors[t].kind == Tensor::Kind::kInput && p_.tensors[t].type.element == ElementType::kF32 && !decides_[t] && schedule::typical(p_.tensors[t].type.elements()) >= kSmall)
+          narrow_input(t);
       split_factors();
+    }
   }
 
  private:
@@ -253,6 +258,84 @@ class HalfStorage {
     t.constant = std::move(data);
   }
 
+  // An input of the model that products take stays f32, as the caller gives it; they take a copy of it in f16.
+  void narrow_input(TensorId input) {
+    std::optional<TensorId> copy;
+    for (size_t s = 0; s < p_.steps.size(); ++s) {
+      if (p_.steps[s].kind != Step::Kind::kDispatch)
+        continue;
+      for (size_t o = 0; o < p_.steps[s].operands.size(); ++o) {
+        if (p_.steps[s].operands[o] != input || !factor_beside_half(p_.dispatches[p_.steps[s].dispatch], static_cast<uint32_t>(o)))
+          continue;
+        if (!copy) {
+          copy = insert_copy(input, s);
+          ++s;
+        }
+        Dispatch &d = p_.dispatches[p_.steps[s].dispatch];
+        std::vector<bool> half(d.operands.size());
+        half[o] = true;
+        d = converted(d, half);
+        p_.steps[s].operands[o] = *copy;
+        const std::string problem = dispatch::verify(d);
+        ensure(problem.empty(), "half storage: " + problem);
+      }
+    }
+  }
+
+  // A dispatch before step `at` that rounds the tensor to f16; gives what it writes.
+  TensorId insert_copy(TensorId of, size_t at) {
+    Tensor t = p_.tensors[of];
+    t.kind = Tensor::Kind::kTransient;
+    t.index = 0;
+    t.type.element = ElementType::kF16;
+    const Expr count = t.type.elements();
+    const auto made = static_cast<TensorId>(p_.tensors.size());
+    p_.tensors.push_back(std::move(t));
+    const std::string node = p_.steps[at].node;
+    Dispatch d;
+    d.name = "half_" + std::to_string(p_.dispatches.size());
+    d.nodes = {node};
+    d.operands = {{"x", ElementType::kF32, count, false, false, {}}, {"y", ElementType::kF16, count, true, false, {}}};
+    const Symbol axis = Symbol::axis("i", count);
+    d.axes = {{axis, count}};
+    Value load;
+    load.kind = ValueKind::kLoad;
+    load.expr = Expr(axis);
+    Value rounded;
+    rounded.kind = ValueKind::kOp;
+    rounded.code = kernel::Opcode::kConvert;
+    rounded.type = ElementType::kF16;
+    rounded.args = {0};
+    d.values = {load, rounded};
+    d.stores = {{1, Expr(axis), 1, {0}}};
+    const std::string problem = dispatch::verify(d);
+    ensure(problem.empty(), "half storage: " + problem);
+    Step step;
+    step.node = node;
+    step.dispatch = static_cast<uint32_t>(p_.dispatches.size());
+    step.operands = {of, made};
+    p_.dispatches.push_back(std::move(d));
+    p_.steps.insert(p_.steps.begin() + static_cast<std::ptrdiff_t>(at), std::move(step));
+    return made;
+  }
+
+  // Is the operand, in f32, one factor of a product that matrix units would take if it were f16, and fast, 16 bytes at a time?
+  static bool factor_beside_half(const Dispatch &d, uint32_t operand) {
+    constexpr uint32_t kVector = 8;
+    const auto form = product(schedule::split_axes(d));
+    if (!form)
+      return false;
+    for (bool left : {true, false}) {
+      const Value &factor = form->d.values[left ? form->left : form->right], &other = form->d.values[left ? form->right : form->left];
+      if (factor.kind != ValueKind::kLoad || factor.operand != operand || factor.type != ElementType::kF32 || loads_of(d, operand) != 1 ||
+          !schedule::comes_in_vectors(form->d, factor, form->k, kVector))
+        continue;
+      const bool small = other.kind == ValueKind::kLoad && other.type == ElementType::kF32 && other.guards.empty() && form->d.operands[other.operand].constant;
+      return small || schedule::half_load(form->d, left ? form->right : form->left).has_value();
+    }
+    return false;
+  }
+
   // Constants in f32 that a single product takes, with another factor of f16.
   void split_factors() {
     std::vector<uint32_t> uses(p_.tensors.size());
@@ -277,23 +360,35 @@ class HalfStorage {
     });
   }
 
-  // The operand of a product that is constant and f32, where the other factor is f16 and matrix units take the product.
-  static std::optional<uint32_t> small_factor(const Dispatch &d) {
+  // A product in f32 that is large enough for matrix units.
+  static std::optional<schedule::Contraction> product(const Dispatch &d) {
     constexpr int64_t kFewest = 16; // elements along m, n and k
-    const auto form = schedule::match_contraction(d);
+    if (d.loop || d.sequence)
+      return std::nullopt;
+    auto form = schedule::match_contraction(d);
     if (!form || form->d.values[form->reduce].type != ElementType::kF32)
       return std::nullopt;
     const schedule::ProductAxes own = schedule::product_axes(*form);
     for (const std::vector<uint32_t> &axes : {own.left, own.right, form->k})
       if (schedule::typical_points(form->d, axes) < kFewest)
         return std::nullopt;
+    return form;
+  }
+  static int64_t loads_of(const Dispatch &d, uint32_t operand) {
+    return std::count_if(d.values.begin(), d.values.end(), [&](const Value &v) { return v.kind == ValueKind::kLoad && v.operand == operand; });
+  }
+
+  // The operand of a product that is constant and f32, where the other factor is f16 and matrix units take the product.
+  static std::optional<uint32_t> small_factor(const Dispatch &d) {
+    const auto form = product(d);
+    if (!form)
+      return std::nullopt;
     for (bool left : {true, false}) {
       const Value &small = form->d.values[left ? form->left : form->right];
       const bool f32 = small.kind == ValueKind::kLoad && small.type == ElementType::kF32 && small.guards.empty();
       if (!f32 || !form->d.operands[small.operand].constant || !schedule::half_load(form->d, left ? form->right : form->left))
         continue;
-      const auto loads = std::count_if(d.values.begin(), d.values.end(), [&](const Value &v) { return v.kind == ValueKind::kLoad && v.operand == small.operand; });
-      if (loads == 1)
+      if (loads_of(d, small.operand) == 1)
         return small.operand;
     }
     return std::nullopt;

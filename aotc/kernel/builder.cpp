@@ -71,10 +71,10 @@ ValueId Builder::leaf(Opcode code, Type type, int64_t imm, double fimm) {
 
 // ---- Declarations
 
-uint32_t Builder::add_buffer(std::string name, Access access, Scalar type, uint32_t align) {
+uint32_t Builder::add_buffer(std::string name, Access access, Scalar type, uint32_t align, bool constant) {
   ensure(kernel_.buffer_count() == kernel_.memories.size(), "add_buffer after add_array");
   ensure(type != Scalar::kIndex, "a memory of type index");
-  kernel_.memories.push_back({std::move(name), Space::kBuffer, access, type, 0, align});
+  kernel_.memories.push_back({std::move(name), Space::kBuffer, access, type, 0, align, constant});
   return static_cast<uint32_t>(kernel_.memories.size() - 1);
 }
 

@@ -22,7 +22,7 @@ class Builder {
   explicit Builder(Kernel &kernel);
 
   // Declarations. add_buffer must precede add_array. Both return the memory's number.
-  uint32_t add_buffer(std::string name, Access access, Scalar type, uint32_t align = 64);
+  uint32_t add_buffer(std::string name, Access access, Scalar type, uint32_t align = 64, bool constant = false);
   uint32_t add_array(std::string name, Space space, Scalar type, uint64_t count, uint32_t align = 64);
   ValueId add_param(std::string name, Scalar type = Scalar::kIndex, int64_t min = INT64_MIN, int64_t max = INT64_MAX);
 

@@ -191,6 +191,7 @@ struct Memory {
   Scalar type = Scalar::kF32;    // storage type; loads give values of exactly this scalar
   uint64_t count = 0;            // elements of an array; 0 for buffers, whose length the binding gives
   uint32_t align = 16;           // bytes that the base is aligned to: buffers 64 on CPU
+  bool constant = false;         // a buffer that is read, and that no kernel of a run writes: it may be read before kernels ahead have ended
 };
 
 struct Param {

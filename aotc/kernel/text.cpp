@@ -42,7 +42,7 @@ class Printer {
     }
     for (const Memory &memory : kernel_.memories) {
       if (memory.space == Space::kBuffer)
-        text_ += "  buffer @" + memory.name + " " + std::string(name(memory.access)) + " ";
+        text_ += "  buffer @" + memory.name + " " + (memory.constant ? "constant" : std::string(name(memory.access))) + " ";
       else
         text_ += "  array @" + memory.name + " " + std::string(name(memory.space)) + " ";
       text_ += name(memory.type);
@@ -436,12 +436,14 @@ class Parser {
     std::string access = word("an access");
     if (access == "read")
       m.access = Access::kRead;
+    else if (access == "constant")
+      m.access = Access::kRead, m.constant = true;
     else if (access == "write")
       m.access = Access::kWrite;
     else if (access == "read_write")
       m.access = Access::kReadWrite;
     else
-      fail("an access (read, write or read_write)", access);
+      fail("an access (read, constant, write or read_write)", access);
     m.type = scalar();
     m.align = alignment();
     kernel_.memories.push_back(std::move(m));

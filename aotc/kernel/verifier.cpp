@@ -93,6 +93,7 @@ class Checker {
       require(std::has_single_bit(memory.align), "an alignment that is no power of two");
       require(memory.align >= byte_size(memory.type), "an alignment below the element's size");
       require(is_buffer || memory.access == Access::kReadWrite, "an array that is not read_write");
+      require(!memory.constant || (is_buffer && memory.access == Access::kRead), "a constant that is no buffer, or that is written");
       require(memory.space != Space::kWorkgroup || k_.kind == Class::kSimt, "a workgroup array outside a simt kernel");
     }
     for (Type type : k_.types)

@@ -25,7 +25,7 @@ Lowering::Lowering(kernel::Builder &builder, const dispatch::Dispatch &dispatch,
     if (i + arrays >= d_.operands.size())
       b_.add_array(o.name, kernel::Space::kPrivate, to_scalar(o.type), static_cast<uint64_t>(*o.count.constant()), 64);
     else
-      b_.add_buffer(o.name, o.output ? kernel::Access::kWrite : kernel::Access::kRead, to_scalar(o.type));
+      b_.add_buffer(o.name, o.output ? kernel::Access::kWrite : kernel::Access::kRead, to_scalar(o.type), 64, o.constant && !o.output);
   }
   int number = 0;
   for (const Symbol &symbol : params) {

@@ -166,8 +166,8 @@ TEST_CASE("so does what these come from, but not what they are sums of") {
 TEST_CASE("small factors of f16 are two of f16") {
   for (bool pairs : {false, true}) {
     Network net;
-    ValueId x = net.input("x", ElementType::kF32, {64, 256});
-    ValueId h = net.b.map(K::kTanh, {net.b.contract(x, net.weights(256, 256, 0.1f), "mk", "kn", "mn")});
+    ValueId x = net.input("x", ElementType::kF32, {64, 260}); // of lines that are not whole vectors: it stays as it is
+    ValueId h = net.b.map(K::kTanh, {net.b.contract(x, net.weights(260, 256, 0.1f), "mk", "kn", "mn")});
     net.output("y", net.b.contract(h, net.weights(256, 32, 0.1f), "mk", "kn", "mn"));
     fuse::Program single = net.lowered(false), half = net.lowered(false);
     fuse::store_as_half(half, pairs);
@@ -189,4 +189,31 @@ TEST_CASE("small factors of f16 are two of f16") {
     CHECK(difference(execute(half, inputs, {}, naive())[0], execute(single, inputs, {}, naive())[0]) < 2e-3f);
     CHECK(first.axes.size() == 3);
   }
+}
+
+TEST_CASE("products take a copy of an input in f16, once") {
+  for (const bool pairs : {false, true})
+    for (const int64_t depth : {256, 260}) { // 16 bytes at a time, or not
+      Network net;
+      ValueId x = net.input("x", ElementType::kF32, {64, depth});
+      net.output("y", net.b.contract(x, net.weights(depth, 256, 0.1f), "mk", "kn", "mn"));
+      net.output("z", net.b.contract(x, net.weights(depth, 320, 0.1f), "mk", "kn", "mn"));
+      fuse::Program single = net.lowered(false), half = net.lowered(false);
+      fuse::store_as_half(half, pairs);
+      const bool copied = pairs && depth == 256;
+      INFO("pairs " << pairs << ", depth " << depth);
+      CHECK(half.steps.size() == (copied ? 3 : 2));
+      CHECK(types(half, Kind::kInput) == kSingle);
+      CHECK(types(half, Kind::kTransient) == (copied ? kHalf : std::vector<ElementType>()));
+      for (const fuse::Step &step : half.steps) {
+        const dispatch::Dispatch &d = half.dispatches[step.dispatch];
+        if (d.operands.size() == 3) // a product
+          CHECK(d.operands[0].type == (copied ? ElementType::kF16 : ElementType::kF32));
+      }
+      CHECK((half.dispatches[half.steps[0].dispatch].operands.size() == 2) == copied);
+      const auto inputs = random_inputs(net.f, {}, 3);
+      const auto exact = execute(single, inputs, {}, naive()), rounded = execute(half, inputs, {}, naive());
+      for (size_t i = 0; i < exact.size(); ++i)
+        CHECK(difference(rounded[i], exact[i]) < 4e-3f);
+    }
 }

@@ -9,7 +9,7 @@ namespace ingot::aotc::gpu_spike {
 
 std::string run_ptx(const std::string &text, const std::string &entry, std::vector<std::vector<uint32_t>> &buffers,
                     const std::vector<std::pair<int, uint64_t>> &params, const std::array<uint32_t, 3> &grid,
-                    const std::array<uint32_t, 3> &local, uint32_t shared_bytes) {
+                    const std::array<uint32_t, 3> &local, uint32_t shared_bytes, const kernel::Kernel *early, size_t *early_reads) {
   std::map<std::string, mock::Kernel> kernels;
   if (std::string problem = mock::parse(text, kernels); !problem.empty())
     return problem;
@@ -40,7 +40,16 @@ std::string run_ptx(const std::string &text, const std::string &entry, std::vect
     }
     return false;
   };
-  return mock::run(kernel->second, launch);
+  mock::Chain chain;
+  launch.early = early != nullptr;
+  for (size_t b = 0; early && b < buffers.size(); ++b)
+    for (uint32_t &word : buffers[b])
+      if (!early->memories[b].constant)
+        chain.written.insert(reinterpret_cast<uintptr_t>(&word) / 4);
+  const std::string problem = mock::run(kernel->second, launch, early ? &chain : nullptr);
+  if (early_reads)
+    *early_reads = chain.early_reads;
+  return problem;
 }
 
 } // namespace ingot::aotc::gpu_spike

@@ -23,6 +23,7 @@ Kernel everything() {
   Builder b(k);
   uint32_t x = b.add_buffer("x", Access::kRead, Scalar::kF32);
   uint32_t y = b.add_buffer("y", Access::kReadWrite, Scalar::kI32, 32);
+  b.add_buffer("weights", Access::kRead, Scalar::kF32, 64, true);
   uint32_t tile = b.add_array("tile", Space::kWorkgroup, Scalar::kI32, 64);
   ValueId n = b.add_param("n", Scalar::kIndex, 0, 1000);
   ValueId s = b.add_param("s", Scalar::kF32);
@@ -75,6 +76,8 @@ TEST_CASE("text of every kind of op survives the round trip") {
   CHECK(text.find("mul contract") != std::string::npos);
   CHECK(text.find("unroll 2") != std::string::npos);
   CHECK(text.find("align 4") != std::string::npos);
+  CHECK(text.find("buffer @weights constant f32 align 64") != std::string::npos);
+  CHECK(back.memories[2].constant);
 }
 
 TEST_CASE("floats read back bit for bit") {

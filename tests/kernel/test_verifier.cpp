@@ -78,6 +78,8 @@ TEST_CASE("headers") {
   broken([](Kernel &k) { k.memories[0].align = 24; }, "an alignment that is no power of two (@r)");
   broken([](Kernel &k) { k.memories[0].align = 2; }, "an alignment below the element's size (@r)");
   broken([](Kernel &k) { k.memories[3].access = Access::kRead; }, "an array that is not read_write (@s)");
+  broken([](Kernel &k) { k.memories[1].constant = true; }, "a constant that is no buffer, or that is written (@w)");
+  broken([](Kernel &k) { k.memories[3].constant = true; }, "a constant that is no buffer, or that is written (@s)");
   broken([](Kernel &k) { k.types[0].lanes = 1025; }, "a value of no lanes or more than 1024");
 }
 

@@ -60,7 +60,9 @@ struct Event {
 
 struct Work {
   std::function<int()> run;
+  bool kernel = false, early = false; // early: begins before the kernels ahead of it have ended
 };
+thread_local mock::Chain *chain = nullptr; // of the graph that this thread runs
 
 struct Graph {
   std::vector<Work> work;
@@ -214,6 +216,7 @@ int enqueue(Context &x, void *stream, const char *name, Work work, bool kernel =
   if (!stream) wrong("%s on the default stream", name);
   Stream &s = alive(x.streams, stream, name);
   if (s.capture) {
+    work.kernel = kernel;
     s.capture->work.push_back(std::move(work));
     s.capture->kernels += kernel;
     return kOk;
@@ -236,9 +239,17 @@ void check_empty(Context &x) {
 }
 
 int run_work(const std::vector<Work> &all) {
-  for (const Work &w : all)
-    if (const int result = w.run()) return result;
-  return kOk;
+  mock::Chain written;
+  const bool any_early = std::any_of(all.begin(), all.end(), [](const Work &w) { return w.early; });
+  int result = kOk;
+  for (const Work &w : all) {
+    if (!w.early) written.written.clear(); // all that was ahead has ended
+    chain = any_early && w.kernel ? &written : nullptr;
+    result = w.run();
+    chain = nullptr;
+    if (result) break;
+  }
+  return result;
 }
 
 std::string add_text(std::map<std::string, mock::Kernel> &kernels, const char *text) { return mock::parse(text, kernels); }
@@ -640,6 +651,8 @@ EXPORT int cuEventElapsedTime(float *ms, void *start, void *end) {
   return kOk;
 }
 
+thread_local bool next_is_early = false;
+
 EXPORT int cuLaunchKernel(void *handle, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz, unsigned shared,
                           void *stream, void **params, void **extra) {
   ENTER_UNLESS_LOST("cuLaunchKernel");
@@ -651,6 +664,7 @@ EXPORT int cuLaunchKernel(void *handle, unsigned gx, unsigned gy, unsigned gz, u
   launch->grid = {gx, gy, gz};
   launch->block = {bx, by, bz};
   launch->shared_bytes = shared;
+  launch->early = next_is_early;
   for (size_t i = 0; i < f.kernel.param_sizes.size(); ++i) {
     const uint8_t *bytes = static_cast<const uint8_t *>(params[i]);
     launch->params.emplace_back(bytes, bytes + f.kernel.param_sizes[i]);
@@ -665,11 +679,11 @@ EXPORT int cuLaunchKernel(void *handle, unsigned gx, unsigned gy, unsigned gz, u
     if (const int lost = count_launch(x)) return lost;
   auto kernel = std::make_shared<mock::Kernel>(f.kernel);
   return enqueue(x, stream, "cuLaunchKernel", {[kernel, launch] {
-    const std::string problem = mock::run(*kernel, *launch);
+    const std::string problem = mock::run(*kernel, *launch, chain);
     if (problem.empty()) return kOk;
     std::fprintf(stderr, "mock libcuda: %s\n", problem.c_str());
     return 700;
-  }}, true);
+  }, true, launch->early}, true);
 }
 
 bool refuses_in_graphs() {
@@ -689,7 +703,10 @@ EXPORT int cuLaunchKernelEx(const void *config, void *function, void **params, v
   std::memcpy(&stream, static_cast<const char *>(config) + 32, sizeof stream);
   count("cuLaunchKernelEx");
   if (refuses_in_graphs() && captures(stream)) return 801; // CUDA_ERROR_NOT_SUPPORTED
-  return cuLaunchKernel(function, n[0], n[1], n[2], n[3], n[4], n[5], n[6], stream, params, extra);
+  next_is_early = true;
+  const int result = cuLaunchKernel(function, n[0], n[1], n[2], n[3], n[4], n[5], n[6], stream, params, extra);
+  next_is_early = false;
+  return result;
 }
 
 #if defined(MOCK_HIP)

@@ -461,7 +461,8 @@ class Parser {
       in.op = Op::bra;
       jumps_.emplace_back(kernel_.code.size(), arguments[0]);
     } else if (name == "ret" || name == "exit") in.op = Op::ret;
-    else if (name == "griddepcontrol") in.op = Op::nop;
+    else if (name == "griddepcontrol" && parts.size() == 2 && (parts[1] == "wait" || parts[1] == "launch_dependents"))
+      in.op = parts[1] == "wait" ? Op::depend_wait : Op::nop;
     else known = false;
     if (!known)
       fail("instruction not known: " + s);
@@ -686,6 +687,7 @@ struct Copy {
 struct Thread {
   uint32_t pc = 0;
   enum : uint8_t { runs, at_barrier, at_shuffle, done } state = runs;
+  bool waited = false; // for the kernels ahead
   uint32_t id[3] = {};
   std::vector<Copy> open;                 // since the last commit
   std::vector<std::vector<Copy>> batches; // the oldest first
@@ -721,8 +723,8 @@ class LowMemory {
 
 class Block {
  public:
-  Block(const Kernel &kernel, const Launch &launch)
-      : k_(kernel), l_(launch), shared_((launch.shared_bytes ? kernel.given_at + launch.shared_bytes : kernel.shared_bytes) + kSharedAlign) {
+  Block(const Kernel &kernel, const Launch &launch, Chain *chain)
+      : k_(kernel), l_(launch), chain_(chain), shared_((launch.shared_bytes ? kernel.given_at + launch.shared_bytes : kernel.shared_bytes) + kSharedAlign) {
     threads_.resize(size_t(launch.block[0]) * launch.block[1] * launch.block[2]);
     registers_.resize(threads_.size() * k_.registers);
     local_.resize(threads_.size() * (k_.local_bytes + 16));
@@ -735,6 +737,7 @@ class Block {
     std::memset(shared_.data(), 0xcd, shared_.size()); // whoever reads what nobody wrote will notice
     for (uint32_t t = 0; t < threads_.size(); t++) {
       threads_[t] = {};
+      threads_[t].waited = !l_.early;
       threads_[t].id[0] = t % l_.block[0];
       threads_[t].id[1] = t / l_.block[0] % l_.block[1];
       threads_[t].id[2] = t / l_.block[0] / l_.block[1];
@@ -948,7 +951,19 @@ class Block {
     else if (in.space == kGlobal || in.space == kGeneric)
       good = inside(seen_[0], seen_[1]) || (l_.memory(at, &seen_[0], &seen_[1]) && inside(seen_[0], seen_[1]));
     if (!good) throw Wrong("an access outside of memory");
+    if (inside(seen_[0], seen_[1])) meet_others(in, t, at, bytes);
     return reinterpret_cast<uint8_t *>(uintptr_t(at));
+  }
+
+  // Other kernels of the run may be at work with this one.
+  void meet_others(const Instruction &in, uint32_t t, uint64_t at, uint32_t bytes) {
+    const bool writes = in.op == Op::st || (in.op >= Op::atom_add && in.op <= Op::atom_exch);
+    if (chain_ && !threads_[t].waited) ++chain_->early_reads;
+    if (!threads_[t].waited && writes) throw Wrong("a write before griddepcontrol.wait");
+    for (uint64_t word = at / 4; chain_ && word <= (at + bytes - 1) / 4; ++word) {
+      if (!threads_[t].waited && chain_->written.count(word)) throw Wrong("what a kernel ahead writes is read before griddepcontrol.wait");
+      if (writes) chain_->written.insert(word);
+    }
   }
 
   // Reads now, and writes when the thread waits: in between, what is there is neither what was there before nor what comes.
@@ -976,7 +991,10 @@ class Block {
       try {
         switch (in.op) {
         case Op::bra: th.pc = uint32_t(in.target); continue;
-        case Op::ret: th.state = Thread::done; return;
+        case Op::ret:
+          if (!th.waited) throw Wrong("a thread that ends without griddepcontrol.wait");
+          th.state = Thread::done;
+          return;
         case Op::bar: th.state = Thread::at_barrier; return;
         case Op::shfl: case Op::ldmatrix: case Op::mma: case Op::wgmma_wait: th.state = Thread::at_shuffle; return;
         default: step(in, t);
@@ -991,6 +1009,7 @@ class Block {
   void step(const Instruction &in, uint32_t t) {
     switch (in.op) {
     case Op::nop: return;
+    case Op::depend_wait: threads_[t].waited = true; return;
     case Op::mov: return set(in.d[0], t, get(in.a, t));
     case Op::ld_param: {
       const uint32_t index = uint32_t(in.a.value / 8);
@@ -1109,6 +1128,7 @@ class Block {
 
   const Kernel &k_;
   const Launch &l_;
+  Chain *chain_;
   std::array<uint32_t, 3> group_ = {};
   std::vector<Thread> threads_;
   std::vector<uint64_t> registers_;
@@ -1130,10 +1150,10 @@ std::string parse(const std::string &text, std::map<std::string, Kernel> &kernel
   }
 }
 
-std::string run(const Kernel &kernel, const Launch &launch) {
+std::string run(const Kernel &kernel, const Launch &launch, Chain *chain) {
   if (kernel.block[0] && kernel.block != launch.block) return kernel.name + ": launched with other blocks than .reqntid says";
   try {
-    Block block(kernel, launch);
+    Block block(kernel, launch, chain);
     for (uint32_t z = 0; z < launch.grid[2]; z++)
       for (uint32_t y = 0; y < launch.grid[1]; y++)
         for (uint32_t x = 0; x < launch.grid[0]; x++) block.run({x, y, z});

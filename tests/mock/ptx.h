@@ -11,6 +11,7 @@
 #include <functional>
 #include <map>
 #include <string>
+#include <unordered_set>
 #include <vector>
 
 namespace mock {
@@ -23,7 +24,7 @@ struct Operand {
 enum class Op : uint8_t {
   mov, pack, unpack, ld, ld_param, st, add, sub, mul, mul_hi, mul_wide, mad, mad_wide, fma, div, rem, abs, neg, min, max, sqrt, rcp, setp,
   selp, and_, or_, xor_, not_, shl, shr, cvt, bra, bar, shfl, atom_add, atom_min, atom_max, atom_and, atom_or, atom_xor, atom_exch, ret, popc, clz, copysign, bfe, bfi, prmt, cvt_pair, ldmatrix, mma,
-  cp_async, cp_commit, cp_wait, wgmma, wgmma_commit, wgmma_wait, fence_async, nop
+  cp_async, cp_commit, cp_wait, wgmma, wgmma_commit, wgmma_wait, fence_async, depend_wait, nop
 };
 enum class Type : uint8_t { pred, b8, b16, b32, b64, u8, u16, u32, u64, s8, s16, s32, s64, f16, f32, f64 };
 
@@ -58,8 +59,14 @@ struct Launch {
   std::vector<std::vector<uint8_t>> params;
   // Is [address, address + size) memory that a kernel may touch? Gives its bounds.
   std::function<bool(uint64_t address, uint64_t *begin, uint64_t *end)> memory;
+  bool early = false; // before the kernels ahead of it have ended: griddepcontrol.wait must come before accesses to what they write
+};
+// What kernels wrote that may not have ended: words of four bytes. How often one that began early has read before it waited for them.
+struct Chain {
+  std::unordered_set<uint64_t> written;
+  size_t early_reads = 0;
 };
 // "" or what a thread did wrong.
-std::string run(const Kernel &kernel, const Launch &launch);
+std::string run(const Kernel &kernel, const Launch &launch, Chain *chain = nullptr);
 
 } // namespace mock

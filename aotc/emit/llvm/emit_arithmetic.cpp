@@ -143,7 +143,7 @@ FunctionEmitter::V FunctionEmitter::float_arithmetic(Opcode code, Type type, con
 // operand that cannot be NaN goes first and the check of it is dropped. LLVM does the same for its own intrinsic where
 // the sign of zeros does not matter: max(x, 0) is one instruction, max(x, y) on x86 three.
 FunctionEmitter::V FunctionEmitter::float_min_max(bool max, V a, V b) {
-  if (traits_.nan_min_max) {
+  if (traits_.nan_min_max || (traits_.nan_min_max_f32 && a->getType()->getScalarType()->isFloatTy())) {
     V v = b_.CreateBinaryIntrinsic(max ? llvm::Intrinsic::maximum : llvm::Intrinsic::minimum, a, b);
     if (auto *call = llvm::dyn_cast<llvm::CallInst>(v))
       call->setHasNoSignedZeros(true);

@@ -153,6 +153,8 @@ void FunctionEmitter::emit_region(const Region &region) {
   for (const Op &op : region.ops)
     if (op.code != Opcode::kYield)
       emit_op(op);
+    else
+      leave_region(op);
 }
 
 FunctionEmitter::VV FunctionEmitter::emit_body(const Region &region, const VV &args) {

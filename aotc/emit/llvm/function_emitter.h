@@ -60,6 +60,7 @@ class FunctionEmitter {
   void emit_region(const kernel::Region &region);
   VV emit_body(const kernel::Region &region, const VV &args); // binds the params; gives the yield's operands
   virtual void emit_op(const kernel::Op &op);
+  virtual void leave_region(const kernel::Op &) {} // behind all other ops of the region that this yield ends
   void emit_for(const kernel::Op &op);
   void emit_if(const kernel::Op &op);
   void emit_while(const kernel::Op &op);
@@ -103,6 +104,8 @@ class FunctionEmitter {
   uint32_t access_align(const Mem &mem, const kernel::Op &op) const;
   V to_memory(Type type, V x);      // bool -> byte
   V from_memory(Type type, V x);
+  bool in_words_ = false; // 16 bytes and more of small elements are accessed as words
+  llvm::Type *in_words(llvm::Type *stored, uint32_t align);
   V raw_load(const Mem &mem, Type type, V ptr, uint32_t align, bool plain = true);
   void raw_store(const Mem &mem, V value, V ptr, uint32_t align, bool plain = true);
   llvm::Instruction *annotate(const Mem &mem, llvm::Instruction *access, bool is_load);

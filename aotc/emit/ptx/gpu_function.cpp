@@ -98,9 +98,9 @@ void GpuFunction::bind_memories() {
     Mem &mem = memories_[k];
     if (memory.space == Space::kBuffer) {
       const bool read = memory.access == kernel::Access::kRead;
-      if (read && early_)
+      if (read && early_ && !memory.constant)
         mem.invariant = false;
-      else
+      else if (!early_ || memory.access != kernel::Access::kReadWrite)
         function_->addParamAttr(argument, llvm::Attribute::NoAlias);
       function_->addParamAttr(argument, llvm::Attribute::getWithAlignment(context_, llvm::Align(mem.align)));
       if (read)

@@ -28,7 +28,8 @@ class GpuFunction : public FunctionEmitter {
  protected:
   static constexpr unsigned kGlobalSpace = 1, kSharedSpace = 3; // of NVPTX and AMDGPU alike
 
-  // The kernel starts before the one ahead of it has ended, which may write what this one only reads: loads stay behind the wait of begin().
+  // The kernel starts before those ahead of it have ended, which may write what this one only reads: loads of all but constants stay
+  // behind a wait that is somewhere in it.
   bool early_ = false;
 
   virtual void mark_entry() = 0;              // function_ as a kernel with workgroups of its local size

@@ -1,8 +1,10 @@
 // GpuFunction in the words of NVPTX, and LLVM's backend for it.
 #include "aotc/emit/ptx/ptx.h"
 
+#include <algorithm>
 #include <memory>
 #include <mutex>
+#include <set>
 
 #include "aotc/base/error.h"
 #include "aotc/emit/llvm/linker.h"
@@ -25,16 +27,23 @@ class PtxFunction final : public GpuFunction {
   PtxFunction(const kernel::Kernel &kernel, const TargetRecord &record, const CodeTraits &traits, llvm::Module &module, bool dependent)
       : GpuFunction(kernel, record, traits, module) {
     early_ = dependent;
+    in_words_ = true;
   }
 
  protected:
-  // The next kernel may be brought onto the chip as soon as all workgroups of this one are at work; it waits in turn.
+  // The next kernel may be brought onto the chip as soon as all workgroups of this one are at work; it waits in turn, as this one
+  // does before it touches what kernels ahead of it may write or read. Every thread waits, so that who waits for this kernel has waited
+  // for those too.
   void begin() override {
     if (!early_)
       return;
-    auto *type = llvm::FunctionType::get(b_.getVoidTy(), false);
-    for (const char *text : {"griddepcontrol.wait;", "griddepcontrol.launch_dependents;"})
-      b_.CreateCall(llvm::InlineAsm::get(type, text, "~{memory}", /*hasSideEffects=*/true));
+    depend("launch_dependents");
+    if (!place_waits(kernel_.body))
+      depend("wait");
+  }
+  void leave_region(const kernel::Op &yield) override {
+    if (waits_.contains(&yield))
+      depend("wait");
   }
   void mark_entry() override {
     annotate("kernel", 1);
@@ -66,6 +75,8 @@ class PtxFunction final : public GpuFunction {
   }
 
   void emit_op(const kernel::Op &op) override {
+    if (waits_.contains(&op))
+      depend("wait");
     switch (op.code) {
     case Opcode::kFragmentLoad: {
       const Mem &mem = memories_[op.memory];
@@ -98,6 +109,42 @@ class PtxFunction final : public GpuFunction {
   }
 
  private:
+  void depend(const std::string &what) {
+    auto *type = llvm::FunctionType::get(b_.getVoidTy(), false);
+    b_.CreateCall(llvm::InlineAsm::get(type, "griddepcontrol." + what + ";", "~{memory}", /*hasSideEffects=*/true));
+  }
+  bool shared_with_others(int64_t memory) const {
+    const kernel::Memory &m = kernel_.memories[static_cast<size_t>(memory)];
+    return m.space == kernel::Space::kBuffer && !m.constant;
+  }
+  // Does it access what other kernels of a run may write, or read while this one writes it?
+  bool touches(const kernel::Op &op) const {
+    if (op.code == Opcode::kError)
+      return true;
+    if (op.code == Opcode::kCopyAsync)
+      return shared_with_others(op.imm2);
+    if (op.code == Opcode::kTile)
+      return shared_with_others(op.memory) || shared_with_others(op.imm2);
+    if (op.code >= Opcode::kLoad && op.code <= Opcode::kAtomicMax)
+      return shared_with_others(op.memory);
+    return std::any_of(op.regions.begin(), op.regions.end(), [this](const kernel::Region &region) {
+      return std::any_of(region.ops.begin(), region.ops.end(), [this](const kernel::Op &inner) { return touches(inner); });
+    });
+  }
+  // Before the first access on each way through the region; false where there is none.
+  bool place_waits(const kernel::Region &region) {
+    auto first = std::find_if(region.ops.begin(), region.ops.end(), [this](const kernel::Op &op) { return touches(op); });
+    if (first == region.ops.end())
+      return false;
+    if (first->code != Opcode::kIf) {
+      waits_.insert(&*first);
+      return true;
+    }
+    for (const kernel::Region &branch : first->regions)
+      if (!place_waits(branch))
+        waits_.insert(&branch.ops.back()); // its yield
+    return true;
+  }
   std::vector<V> all(const kernel::Op &op, size_t first) {
     std::vector<V> out;
     for (size_t i = first; i < op.operands.size(); ++i)
@@ -126,6 +173,7 @@ class PtxFunction final : public GpuFunction {
         ->addOperand(llvm::MDNode::get(context_, {llvm::ValueAsMetadata::get(function_), llvm::MDString::get(context_, key),
                                                   llvm::ConstantAsMetadata::get(b_.getInt32(value))}));
   }
+  std::set<const kernel::Op *> waits_; // ops that come after a wait
   const bool warpgroups_ = kernel::uses(kernel_.body, Opcode::kWarpgroupMma);
 };
 

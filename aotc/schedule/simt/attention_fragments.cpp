@@ -93,7 +93,11 @@ class FragmentAttention {
       own_key_ = b_.mul(part_, b_.index(part_keys()));
       row_in_ = b_.fragment_row();
       column_in_ = b_.fragment_column();
-      finish(together(key_blocks()));
+      const Values seen = key_blocks();
+      if (parts_ > 1)
+        together(seen);
+      else
+        finish(seen);
     });
     return std::move(out_);
   }
@@ -101,7 +105,8 @@ class FragmentAttention {
  private:
   int64_t threads() const { return subgroups_ * parts_ * kernel::kSubgroup; }
   int64_t part_keys() const { return k_.lines / parts_; } // of a block
-  int64_t other_elements() const { return parts_ > 1 ? threads() * (v_.width / 8 + 2) * 4 : 0; }
+  int64_t other_pitch() const { return v_.width + 8; } // f32: a row's sums, total, maximum; rows start in different banks
+  int64_t other_elements() const { return parts_ > 1 ? subgroups_ * parts_ * kRows * other_pitch() : 0; }
   static int64_t whole(int64_t n) { return (n + 15) / 16 * 16; }
 
   // Sizes and places; false where the form is not for matrix units.
@@ -298,75 +303,83 @@ class FragmentAttention {
     }
   }
 
-  // What is left to do once all keys are seen: 8 columns each from `first` on, by the thread.
-  struct Outcome {
-    Values sums;
-    ValueId first;
-    ValueId total; // of the thread's keys
-  };
-
-  // What the parts of a row have comes together through workgroup memory, where a thread meets those that hold the same rows and
-  // columns of other keys; each part ends with its share of the columns.
-  Outcome together(const Values &own) {
-    const auto columns = static_cast<int64_t>(own.size()) - 2;
-    if (parts_ == 1)
-      return {Values(own.begin(), own.end() - 2), b_.index(0), own[own.size() - 2]};
-    const ValueId lane = b_.rem(b_.local_id(0), b_.index(kernel::kSubgroup));
-    const auto place = [&](ValueId part, ValueId vector) {
-      const ValueId line = b_.mul(b_.add(b_.mul(team_, b_.index(parts_)), part), b_.index(static_cast<int64_t>(own.size())));
-      return b_.mul(b_.add(b_.mul(b_.add(line, vector), b_.index(kernel::kSubgroup)), lane), b_.index(4));
-    };
-    const auto of = [&](int64_t part, ValueId vector) { return b_.load(others_, place(b_.index(part), vector), 4, 4); };
-    for (size_t i = 0; i < own.size(); ++i)
-      b_.store(others_, place(part_, b_.index(static_cast<int64_t>(i))), own[i], 4);
-    b_.barrier();
-    Values most;
-    for (int64_t part = 0; part < parts_; ++part)
-      most.push_back(of(part, b_.index(columns + 1)));
-    ValueId largest = most[0];
-    for (int64_t part = 1; part < parts_; ++part)
-      largest = b_.max(largest, most[static_cast<size_t>(part)]);
-    const ValueId shift = b_.select(b_.compare(Opcode::kEq, largest, lowest()), zeros(), largest);
-    const int64_t share = (columns + parts_ - 1) / parts_;
-    Outcome out = {Values(static_cast<size_t>(share), zeros()), b_.mul(part_, b_.index(share)), zeros()};
-    for (int64_t part = 0; part < parts_; ++part) {
-      const ValueId shrink = b_.unary(Opcode::kExp, b_.sub(most[static_cast<size_t>(part)], shift));
-      out.total = b_.add(out.total, b_.mul(of(part, b_.index(columns)), shrink));
-      for (int64_t i = 0; i < share; ++i) {
-        ValueId &sum = out.sums[static_cast<size_t>(i)];
-        sum = b_.add(sum, b_.mul(of(part, b_.min(b_.add(out.first, b_.index(i)), b_.index(columns - 1))), shrink));
-      }
+  // What each part has seen of the rows comes together through workgroup memory: sums, totals and maxima. There each thread of the team
+  // takes pieces of rows, of columns that lie side by side.
+  void together(const Values &own) {
+    const auto fragments = static_cast<int64_t>(own.size()) - 2;
+    const ValueId lines = b_.mul(b_.add(b_.mul(team_, b_.index(parts_)), part_), b_.index(kRows)), totals = b_.fragment_rows(Opcode::kFragmentRowAdd, own[own.size() - 2]);
+    for (uint32_t half = 0; half < 2; ++half) {
+      const ValueId line = b_.mul(b_.add(lines, b_.extract(row_in_, 2 * half)), b_.index(other_pitch()));
+      const ValueId first = b_.extract(column_in_, 2 * half);
+      for (int64_t f = 0; f < fragments; ++f)
+        b_.store(others_, b_.add(line, b_.add(b_.index(8 * f), first)), pair(own[static_cast<size_t>(f)], half), 2);
+      const ValueId one = b_.compare(Opcode::kEq, first, b_.index(0)); // of the four threads that have the row
+      b_.store_if(others_, one, b_.add(line, b_.index(v_.width)), b_.extract(totals, 2 * half));
+      b_.store_if(others_, one, b_.add(line, b_.index(v_.width + 1)), b_.extract(own.back(), 2 * half));
     }
-    return out;
+    b_.barrier();
+    const int64_t across = v_.width / kVector, pieces = kRows * across, team = parts_ * kernel::kSubgroup;
+    const ValueId thread = b_.rem(b_.local_id(0), b_.index(team));
+    auto piece = [&](ValueId i) {
+      Lowering::Scope scope(l_);
+      const ValueId line = b_.div(i, b_.index(across)), column = b_.mul(b_.rem(i, b_.index(across)), b_.index(kVector));
+      auto of = [&](int64_t part, ValueId at, uint32_t lanes) {
+        const ValueId row = b_.add(b_.mul(b_.add(b_.mul(team_, b_.index(parts_)), b_.index(part)), b_.index(kRows)), line);
+        return b_.load(others_, b_.add(b_.mul(row, b_.index(other_pitch())), at), lanes, lanes == 1 ? 1 : 4);
+      };
+      Values most;
+      for (int64_t part = 0; part < parts_; ++part)
+        most.push_back(of(part, b_.index(v_.width + 1), 1));
+      ValueId largest = most[0];
+      for (int64_t part = 1; part < parts_; ++part)
+        largest = b_.max(largest, most[static_cast<size_t>(part)]);
+      const ValueId none = b_.constant_float(Scalar::kF32, -std::numeric_limits<double>::infinity());
+      const ValueId shift = b_.select(b_.compare(Opcode::kEq, largest, none), b_.zero(Scalar::kF32), largest);
+      ValueId total = b_.zero(Scalar::kF32), sums = b_.zero(Type(Scalar::kF32, kVector));
+      for (int64_t part = 0; part < parts_; ++part) {
+        const ValueId shrink = b_.unary(Opcode::kExp, b_.sub(most[static_cast<size_t>(part)], shift));
+        total = b_.add(total, b_.mul(of(part, b_.index(v_.width), 1), shrink));
+        sums = b_.add(sums, b_.mul(of(part, column, kVector), b_.splat(shrink, kVector)));
+      }
+      store_columns(b_.add(b_.add(row0_, own_row_), line), column, kVector, sums, total);
+    };
+    if (pieces == team)
+      piece(thread);
+    else
+      b_.for_loop(thread, b_.index(pieces), b_.index(team), {}, [&](ValueId i, const Values &) {
+        piece(i);
+        return Values{};
+      });
   }
 
-  void finish(const Outcome &outcome) {
-    const ValueId total = b_.fragment_rows(Opcode::kFragmentRowAdd, outcome.total);
-    const bool all = outcome.sums.size() * static_cast<size_t>(parts_) * 8 == static_cast<size_t>(v_.real); // of the columns are there
-    for (uint32_t e = 0; e < 4; ++e)
-      b_.if_then(b_.lt(row(e), row_count_), [&] {
-        Lowering::Scope scope(l_);
-        l_.bind(f_.rows, row(e));
-        l_.set(f_.sum, b_.extract(total, e));
-        const ValueId factor = b_.div(b_.constant_float(Scalar::kF32, 1), l_.eval(f_.divisor));
-        for (size_t i = 0; i < outcome.sums.size(); ++i) {
-          ValueId column = b_.add(b_.mul(b_.add(outcome.first, b_.index(static_cast<int64_t>(i))), b_.index(8)), b_.extract(column_in_, e));
-          auto store = [&] {
-            Lowering::Scope inner(l_);
-            l_.bind(f_.columns, column);
-            ValueId y = b_.mul(b_.extract(outcome.sums[i], e), factor);
-            if (!proves_le(Expr(1), d_.axes[f_.keys].extent)) // a sum over no keys is 0
-              y = b_.select(b_.lt(b_.index(0), key_count_), y, b_.zero(Scalar::kF32));
-            l_.set(f_.output, y);
-            for (const dispatch::Store &s : d_.stores)
-              l_.store(s);
-          };
-          if (all)
-            store();
-          else
-            b_.if_then(b_.lt(column, b_.index(v_.real)), store);
-        }
-      });
+  // One part alone has the rows whole.
+  void finish(const Values &own) {
+    const ValueId total = b_.fragment_rows(Opcode::kFragmentRowAdd, own[own.size() - 2]);
+    for (uint32_t half = 0; half < 2; ++half)
+      for (size_t f = 0; f + 2 < own.size(); ++f)
+        store_columns(row(2 * half), b_.add(b_.index(static_cast<int64_t>(f) * 8), b_.extract(column_in_, 2 * half)), 2, pair(own[f], half), b_.extract(total, 2 * half));
+  }
+
+  // Of a fragment, the thread's two columns in one of its two rows.
+  ValueId pair(ValueId sums, uint32_t half) { return b_.shuffle(sums, sums, {2 * int64_t{half}, 2 * int64_t{half} + 1}); }
+
+  // `sums` are those of `lanes` columns from `column` on, a multiple of as many.
+  void store_columns(ValueId row, ValueId column, uint32_t lanes, ValueId sums, ValueId total) {
+    ValueId there = b_.lt(row, row_count_);
+    if (v_.real < v_.width)
+      there = b_.logical_and(there, b_.lt(column, b_.index(v_.real)));
+    b_.if_then(there, [&] {
+      Lowering::Scope scope(l_);
+      l_.bind(f_.rows, row);
+      l_.set(f_.sum, total);
+      ValueId y = b_.mul(sums, b_.splat(b_.div(b_.constant_float(Scalar::kF32, 1), l_.eval(f_.divisor)), lanes));
+      l_.bind_lanes(f_.columns, column, lanes, kNoValue, lanes);
+      if (!proves_le(Expr(1), d_.axes[f_.keys].extent)) // a sum over no keys is 0
+        y = b_.select(b_.lt(b_.index(0), key_count_), y, b_.zero(b_.type_of(y)));
+      l_.set(f_.output, y);
+      for (const dispatch::Store &s : d_.stores)
+        l_.store(s);
+    });
   }
 
   const Attention &f_;

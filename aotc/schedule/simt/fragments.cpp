@@ -19,6 +19,7 @@
 #include "aotc/schedule/simt/fragments.h"
 
 #include <algorithm>
+#include <numeric>
 
 #include "aotc/schedule/collapse.h"
 #include "aotc/schedule/contraction.h"
@@ -48,6 +49,7 @@ constexpr uint32_t kRows = 16, kColumns = 16; // of a pair of fragments
 constexpr uint32_t kWarpgroupRows = 64;
 constexpr uint64_t kMostStages = 12;
 constexpr uint32_t kOverlapStages = 4; // that warpgroups need to begin a product while the one before is under way
+constexpr uint32_t kDeepStages = 3; // that several warpgroups need to share a part: with fewer, shorter slices are faster
 constexpr uint32_t kMostSums = 64; // of a thread, where a product takes more registers than that
 
 // `across` x `down` parts of an m x n tile; `deep` subgroups, or warpgroups, a part, where the slices are long enough.
@@ -63,7 +65,7 @@ constexpr Tile kTiles[] = {{128, 256, 2, 4, 1}, {256, 128, 4, 2, 1}, {128, 128, 
                            {32, 64, 2, 2, 2},   {64, 32, 4, 1, 2},   {32, 32, 2, 1, 4},   {16, 64, 1, 4, 2},  {64, 16, 4, 1, 2},  {16, 32, 1, 2, 4},
                            {16, 16, 1, 1, 4},
                            {128, 256, 2, 1, 1, true}, {256, 128, 4, 1, 1, true}, {128, 192, 2, 1, 1, true}, {128, 128, 2, 1, 1, true}, {128, 64, 2, 1, 2, true},
-                           {64, 256, 1, 2, 2, true}, {64, 128, 1, 1, 2, true}, {64, 64, 1, 1, 4, true}, {128, 64, 2, 1, 1, true}, {64, 128, 1, 2, 1, true}, {64, 64, 1, 1, 2, true}, {64, 32, 1, 1, 4, true}, {64, 16, 1, 1, 4, true}};
+                           {64, 256, 1, 2, 2, true}, {64, 128, 1, 1, 2, true}, {128, 64, 2, 1, 1, true}, {64, 128, 1, 2, 1, true}, {64, 64, 1, 1, 2, true}, {64, 32, 1, 1, 4, true}, {64, 16, 1, 1, 4, true}};
 
 // Of an H100 80GB: processors; microseconds that one takes for a product of 16 x 8 x 16 with mma.sync at full occupation, for a
 // byte that comes to it, and for what is waited in each slice and in each tile; bytes a microsecond that come to all of them; and how long a copy is under way.
@@ -208,7 +210,7 @@ class SimtFragments {
     if (t_.warpgroups) { // a line a warpgroup of each slice
       if (!record_.warpgroup_mma || scalar_ != Scalar::kF16 || !a_.vectors || !bs_.vectors || !bs_.lines_along_k)
         return false;
-      while (t_.deep > 1 && k < 2 * t_.deep * kernel::kWarpgroupLine)
+      while (t_.deep > 1 && (k < 2 * t_.deep * kernel::kWarpgroupLine || !choose_stages(t_.deep * kernel::kWarpgroupLine, kDeepStages, k)))
         t_.deep /= 2;
       const uint32_t slice = t_.deep * kernel::kWarpgroupLine;
       return t_.threads() <= record_.max_workgroup_invocations && (choose_stages(slice, 2, k) || (choose_stages(slice, 1, k) && slices_at_most(stages_)));
@@ -292,12 +294,41 @@ class SimtFragments {
       ValueId minor = b_.mul(b_.rem(item, b_.index(fast)), b_.index(step)), major = b_.div(item, b_.index(fast));
       out.own.push_back(along_k ? major : minor);
       out.k.push_back(along_k ? minor : major);
-      ValueId at = b_.add(s.origin, out.own.back());
+      ValueId at = b_.add(s.origin, &s == &bs_ ? column_of_line(out.own.back()) : out.own.back());
       out.inside.push_back(within(s, at));
       out.places.push_back(unflatten(l_, s.axes, at));
     }
     return out;
   }
+  // Lines of B in workgroup memory are columns of fragments; which of the tile's they are is free. Of each `beside_` fragments a thread
+  // has two columns each, and these are to be one piece of memory: columns 2 q and 2 q + 1 of fragment j are the tile's
+  // 2 q beside_ + 2 j and the next.
+  ValueId column_of_line(ValueId line) {
+    if (beside_ == 1)
+      return line;
+    const int64_t all = 8 * int64_t{beside_};
+    ValueId in = b_.rem(line, b_.index(all)), column = b_.rem(in, b_.index(8));
+    ValueId pair = b_.mul(b_.div(column, b_.index(2)), b_.index(2 * int64_t{beside_})), fragment = b_.mul(b_.div(in, b_.index(8)), b_.index(2));
+    return b_.add(b_.sub(line, in), b_.add(pair, b_.add(fragment, b_.rem(column, b_.index(2)))));
+  }
+  // How many fragments give a thread columns that are one piece of memory wherever the epilogue stores; 0: not even one does.
+  uint32_t fragments_beside() const {
+    const dispatch::Axis &last = d_.axes[bs_.axes.back()];
+    auto extent = last.extent.constant();
+    if (!extent || *extent % 2 != 0)
+      return 0;
+    for (const dispatch::Store &s : d_.stores) {
+      auto linear = s.offset.linear_in(last.symbol);
+      if (!linear || linear->coefficient.constant() != 1)
+        return 0;
+    }
+    const uint32_t own = t_.n / t_.across / 8;
+    for (uint32_t beside : {4u, 2u})
+      if (bs_.lines_along_k && own % beside == 0 && *extent % (2 * beside) == 0)
+        return beside;
+    return 1;
+  }
+
   // kNoValue: for certain.
   ValueId within(const Side &s, ValueId at) { return s.whole ? kNoValue : b_.lt(at, s.limit); }
   ValueId both(ValueId x, ValueId y) { return x == kNoValue ? y : y == kNoValue ? x : b_.logical_and(x, y); }
@@ -359,7 +390,11 @@ class SimtFragments {
     }
   }
 
+  bool is_constant(const Side &s) const { return s.vectors && d_.operands[d_.values[s.load].operand].constant; }
+
   void tile() {
+    const uint32_t beside = fragments_beside();
+    beside_ = std::max(1u, beside);
     const Share a = share(a_), bs = share(bs_);
     ValueId unit = b_.div(b_.local_id(0), b_.index(t_.unit()));
     if (t_.deep > 1) {
@@ -374,8 +409,18 @@ class SimtFragments {
     const bool whole = slices_at_most(stages_);
     const bool overlap = t_.warpgroups && (whole || stages_ >= kOverlapStages); // a product begins while the one before is under way
     const uint32_t lead = whole ? fixed_slices() : stages_ - (overlap ? 2 : 1);
+    // A constant comes first: it need not wait for the kernels ahead.
+    const bool constant_a = is_constant(a_), constant_b = is_constant(bs_);
+    for (uint32_t s = 0; s < lead; ++s) {
+      if (constant_a)
+        copy_slice(a_, a, b_.index(s * slice_), b_.index(s));
+      if (constant_b)
+        copy_slice(bs_, bs, b_.index(s * slice_), b_.index(s));
+    }
     for (uint32_t s = 0; s < lead; ++s) {
       for (auto [side, share] : {std::pair(&a_, &a), std::pair(&bs_, &bs)}) {
+        if (side == &a_ ? constant_a : constant_b)
+          continue;
         if (side->vectors)
           copy_slice(*side, *share, b_.index(s * slice_), b_.index(s));
         else
@@ -417,30 +462,43 @@ class SimtFragments {
     if (overlap)
       sums = b_.warpgroup_wait(sums);
     if (t_.deep > 1)
-      sums = added_up(sums, unit);
+      share_sums(sums, unit);
     if (t_.warpgroups) // of 64 rows, a subgroup has 16
       row0 = b_.add(row0, b_.mul(b_.rem(b_.div(b_.local_id(0), b_.index(kernel::kSubgroup)), b_.index(4)), b_.index(kRows)));
-    epilogue(sums, row0, column0, rows, apart, pairs);
+    epilogue(sums, row0, column0, rows, apart, pairs, beside == 0 ? 1 : 2 * beside_);
   }
 
-  // The sums of all subgroups that share a part. Each will store its own share of the fragments.
-  Values added_up(const Values &sums, ValueId part) {
-    ValueId thread = b_.add(b_.mul(part, b_.index(t_.unit())), b_.rem(b_.local_id(0), b_.index(t_.unit())));
-    auto place = [&](ValueId deep, size_t f) {
-      ValueId line = b_.add(b_.mul(deep, b_.index(static_cast<int64_t>(sums.size()))), b_.index(static_cast<int64_t>(f)));
-      return b_.mul(b_.add(b_.mul(line, b_.index(int64_t{t_.parts()} * t_.unit())), thread), b_.index(4));
-    };
+  // Subgroups that share a part of the tile put their sums where each will find its share of them.
+  void share_sums(const Values &sums, ValueId part) {
+    thread_ = b_.add(b_.mul(part, b_.index(t_.unit())), b_.rem(b_.local_id(0), b_.index(t_.unit())));
     for (size_t f = 0; f < sums.size(); ++f)
-      b_.store(partial_, place(depth_part_, f), sums[f], 4);
+      b_.store(partial_, shared_sum(depth_part_, sums.size(), f), sums[f], 4);
     b_.barrier();
-    Values out;
-    for (size_t f = 0; f < sums.size(); ++f) {
-      ValueId sum = b_.load(partial_, place(b_.index(0), f), 4, 4);
-      for (uint32_t p = 1; p < t_.deep; ++p)
-        sum = b_.add(sum, b_.load(partial_, place(b_.index(p), f), 4, 4));
-      out.push_back(sum);
+  }
+  // Where the four of fragment `f` of `count` lie that the subgroup number `deep` has put there.
+  ValueId shared_sum(ValueId deep, size_t count, size_t f) {
+    ValueId line = b_.add(b_.mul(deep, b_.index(static_cast<int64_t>(count))), b_.index(static_cast<int64_t>(f)));
+    return b_.mul(b_.add(b_.mul(line, b_.index(int64_t{t_.parts()} * t_.unit())), thread_), b_.index(4));
+  }
+  // Of fragment `f`, the two sums of this thread's row number `half` there.
+  ValueId two_sums(const Values &sums, uint32_t f, uint32_t half) {
+    if (t_.deep == 1)
+      return b_.shuffle(sums[f], sums[f], {2 * int64_t{half}, 2 * int64_t{half} + 1});
+    ValueId sum = kNoValue;
+    for (uint32_t p = 0; p < t_.deep; ++p) {
+      ValueId own = b_.load(partial_, b_.add(shared_sum(b_.index(p), sums.size(), f), b_.index(2 * int64_t{half})), 2, 2);
+      sum = p == 0 ? own : b_.add(sum, own);
     }
-    return out;
+    return sum;
+  }
+  ValueId joined(const Values &vectors) { // of one length, one behind the other
+    if (vectors.size() == 1)
+      return vectors[0];
+    const size_t half = vectors.size() / 2;
+    ValueId left = joined(Values(vectors.begin(), vectors.begin() + static_cast<std::ptrdiff_t>(half))), right = joined(Values(vectors.begin() + static_cast<std::ptrdiff_t>(half), vectors.end()));
+    std::vector<int64_t> all(2 * size_t{b_.type_of(left).lanes});
+    std::iota(all.begin(), all.end(), 0);
+    return b_.shuffle(left, right, all);
   }
 
   // Of factors of tf32: what they leave out of each element, and they themselves; zeros for infinities and NaNs, which the
@@ -516,68 +574,58 @@ class SimtFragments {
     return out;
   }
 
-  // Whether two columns that a thread has side by side are one piece of memory wherever the epilogue stores.
-  bool stores_pairs() const {
-    const uint32_t last = bs_.axes.back();
-    auto extent = d_.axes[last].extent.constant();
-    if (!extent || *extent % 2 != 0)
-      return false;
-    for (const dispatch::Store &s : d_.stores) {
-      auto linear = s.offset.linear_in(d_.axes[last].symbol);
-      if (!linear || linear->coefficient.constant() != 1)
-        return false;
-    }
-    return true;
-  }
-
-  // `apart`: from a fragment's rows to those of the one below.
-  void epilogue(const Values &sums, ValueId row0, ValueId column0, uint32_t rows, uint32_t apart, uint32_t pairs) {
+  // `apart`: from a fragment's rows to those of the one below; `lanes`: columns that are computed and stored at once.
+  void epilogue(const Values &sums, ValueId row0, ValueId column0, uint32_t rows, uint32_t apart, uint32_t pairs, uint32_t lanes) {
     ValueId row_in = b_.fragment_row(), column_in = b_.fragment_column();
-    const uint32_t lanes = stores_pairs() ? 2 : 1;
-    // The four sums of a thread have their own rows and columns, shared by fragments beside and below.
+    const uint32_t across = 2 * pairs, groups = across / beside_;
+    // A thread's rows and columns, shared by fragments beside and below.
     struct Place {
       ValueId inside;
       Values axes;
     };
-    auto places = [&](const Side &s, ValueId first, ValueId own, uint32_t count, uint32_t step) {
-      std::vector<Place> out;
-      for (uint32_t f = 0; f < count; ++f)
-        for (uint32_t i = 0; i < 4; ++i) {
-          ValueId at = b_.add(b_.add(s.origin, first), b_.add(b_.extract(own, i), b_.index(int64_t{f} * step)));
-          out.push_back({within(s, at), unflatten(l_, s.axes, at)});
-        }
-      return out;
-    };
-    const std::vector<Place> down = places(a_, row0, row_in, rows, apart), across = places(bs_, column0, column_in, 2 * pairs, kColumns / 2);
+    auto place = [&](const Side &s, ValueId at) { return Place{within(s, at), unflatten(l_, s.axes, at)}; };
+    std::vector<Place> down, right; // of two rows a fragment; of a group's columns: its first, or each of two
     for (uint32_t i = 0; i < rows; ++i)
-      for (uint32_t j = 0; j < 2 * pairs; ++j) {
-        const uint32_t f = i * 2 * pairs + j;
-        auto fragment = [&] {
-          for (uint32_t e = 0; e < 4; e += lanes) {
-            const Place &row = down[i * 4 + e], &column = across[j * 4 + e];
-            auto store = [&] {
-              Lowering::Scope scope(l_);
-              bind_axes(l_, a_.axes, row.axes);
-              for (size_t x = 0; x < bs_.axes.size(); ++x)
-                if (lanes == 2 && x + 1 == bs_.axes.size())
-                  l_.bind_lanes(bs_.axes[x], column.axes[x], 2, kNoValue, 2);
-                else
-                  l_.bind(bs_.axes[x], column.axes[x]);
-              l_.set(f_.reduce, lanes == 1 ? b_.extract(sums[f], e) : b_.shuffle(sums[f], sums[f], {int64_t{e}, int64_t{e} + 1}));
-              for (const dispatch::Store &s : d_.stores)
-                l_.store(s);
-            };
-            if (ValueId inside = both(row.inside, column.inside); inside == kNoValue)
-              store();
-            else
-              b_.if_then(inside, store);
-          }
-        };
-        if (t_.deep > 1)
-          b_.if_then(b_.compare(Opcode::kEq, depth_part_, b_.index(f % t_.deep)), fragment);
-        else
-          fragment();
-      }
+      for (uint32_t half = 0; half < 2; ++half)
+        down.push_back(place(a_, b_.add(b_.add(a_.origin, row0), b_.add(b_.extract(row_in, 2 * half), b_.index(int64_t{i} * apart)))));
+    for (uint32_t g = 0; g < groups; ++g)
+      for (uint32_t e = 0; e < (lanes == 1 ? 2 : 1); ++e)
+        right.push_back(place(bs_, b_.add(b_.add(bs_.origin, column0), b_.add(b_.mul(b_.extract(column_in, e), b_.index(beside_)), b_.index(int64_t{g} * 8 * beside_)))));
+    uint32_t turn = 0;
+    for (uint32_t i = 0; i < rows; ++i)
+      for (uint32_t g = 0; g < groups; ++g)
+        for (uint32_t half = 0; half < 2; ++half) {
+          auto piece = [&] {
+            Values parts;
+            for (uint32_t j = 0; j < beside_; ++j)
+              parts.push_back(two_sums(sums, i * across + g * beside_ + j, half));
+            const ValueId all = joined(parts);
+            const Place &row = down[2 * i + half];
+            for (uint32_t e = 0; e < (lanes == 1 ? 2 : 1); ++e) {
+              const Place &column = right[lanes == 1 ? 2 * g + e : g];
+              auto store = [&] {
+                Lowering::Scope scope(l_);
+                bind_axes(l_, a_.axes, row.axes);
+                for (size_t x = 0; x < bs_.axes.size(); ++x)
+                  if (lanes > 1 && x + 1 == bs_.axes.size())
+                    l_.bind_lanes(bs_.axes[x], column.axes[x], lanes, kNoValue, lanes);
+                  else
+                    l_.bind(bs_.axes[x], column.axes[x]);
+                l_.set(f_.reduce, lanes == 1 ? b_.extract(all, e) : all);
+                for (const dispatch::Store &s : d_.stores)
+                  l_.store(s);
+              };
+              if (ValueId inside = both(row.inside, column.inside); inside == kNoValue)
+                store();
+              else
+                b_.if_then(inside, store);
+            }
+          };
+          if (t_.deep > 1) // each subgroup that shares the part does its share
+            b_.if_then(b_.compare(Opcode::kEq, depth_part_, b_.index(turn++ % t_.deep)), piece);
+          else
+            piece();
+        }
   }
 
   const Contraction &f_;
@@ -593,7 +641,8 @@ class SimtFragments {
   uint32_t vector_ = 0, step_ = 0;                // elements: of a copy, of a fragment along k
   uint32_t stages_ = 0, slice_ = 0;
   uint32_t partial_ = 0;
-  ValueId k_ = kNoValue, depth_part_ = kNoValue;
+  uint32_t beside_ = 1; // fragments whose columns of a thread are one piece of memory
+  ValueId k_ = kNoValue, depth_part_ = kNoValue, thread_ = kNoValue; // the last: among those of all parts
 };
 
 } // namespace
