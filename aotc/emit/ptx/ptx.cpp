@@ -31,19 +31,18 @@ class PtxFunction final : public GpuFunction {
   }
 
  protected:
-  // The next kernel may be brought onto the chip as soon as all workgroups of this one are at work; it waits in turn, as this one
-  // does before it touches what kernels ahead of it may write or read. Every thread waits, so that who waits for this kernel has waited
-  // for those too.
+  // A kernel waits before it touches what kernels ahead of it may write or read. Every thread waits, so that who waits for this kernel
+  // has waited for those too. The next one may be brought onto the chip when all workgroups of this one have waited: were it to do
+  // so at once, small kernels would stand there many deep, which is slower (MobileNetV2 on an H200: 0.178 ms by 0.124).
   void begin() override {
     if (!early_)
       return;
-    depend("launch_dependents");
     if (!place_waits(kernel_.body))
-      depend("wait");
+      wait();
   }
   void leave_region(const kernel::Op &yield) override {
     if (waits_.contains(&yield))
-      depend("wait");
+      wait();
   }
   void mark_entry() override {
     annotate("kernel", 1);
@@ -76,7 +75,7 @@ class PtxFunction final : public GpuFunction {
 
   void emit_op(const kernel::Op &op) override {
     if (waits_.contains(&op))
-      depend("wait");
+      wait();
     switch (op.code) {
     case Opcode::kFragmentLoad: {
       const Mem &mem = memories_[op.memory];
@@ -109,9 +108,10 @@ class PtxFunction final : public GpuFunction {
   }
 
  private:
-  void depend(const std::string &what) {
+  void wait() {
     auto *type = llvm::FunctionType::get(b_.getVoidTy(), false);
-    b_.CreateCall(llvm::InlineAsm::get(type, "griddepcontrol." + what + ";", "~{memory}", /*hasSideEffects=*/true));
+    for (const char *text : {"griddepcontrol.wait;", "griddepcontrol.launch_dependents;"})
+      b_.CreateCall(llvm::InlineAsm::get(type, text, "~{memory}", /*hasSideEffects=*/true));
   }
   bool shared_with_others(int64_t memory) const {
     const kernel::Memory &m = kernel_.memories[static_cast<size_t>(memory)];
