@@ -91,6 +91,7 @@ class Preparing {
     t.type.element = p_.tensors[natural].type.element;
     t.type.dims = {pack.operands.back().count};
     p_.tensors.push_back(std::move(t));
+    pack.operands[0].constant = p_.tensors[natural].kind == Tensor::Kind::kConstant; // what is prepared, the section writes
     Step step;
     step.node = node;
     step.dispatch = static_cast<uint32_t>(p_.dispatches.size());

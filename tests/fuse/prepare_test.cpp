@@ -1,6 +1,7 @@
 // The prepare section: which constants it re-lays out or makes, once each, and that results stay what they were.
 #include <catch2/catch.hpp>
 
+#include <algorithm>
 #include <cstring>
 #include <random>
 
@@ -169,6 +170,30 @@ TEST_CASE("what would make the archive larger is computed on the device, the res
     return sum;
   };
   CHECK(constants(prepared) + 200 * 200 * 3 <= constants(plain)); // bytes instead of floats
+}
+
+TEST_CASE("what the section writes is no constant to it") {
+  // A kernel may read its constants before the kernels ahead of it have ended.
+  Network net;
+  auto data = std::make_shared<ConstantData>();
+  data->type = ElementType::kI8;
+  for (int i = 0; i < 200 * 200; ++i)
+    data->bytes.push_back(static_cast<uint8_t>(i * 37));
+  ValueId w = net.b.map(K::kExp, {net.b.convert(ElementType::kF32, net.b.constant({ElementType::kI8, {200, 200}}, std::shared_ptr<const ConstantData>(data)))});
+  ValueId x = net.input("x", {200, 200}); // the exponentials are made, then turned
+  net.output("y", net.b.contract(x, w, "mk", "nk", "mn"));
+  net.output("z", net.b.contract(net.b.map(K::kTanh, {x}), w, "mk", "nk", "mn"));
+  const fuse::Program p = net.lowered(true);
+  CHECK(std::any_of(p.prepare.begin(), p.prepare.end(), [&](const fuse::Step &s) { return p.tensors[s.operands[0]].kind == fuse::Tensor::Kind::kPrepared; }));
+  for (const fuse::Steps *steps : {&p.prepare, &p.steps})
+    for (const fuse::Step &step : *steps) {
+      const dispatch::Dispatch &d = p.dispatches[step.dispatch];
+      for (size_t i = 0; i < d.operands.size(); ++i) {
+        const auto kind = p.tensors[step.operands[i]].kind;
+        if (d.operands[i].constant)
+          CHECK((kind == fuse::Tensor::Kind::kConstant || (steps == &p.steps && kind == fuse::Tensor::Kind::kPrepared)));
+      }
+    }
 }
 
 TEST_CASE("a variant's programs share what is prepared alike") {
