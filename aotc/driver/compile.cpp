@@ -182,6 +182,7 @@ CpuKernels schedule_for_records(const std::vector<fuse::Program> &programs, cons
     KernelVersions &k = result.kernels[i / records.size()];
     size_t t = i % records.size();
     schedule::Scheduled s = schedule::schedule(*k.dispatch, records[t]);
+    forget_constants(s);
     std::string problem = kernel::legalise(s.kernel, records[t]);
     ensure(problem.empty(), "kernel " + k.dispatch->name + " for " + records[t].name + ": " + problem);
     k.versions[t] = std::move(s);

@@ -93,6 +93,8 @@ Compiled schedule_kernel(const GpuTarget &target, const dispatch::Dispatch &d) {
     out.scheduled = schedule::schedule(d, record);
     if (target.format == archive::CodeFormat::ptx || target.format == archive::CodeFormat::hsaco)
       schedule::move_to_params(out.scheduled, d);
+    if (target.format != archive::CodeFormat::ptx)
+      forget_constants(out.scheduled);
     std::string problem = kernel::legalise(out.scheduled.kernel, record);
     if (problem.empty()) {
       out.record = &record;

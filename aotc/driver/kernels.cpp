@@ -59,6 +59,11 @@ std::vector<uint32_t> unique_kernels(const std::vector<std::string> &texts, std:
   return kept;
 }
 
+void forget_constants(schedule::Scheduled &scheduled) {
+  for (kernel::Memory &m : scheduled.kernel.memories)
+    m.constant = false;
+}
+
 std::string kernel_text(const schedule::Scheduled &s, const dispatch::Dispatch &d) {
   std::map<Symbol, Expr> by_place;
   for (const Symbol &symbol : d.free_symbols())

@@ -16,6 +16,9 @@ struct UniqueDispatches {
 };
 UniqueDispatches unique_dispatches(const std::vector<fuse::Program> &programs);
 
+// For targets whose kernels never start before those ahead have ended: kernels that differ in what is constant alone are one then.
+void forget_constants(schedule::Scheduled &scheduled);
+
 // Where a dispatch is scheduled for several sizes, kernels may come out the same: everything that decides what runs, and which
 // of a list of such texts to keep. `kernel_of` then names those kept.
 std::string kernel_text(const schedule::Scheduled &scheduled, const dispatch::Dispatch &dispatch);

@@ -260,12 +260,13 @@ class HalfStorage {
 
   // An input of the model that products take stays f32, as the caller gives it; they take a copy of it in f16.
   void narrow_input(TensorId input) {
+    const std::vector<uint32_t> uses = uses_of_tensors();
     std::optional<TensorId> copy;
     for (size_t s = 0; s < p_.steps.size(); ++s) {
       if (p_.steps[s].kind != Step::Kind::kDispatch)
         continue;
       for (size_t o = 0; o < p_.steps[s].operands.size(); ++o) {
-        if (p_.steps[s].operands[o] != input || !factor_beside_half(p_.dispatches[p_.steps[s].dispatch], static_cast<uint32_t>(o)))
+        if (p_.steps[s].operands[o] != input || !factor_beside_half(p_.steps[s], static_cast<uint32_t>(o), uses))
           continue;
         if (!copy) {
           copy = insert_copy(input, s);
@@ -319,9 +320,11 @@ class HalfStorage {
     return made;
   }
 
-  // Is the operand, in f32, one factor of a product that matrix units would take if it were f16, and fast, 16 bytes at a time?
-  static bool factor_beside_half(const Dispatch &d, uint32_t operand) {
+  // Is the operand, in f32, one factor of a product that matrix units would take if it were f16, and fast, 16 bytes at a time? The
+  // other factor is f16, or will be two of f16.
+  bool factor_beside_half(const Step &step, uint32_t operand, const std::vector<uint32_t> &uses) const {
     constexpr uint32_t kVector = 8;
+    const Dispatch &d = p_.dispatches[step.dispatch];
     const auto form = product(schedule::split_axes(d));
     if (!form)
       return false;
@@ -330,34 +333,43 @@ class HalfStorage {
       if (factor.kind != ValueKind::kLoad || factor.operand != operand || factor.type != ElementType::kF32 || loads_of(d, operand) != 1 ||
           !schedule::comes_in_vectors(form->d, factor, form->k, kVector))
         continue;
-      const bool small = other.kind == ValueKind::kLoad && other.type == ElementType::kF32 && other.guards.empty() && form->d.operands[other.operand].constant;
-      return small || schedule::half_load(form->d, left ? form->right : form->left).has_value();
+      return (splits(form->d, other) && may_split(step.operands[other.operand], uses)) || schedule::half_load(form->d, left ? form->right : form->left).has_value();
     }
     return false;
   }
 
   // Constants in f32 that a single product takes, with another factor of f16.
   void split_factors() {
-    std::vector<uint32_t> uses(p_.tensors.size());
-    each(p_.steps, [&](const Step &step) {
-      for (TensorId t : step.operands)
-        ++uses[t];
-    });
+    const std::vector<uint32_t> uses = uses_of_tensors();
     each(p_.steps, [&](const Step &step) {
       if (step.kind != Step::Kind::kDispatch)
         return;
       Dispatch &d = p_.dispatches[step.dispatch];
       const auto operand = small_factor(d);
-      if (!operand)
-        return;
-      Tensor &t = p_.tensors[step.operands[*operand]];
-      if (t.kind != Tensor::Kind::kConstant || t.splat || uses[step.operands[*operand]] != 1 || !suits_half(*t.constant))
+      if (!operand || !may_split(step.operands[*operand], uses))
         return;
       d = with_parts(d, *operand);
-      split(t);
+      split(p_.tensors[step.operands[*operand]]);
       std::string problem = dispatch::verify(d);
       ensure(problem.empty(), "half storage: " + problem);
     });
+  }
+
+  std::vector<uint32_t> uses_of_tensors() const {
+    std::vector<uint32_t> uses(p_.tensors.size());
+    each(p_.steps, [&](const Step &step) {
+      for (TensorId t : step.operands)
+        ++uses[t];
+    });
+    return uses;
+  }
+  bool may_split(TensorId tensor, const std::vector<uint32_t> &uses) const {
+    const Tensor &t = p_.tensors[tensor];
+    return t.kind == Tensor::Kind::kConstant && !t.splat && uses[tensor] == 1 && suits_half(*t.constant);
+  }
+  // Is the value a constant in f32 that the dispatch reads nowhere else?
+  static bool splits(const Dispatch &d, const Value &v) {
+    return v.kind == ValueKind::kLoad && v.type == ElementType::kF32 && v.guards.empty() && d.operands[v.operand].constant && loads_of(d, v.operand) == 1;
   }
 
   // A product in f32 that is large enough for matrix units.
@@ -385,10 +397,7 @@ class HalfStorage {
       return std::nullopt;
     for (bool left : {true, false}) {
       const Value &small = form->d.values[left ? form->left : form->right];
-      const bool f32 = small.kind == ValueKind::kLoad && small.type == ElementType::kF32 && small.guards.empty();
-      if (!f32 || !form->d.operands[small.operand].constant || !schedule::half_load(form->d, left ? form->right : form->left))
-        continue;
-      if (loads_of(d, small.operand) == 1)
+      if (splits(form->d, small) && schedule::half_load(form->d, left ? form->right : form->left))
         return small.operand;
     }
     return std::nullopt;

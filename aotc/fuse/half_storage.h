@@ -6,7 +6,7 @@
 //   store t [i] %9                                %10 convert f16 %9     store t [i] %10
 //
 // Accumulators and everything else within a dispatch stay f32; the model's inputs and outputs keep their types (with `pairs` products
-// take a rounded copy of an input). So do:
+// take a rounded copy of an input; there as in all that is stored, what is beyond f16's range becomes infinite). So do:
 //   * constants with values beyond f16's range, or none that is large enough to be normal there (an epsilon);
 //   * small tensors: statistics and scales, whose range is wide and whose size does not matter. Constants of some size
 //     count as small too: many a network is sensitive to its first filters and its depthwise ones;

@@ -217,3 +217,15 @@ TEST_CASE("products take a copy of an input in f16, once") {
         CHECK(difference(rounded[i], exact[i]) < 4e-3f);
     }
 }
+
+TEST_CASE("an input stays f32 beside a constant that does") {
+  for (const float scale : {1.0f, 1e-3f}) { // the second is too small for f16
+    Network net;
+    ValueId x = net.input("x", ElementType::kF32, {64, 256});
+    net.output("y", net.b.contract(x, net.weights(256, 128, scale), "mk", "kn", "mn"));
+    fuse::Program p = net.lowered(false);
+    fuse::store_as_half(p, true);
+    CHECK(p.steps.size() == (scale == 1 ? 2 : 1));
+    CHECK(types(p, Kind::kConstant) == (scale == 1 ? kHalf : kSingle));
+  }
+}

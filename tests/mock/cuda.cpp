@@ -73,6 +73,7 @@ struct Stream {
   Context *context = nullptr;
   std::unique_ptr<Graph> capture;
   std::deque<Work> queue;
+  mock::Chain written; // by kernels that were sent one by one
   bool running = false, stop = false;
   std::condition_variable changed;
   std::thread worker;
@@ -192,7 +193,10 @@ void worker(Stream *s) {
       std::unique_lock waits(slow_mutex);
       slow_changed.wait(waits, [] { return !slow; });
     }
+    if (!work.early) s->written.written.clear(); // all that was ahead has ended
+    chain = work.kernel ? &s->written : nullptr;
     const int result = x.lost ? 0 : work.run();
+    chain = nullptr;
     lock.lock();
     s->running = false;
     if (result && !x.lost) x.lost = result;
@@ -215,8 +219,8 @@ void end_if_lost(Context &x, std::unique_lock<std::recursive_mutex> &lock) {
 int enqueue(Context &x, void *stream, const char *name, Work work, bool kernel = false) {
   if (!stream) wrong("%s on the default stream", name);
   Stream &s = alive(x.streams, stream, name);
+  work.kernel = kernel;
   if (s.capture) {
-    work.kernel = kernel;
     s.capture->work.push_back(std::move(work));
     s.capture->kernels += kernel;
     return kOk;

@@ -349,7 +349,8 @@ class Parser {
       else if (p == "NaN") in.nan = true;
       else if (name == "setp" && compares.count(p)) in.compare = compares.at(p);
       else if (name == "griddepcontrol" || name == "cp" || name == "ldmatrix" || name == "mma" || name == "wgmma" || name == "fence") continue; // looked at as a whole
-      else if (p == "rn" || p == "rni" || p == "nc" || p == "sync" || p == "uni" || p == "relaxed" || p == "sys" || p == "gpu" || p == "volatile" ||
+      else if (p == "nc") in.cached = true;
+      else if (p == "rn" || p == "rni" || p == "sync" || p == "uni" || p == "relaxed" || p == "sys" || p == "gpu" || p == "volatile" ||
                p == "idx" || p == "add" || p == "min" || p == "max" || p == "and" || p == "or" || p == "xor" || p == "exch") continue;
       else known = false;
     }
@@ -962,6 +963,7 @@ class Block {
     if (!threads_[t].waited && writes) throw Wrong("a write before griddepcontrol.wait");
     for (uint64_t word = at / 4; chain_ && word <= (at + bytes - 1) / 4; ++word) {
       if (!threads_[t].waited && chain_->written.count(word)) throw Wrong("what a kernel ahead writes is read before griddepcontrol.wait");
+      if (in.cached && chain_->written.count(word)) throw Wrong("ld.global.nc of what a kernel ahead writes");
       if (writes) chain_->written.insert(word);
     }
   }

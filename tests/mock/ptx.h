@@ -32,7 +32,7 @@ struct Instruction {
   Op op = Op::nop;
   Type type = Type::b32, from = Type::b32; // from: of cvt
   uint8_t compare = 0, round = 0, lanes = 1, space = 0;
-  bool nan = false, ftz = false, negated = false, relaxed = false;
+  bool nan = false, ftz = false, negated = false, relaxed = false, cached = false; // cached: as what does not change
   int32_t predicate = -1; // register
   int32_t target = -1;    // of bra
   int64_t offset = 0;     // of ld, st

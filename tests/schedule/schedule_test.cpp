@@ -756,7 +756,7 @@ TEST_CASE("products by warpgroups") {
       depths.push_back(tile >= 20 ? 2048 : 584);
     for (int64_t k : depths) {
       const bool free = random() % 3 == 0;
-      const int64_t rows = pick({17, 64, 70}), n = pick({16, 40, 66});
+      const int64_t rows = pick({17, 64, 70}), n = pick({16, 36, 40, 66});
       Case c = matmul(pick({1, 1, 2}), free ? Expr(t) : Expr(rows), n, k, true, true, static_cast<int>(random() % 5), false,
                       free ? std::vector<std::pair<Symbol, int64_t>>{{t, rows}} : std::vector<std::pair<Symbol, int64_t>>{});
       holds(in_half(c), tile, static_cast<uint64_t>(tile));
@@ -782,7 +782,7 @@ TEST_CASE("products on matrix units") {
   for (int tile = 0; tile < 13; ++tile)
     for (int turn = 0; turn < 2; ++turn) {
       const bool free = turn == 1 && random() % 2;
-      const int64_t rows = pick({5, 16, 31, 70}), n = pick({8, 24, 33, 80}), k = pick({8, 20, 32, 72, 136});
+      const int64_t rows = pick({5, 16, 31, 70}), n = pick({8, 20, 24, 33, 80}), k = pick({8, 20, 32, 72, 136});
       Case c = matmul(pick({1, 1, 2}), free ? Expr(t) : Expr(rows), n, k, random() & 1, true, static_cast<int>(random() % 5), false,
                       free ? std::vector<std::pair<Symbol, int64_t>>{{t, rows}} : std::vector<std::pair<Symbol, int64_t>>{});
       check_fragments(in_half(c), tile, static_cast<uint64_t>(2 * tile + turn), "tile " + std::to_string(tile), &seen);
