@@ -85,6 +85,11 @@ uint64_t features_of(const kernel::Kernel &k) {
   return features;
 }
 
+// Do kernels start before those ahead of them have ended?
+bool starts_early(const GpuTarget &target) {
+  return target.format == archive::CodeFormat::ptx && emit::ptx_options(target.architecture)->dependent_launch;
+}
+
 // The first record that can express the dispatch; `problem` is what the baseline lacks where none can.
 Compiled schedule_kernel(const GpuTarget &target, const dispatch::Dispatch &d) {
   Compiled out;
@@ -93,7 +98,7 @@ Compiled schedule_kernel(const GpuTarget &target, const dispatch::Dispatch &d) {
     out.scheduled = schedule::schedule(d, record);
     if (target.format == archive::CodeFormat::ptx || target.format == archive::CodeFormat::hsaco)
       schedule::move_to_params(out.scheduled, d);
-    if (target.format != archive::CodeFormat::ptx)
+    if (!starts_early(target))
       forget_constants(out.scheduled);
     std::string problem = kernel::legalise(out.scheduled.kernel, record);
     if (problem.empty()) {
@@ -226,7 +231,7 @@ std::optional<GpuVariant> compile_gpu_variant(const CompileOptions &options, con
     kernel.local_size = versions.versions[0].kernel.local_size;
     if (emit::has_error_ops(versions.versions[0].kernel))
       kernel.flags |= INGOT_KERNEL_FLAG_ERRORS;
-    if (gpu.format == archive::CodeFormat::ptx && emit::ptx_options(gpu.architecture)->dependent_launch)
+    if (starts_early(gpu))
       kernel.flags |= INGOT_KERNEL_FLAG_DEPENDENT;
     kernel.versions.push_back(v);
     if (!c.binary.empty()) {

@@ -102,7 +102,7 @@ TargetRecord TargetRecord::cuda_sm80() {
   r.large_workgroup_memory_bytes = 99 << 10; // of every GPU from compute capability 8.0 on
   r.max_grid[0] = 0x7fffffff;
   r.max_buffers = 64;
-  r.max_vector_lanes = 8; // of f16: 16 bytes
+  r.max_vector_lanes = 8; // 16 bytes of f16; those of ROCm too
   r.max_params_bytes = 2048;
   r.f16 = r.bf16 = true;
   r.fragment_f16 = r.fragment_bf16 = r.fragment_tf32 = r.fragment_i8 = true;

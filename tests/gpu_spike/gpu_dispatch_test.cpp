@@ -343,7 +343,7 @@ TEST_CASE("what kernels ahead may write is touched behind a wait") {
       };
       CHECK(result(text) == "");
       CHECK((early_reads > 0) == constant);
-      CHECK(text.find("st.global.v4") != std::string::npos); // 16 bytes at once
+      CHECK(text.find("st.global.v4") != std::string::npos); // a thread's columns lie side by side
       std::string without = text;
       for (size_t at; (at = without.find(wait)) != std::string::npos;)
         without.erase(at, wait.size());

@@ -180,3 +180,25 @@ TEST_CASE("divisions by what is not known when compiling") {
     }
   }
 }
+
+TEST_CASE("16 bytes of small elements are one access, a larger of two f32 one instruction") {
+  const TargetRecord record = TargetRecord::cuda_sm80();
+  kernel::Kernel k;
+  REQUIRE(kernel::parse("kernel @wide simt local 1 1 1 {\n"
+                        "  buffer @x read f16 align 64\n  buffer @y write f16 align 64\n  buffer @a read f32 align 64\n  buffer @b write f32 align 64\n"
+                        "  %0 = const 0 : index\n  %1 = const 1 : index\n"
+                        "  %2 = load @x[%0] align 8 : f16x8\n  store @y[%0], %2 align 8\n"
+                        "  %3 = load @a[%0] : f32\n  %4 = load @a[%1] : f32\n  %5 = max %3, %4 : f32\n  store @b[%0], %5\n}\n", k) == "");
+  REQUIRE(kernel::legalise(k, record) == "");
+  const std::string text = emit::emit_ptx({&k}, record);
+  INFO(text);
+  CHECK(occurrences(text, "v4.b32") + occurrences(text, "v4.u32") == 2); // a load and a store
+  CHECK(occurrences(text, "max.NaN.f32") == 1);
+  CHECK(occurrences(text, "setp") == 0);
+  for (const uint32_t other : {0x40000000u, 0x7fc00000u}) { // 2 and NaN, beside 1
+    std::vector<std::vector<uint32_t>> buffers = {{1, 2, 3, 4}, {0, 0, 0, 0}, {0x3f800000u, other}, {0}};
+    CHECK(run_ptx(text, "wide", buffers, {}, {1, 1, 1}, {1, 1, 1}) == "");
+    CHECK(buffers[1] == buffers[0]);
+    CHECK((other == 0x40000000u ? buffers[3][0] == other : (buffers[3][0] & 0x7fffffffu) > 0x7f800000u));
+  }
+}

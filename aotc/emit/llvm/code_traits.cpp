@@ -27,7 +27,7 @@ CodeTraits CodeTraits::of(const llvm::TargetMachine &machine) {
     t.division_bits = has("+m") ? t.pointer_bits : 0;
   } else if (triple.isARM() || triple.isThumb()) {
     t.division_bits = has(triple.isThumb() ? "+hwdiv" : "+hwdiv-arm") ? 32 : 0;
-  } else if (triple.isNVPTX()) { // sm_80 and later; f64 has no NaN-propagating min and max, vectors are taken apart
+  } else if (triple.isNVPTX()) { // sm_80 and later; f64 has no NaN-propagating min and max
     t.f16_convert = t.f64_to_f16 = t.rounding = t.fma = t.nan_min_max_f32 = true;
   } else if (triple.isAMDGCN()) {
     t.f16_convert = t.f64_to_f16 = t.rounding = t.fma = true;

@@ -13,7 +13,7 @@ struct CodeTraits {
   bool f64_to_f16 = false;        // double -> half in one rounding
   bool rounding = false;          // floor, ceil, trunc, roundeven instructions
   bool nan_min_max = false;       // llvm.minimum and llvm.maximum are a few instructions
-  bool nan_min_max_f32 = false; // of f32 alone
+  bool nan_min_max_f32 = false;   // the same, of f32 alone
   bool saturating_convert = false;// float -> int of the same width saturates in hardware (llvm.fptosi.sat)
   bool cvttps2dq = false;         // x86: float -> i32 gives 0x80000000 where out of range
   bool avx = false, avx512 = false;

@@ -341,7 +341,7 @@ class FragmentAttention {
         total = b_.add(total, b_.mul(of(part, b_.index(v_.width), 1), shrink));
         sums = b_.add(sums, b_.mul(of(part, column, kVector), b_.splat(shrink, kVector)));
       }
-      store_columns(b_.add(b_.add(row0_, own_row_), line), column, kVector, sums, total);
+      in_row(b_.add(b_.add(row0_, own_row_), line), total, [&](ValueId factor) { store_columns(column, kVector, sums, factor); });
     };
     if (pieces == team)
       piece(thread);
@@ -356,30 +356,41 @@ class FragmentAttention {
   void finish(const Values &own) {
     const ValueId total = b_.fragment_rows(Opcode::kFragmentRowAdd, own[own.size() - 2]);
     for (uint32_t half = 0; half < 2; ++half)
-      for (size_t f = 0; f + 2 < own.size(); ++f)
-        store_columns(row(2 * half), b_.add(b_.index(static_cast<int64_t>(f) * 8), b_.extract(column_in_, 2 * half)), 2, pair(own[f], half), b_.extract(total, 2 * half));
+      in_row(row(2 * half), b_.extract(total, 2 * half), [&](ValueId factor) {
+        for (size_t f = 0; f + 2 < own.size(); ++f)
+          store_columns(b_.add(b_.index(static_cast<int64_t>(f) * 8), b_.extract(column_in_, 2 * half)), 2, pair(own[f], half), factor);
+      });
   }
 
   // Of a fragment, the thread's two columns in one of its two rows.
   ValueId pair(ValueId sums, uint32_t half) { return b_.shuffle(sums, sums, {2 * int64_t{half}, 2 * int64_t{half} + 1}); }
 
-  // `sums` are those of `lanes` columns from `column` on, a multiple of as many.
-  void store_columns(ValueId row, ValueId column, uint32_t lanes, ValueId sums, ValueId total) {
-    ValueId there = b_.lt(row, row_count_);
-    if (v_.real < v_.width)
-      there = b_.logical_and(there, b_.lt(column, b_.index(v_.real)));
-    b_.if_then(there, [&] {
+  // body(what sums become outputs by), where there is such a row.
+  template <class Body> void in_row(ValueId row, ValueId total, const Body &body) {
+    b_.if_then(b_.lt(row, row_count_), [&] {
       Lowering::Scope scope(l_);
       l_.bind(f_.rows, row);
       l_.set(f_.sum, total);
-      ValueId y = b_.mul(sums, b_.splat(b_.div(b_.constant_float(Scalar::kF32, 1), l_.eval(f_.divisor)), lanes));
+      body(b_.div(b_.constant_float(Scalar::kF32, 1), l_.eval(f_.divisor)));
+    });
+  }
+
+  // `sums` are those of `lanes` columns from `column` on, a multiple of as many.
+  void store_columns(ValueId column, uint32_t lanes, ValueId sums, ValueId factor) {
+    auto store = [&] {
+      Lowering::Scope scope(l_);
       l_.bind_lanes(f_.columns, column, lanes, kNoValue, lanes);
+      ValueId y = b_.mul(sums, b_.splat(factor, lanes));
       if (!proves_le(Expr(1), d_.axes[f_.keys].extent)) // a sum over no keys is 0
         y = b_.select(b_.lt(b_.index(0), key_count_), y, b_.zero(b_.type_of(y)));
       l_.set(f_.output, y);
       for (const dispatch::Store &s : d_.stores)
         l_.store(s);
-    });
+    };
+    if (v_.real < v_.width)
+      b_.if_then(b_.lt(column, b_.index(v_.real)), store);
+    else
+      store();
   }
 
   const Attention &f_;
