@@ -106,24 +106,13 @@ llvm::Instruction *FunctionEmitter::annotate(const Mem &mem, llvm::Instruction *
 // `plain` is false where the pointer may be a stand-in that is not in `mem`.
 FunctionEmitter::V FunctionEmitter::raw_load(const Mem &mem, Type type, V ptr, uint32_t align, bool plain) {
   llvm::Type *stored = type.is_vector() ? llvm::FixedVectorType::get(mem.element, type.lanes) : mem.element;
-  llvm::Type *words = in_words(stored, align);
-  llvm::LoadInst *load = b_.CreateAlignedLoad(words ? words : stored, ptr, llvm::Align(align));
+  llvm::LoadInst *load = b_.CreateAlignedLoad(stored, ptr, llvm::Align(align));
   if (plain)
     annotate(mem, load, true);
-  return from_memory(type, words ? b_.CreateBitCast(load, stored) : load);
-}
-
-// Vectors of words that small elements are accessed as where that takes fewer instructions, or null.
-llvm::Type *FunctionEmitter::in_words(llvm::Type *stored, uint32_t align) {
-  const uint64_t bits = stored->getPrimitiveSizeInBits().getFixedValue();
-  if (!in_words_ || !stored->isVectorTy() || stored->getScalarSizeInBits() >= 32 || stored->getScalarSizeInBits() < 8 || bits % 128 != 0 || align < 16)
-    return nullptr;
-  return llvm::FixedVectorType::get(b_.getInt32Ty(), static_cast<unsigned>(bits / 32));
+  return from_memory(type, load);
 }
 
 void FunctionEmitter::raw_store(const Mem &mem, V value, V ptr, uint32_t align, bool plain) {
-  if (llvm::Type *words = in_words(value->getType(), align))
-    value = b_.CreateBitCast(value, words);
   llvm::StoreInst *store = b_.CreateAlignedStore(value, ptr, llvm::Align(align));
   if (plain)
     annotate(mem, store, false);

@@ -104,8 +104,6 @@ class FunctionEmitter {
   uint32_t access_align(const Mem &mem, const kernel::Op &op) const;
   V to_memory(Type type, V x);      // bool -> byte
   V from_memory(Type type, V x);
-  bool in_words_ = false; // 16 bytes and more of small elements are accessed as words
-  llvm::Type *in_words(llvm::Type *stored, uint32_t align);
   V raw_load(const Mem &mem, Type type, V ptr, uint32_t align, bool plain = true);
   void raw_store(const Mem &mem, V value, V ptr, uint32_t align, bool plain = true);
   llvm::Instruction *annotate(const Mem &mem, llvm::Instruction *access, bool is_load);

@@ -27,7 +27,6 @@ class PtxFunction final : public GpuFunction {
   PtxFunction(const kernel::Kernel &kernel, const TargetRecord &record, const CodeTraits &traits, llvm::Module &module, bool dependent)
       : GpuFunction(kernel, record, traits, module) {
     early_ = dependent;
-    in_words_ = true;
   }
 
  protected:
