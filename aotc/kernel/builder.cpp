@@ -688,7 +688,9 @@ ValueId Builder::fragment_pack(Scalar element, ValueId left, ValueId right) {
   Op op;
   op.code = Opcode::kFragmentPack;
   op.imm = static_cast<int64_t>(element);
-  op.operands = {left, right};
+  op.operands = {left};
+  if (right != kNoValue)
+    op.operands.push_back(right);
   return append_value(std::move(op), Type(Scalar::kI32, 4));
 }
 

@@ -96,7 +96,7 @@ class Builder {
   // Matrix units and copies under way: see the opcodes.
   ValueId fragment_load(uint32_t memory, ValueId index, ValueId pitch, FragmentRole role);
   ValueId fragment_mma(Scalar element, ValueId a, ValueId b, int half, ValueId sums);
-  ValueId fragment_pack(Scalar element, ValueId left, ValueId right);
+  ValueId fragment_pack(Scalar element, ValueId left, ValueId right = kNoValue); // of f32 `left` alone
   ValueId fragment_rows(Opcode op, ValueId sums); // kFragmentRowAdd, kFragmentRowMax
   ValueId fragment_row();
   ValueId fragment_column();

@@ -818,7 +818,9 @@ void Machine::fragment_load(const Instruction &in, const Mask &mask) {
       for (uint32_t e = 0; e < per_word; ++e) {
         const bool a = role == FragmentRole::kA;
         const uint32_t line = t % kSubgroup / 4 + (a ? w % 2 : w / 2) * 8, k = (t % 4 + (a ? w / 2 : w % 2) * 4) * per_word + e;
-        const int64_t at = role == FragmentRole::kBRows ? k * pitch + line : line * pitch + k;
+        const int64_t at = role == FragmentRole::kBRows    ? k * pitch + line
+                           : role == FragmentRole::kBPairs ? (k % 4 * 2 + k / 4) * pitch + line
+                                                           : line * pitch + k;
         std::memcpy(words + w * 4 + e * bytes, access(single, memory, t, wrapping_add(index, at), 1, false), bytes);
       }
   }
@@ -871,6 +873,10 @@ void Machine::fragment_pack(const Instruction &in, const Mask &mask) {
   need_all(in, mask);
   for (uint32_t t = 0; t < threads_; ++t)
     for (uint32_t w = 0; w < 4; ++w) {
+      if (static_cast<Scalar>(in.imm) == Scalar::kF32) { // a row of two words: the first of a pair of columns, the second
+        std::memcpy(slots_.data() + in.result + size_t{t} * 16 + (w / 2 + w % 2 * 2) * 4, slots_.data() + in.operand[0] + size_t{t} * 16 + w * 4, 4);
+        continue;
+      }
       float halves[2];
       std::memcpy(halves, slots_.data() + in.operand[w / 2] + size_t{t} * 16 + w % 2 * 8, sizeof halves);
       uint32_t word = 0;

@@ -49,7 +49,7 @@ std::string_view name(Access access) {
 }
 
 std::string_view name(FragmentRole role) {
-  constexpr std::string_view names[] = {"a", "b", "b_rows"};
+  constexpr std::string_view names[] = {"a", "b", "b_rows", "b_pairs"};
   return names[static_cast<size_t>(role)];
 }
 

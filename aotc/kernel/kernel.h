@@ -125,6 +125,7 @@ enum class Opcode : uint8_t {
   kFragmentMma, // (A i32 x 4, B i32 x 4, sums), imm: Scalar of the elements, imm2: half of B (0, 1) -> sums: f32 x 4, of i8 i32 x 4.
                 // f32 elements count as tf32: their low 13 bits are ignored
   kFragmentPack, // (sums f32 x 4, sums f32 x 4), imm: f16 or bf16 -> A i32 x 4: columns 0..7 and 8..15 of A, rounded to nearest
+                 // (sums f32 x 4), imm: f32 -> A i32 x 4: columns 0 2 4 6 1 3 5 7 are those of A, unchanged; for B of role kBPairs
   kFragmentRowAdd, kFragmentRowMax, // (sums f32 x 4) -> f32 x 4: each element becomes what the 8 of its row come to
   kFragmentRow, kFragmentColumn, // -> index x 4: of each element of sums, 0..15 and 0..7
 
@@ -163,8 +164,9 @@ bool has_side_effect(Opcode op); // must stay where it is even if its results ar
 
 // What a kFragmentLoad loads: element (row, column) of A from index + row * pitch + column, of B from index + column * pitch +
 // row, or from index + row * pitch + column (kBRows; 16-bit elements only). A is 16 x k, B k x 16; the elements are those of
-// the memory, f16, bf16, f32 or i8; index and pitch are multiples of `align`, which is 16 bytes.
-enum class FragmentRole : uint8_t { kA, kB, kBRows };
+// the memory, f16, bf16, f32 or i8; index and pitch are multiples of `align`, which is 16 bytes. kBPairs, of f32 only, is as
+// kBRows with the rows of B in the order of the columns that kFragmentPack makes: its rows are rows 0 2 4 6 1 3 5 7 there.
+enum class FragmentRole : uint8_t { kA, kB, kBRows, kBPairs };
 std::string_view name(FragmentRole role); // "b_rows"
 constexpr uint32_t kSubgroup = 32; // threads that hold a fragment
 constexpr uint32_t kWarpgroup = 128;

@@ -52,8 +52,9 @@ class Fragments : public Rewriter {
           const bool a = role == FragmentRole::kA;
           ValueId line = b_.add(quad(), b_.index((a ? w % 2 : w / 2) * 8));
           for (uint32_t e = 0; e < per_word; ++e) {
-            ValueId k = b_.add(b_.mul(place(), b_.index(per_word)), b_.index((a ? w / 2 : w % 2) * 4 * per_word + e));
-            ValueId at = role == FragmentRole::kBRows ? b_.add(b_.mul(k, pitch), line) : b_.add(b_.mul(line, pitch), k);
+            ValueId k = role == FragmentRole::kBPairs ? b_.add(b_.mul(place(), b_.index(2)), b_.index(w % 2))
+                                                      : b_.add(b_.mul(place(), b_.index(per_word)), b_.index((a ? w / 2 : w % 2) * 4 * per_word + e));
+            ValueId at = role == FragmentRole::kBRows || role == FragmentRole::kBPairs ? b_.add(b_.mul(k, pitch), line) : b_.add(b_.mul(line, pitch), k);
             ValueId element = b_.load(op.memory, b_.add(index, at));
             if (is_float(scalar))
               element = b_.bitcast(bits == 16 ? Scalar::kI16 : Scalar::kI32, element);
@@ -101,6 +102,8 @@ class Fragments : public Rewriter {
     const auto scalar = static_cast<Scalar>(op.imm);
     return four(
         [&](uint32_t w) {
+          if (scalar == Scalar::kF32)
+            return b_.bitcast(Scalar::kI32, b_.extract(one(op.operands[0]), w / 2 + w % 2 * 2));
           auto half = [&](uint32_t e) {
             ValueId sum = b_.extract(one(op.operands[w / 2]), w % 2 * 2 + e);
             return b_.convert_u(Scalar::kI32, b_.bitcast(Scalar::kI16, b_.convert(scalar, sum)));

@@ -92,7 +92,7 @@ class Printer {
       operands(op);
       break;
     case Opcode::kFragmentLoad:
-      text_ += " " + std::string(op.imm >= 0 && op.imm <= 2 ? name(static_cast<FragmentRole>(op.imm)) : "?") + ",";
+      text_ += " " + std::string(op.imm >= 0 && op.imm <= static_cast<int64_t>(FragmentRole::kBPairs) ? name(static_cast<FragmentRole>(op.imm)) : "?") + ",";
       operands(op);
       break;
     case Opcode::kFragmentMma:
@@ -603,11 +603,12 @@ class Parser {
       expect(",");
       break;
     case Opcode::kFragmentLoad: {
-      std::string role = word("a, b or b_rows");
-      while (op.imm <= 2 && name(static_cast<FragmentRole>(op.imm)) != role)
+      constexpr auto kLast = static_cast<int64_t>(FragmentRole::kBPairs);
+      std::string role = word("a, b, b_rows or b_pairs");
+      while (op.imm <= kLast && name(static_cast<FragmentRole>(op.imm)) != role)
         ++op.imm;
-      if (op.imm > 2)
-        fail("a, b or b_rows", role);
+      if (op.imm > kLast)
+        fail("a, b, b_rows or b_pairs", role);
       expect(",");
       break;
     }

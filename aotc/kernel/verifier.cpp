@@ -567,9 +567,10 @@ class Checker {
     }
     const Type words(Scalar::kI32, 4), floats(Scalar::kF32, 4);
     if (o.code == Opcode::kFragmentPack) {
-      counts(2, 1);
-      need(o.imm == static_cast<int64_t>(Scalar::kF16) || o.imm == static_cast<int64_t>(Scalar::kBF16), "the elements are not f16 or bf16");
-      need(type(0) == floats && type(1) == floats, "a half is not f32 x 4");
+      const bool one = o.imm == static_cast<int64_t>(Scalar::kF32);
+      counts(one ? 1 : 2, 1);
+      need(one || o.imm == static_cast<int64_t>(Scalar::kF16) || o.imm == static_cast<int64_t>(Scalar::kBF16), "the elements are not f16, bf16 or f32");
+      need(type(0) == floats && (one || type(1) == floats), "the sums are not f32 x 4");
       need(result() == words, "its type is not i32 x 4");
       return;
     }
@@ -594,8 +595,9 @@ class Checker {
     const Memory &m = k_.memories[o.memory];
     need(m.type == Scalar::kF16 || m.type == Scalar::kBF16 || m.type == Scalar::kF32 || m.type == Scalar::kI8, "the elements are not f16, bf16, f32 or i8");
     need(m.space == Space::kWorkgroup, "it loads from an array of the workgroup");
-    need(o.imm >= 0 && o.imm <= static_cast<int64_t>(FragmentRole::kBRows), "no such role");
+    need(o.imm >= 0 && o.imm <= static_cast<int64_t>(FragmentRole::kBPairs), "no such role");
     need(o.imm != static_cast<int64_t>(FragmentRole::kBRows) || byte_size(m.type) == 2, "only 16-bit elements are loaded by rows of B");
+    need(o.imm != static_cast<int64_t>(FragmentRole::kBPairs) || m.type == Scalar::kF32, "only f32 is loaded by pairs of rows of B");
     need(type(0) == Type(Scalar::kIndex) && type(1) == Type(Scalar::kIndex), "it takes an index and a pitch");
     need(o.align * byte_size(m.type) == 16 && m.align >= 16, "its alignment is not 16 bytes");
     need(result() == words, "its type is not i32 x 4");

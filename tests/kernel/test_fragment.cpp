@@ -271,6 +271,64 @@ TEST_CASE("sums become factors, rows of sums are added and compared") {
   }
 }
 
+// One subgroup: what lies in x [16][8] as sums becomes a factor, times w [8][16 of `pitch`]: y [16][16].
+static Kernel pairs(int64_t pitch) {
+  Kernel k;
+  k.name = "pairs";
+  k.kind = Class::kSimt;
+  k.local_size = {32, 1, 1};
+  Builder b(k);
+  uint32_t x = b.add_buffer("x", Access::kRead, Scalar::kF32), w = b.add_buffer("w", Access::kRead, Scalar::kF32);
+  uint32_t y = b.add_buffer("y", Access::kWrite, Scalar::kF32), shared = b.add_array("shared", Space::kWorkgroup, Scalar::kF32, static_cast<uint64_t>(8 * pitch));
+  b.for_loop(b.local_id(0), b.index(8 * pitch), b.index(32), {}, [&](ValueId i, const Values &) {
+    b.store(shared, i, b.load(w, i));
+    return Values{};
+  });
+  b.barrier();
+  ValueId row = b.fragment_row(), column = b.fragment_column();
+  ValueId packed = b.fragment_pack(Scalar::kF32, b.gather(x, b.add(b.mul(row, b.splat(b.index(8), 4)), column)));
+  ValueId right = b.fragment_load(shared, b.index(0), b.index(pitch), FragmentRole::kBPairs);
+  for (int half = 0; half < 2; ++half)
+    b.scatter(y, b.add(b.add(b.mul(row, b.splat(b.index(16), 4)), column), b.splat(b.index(8 * half), 4)),
+              b.fragment_mma(Scalar::kF32, packed, right, half, b.zero(Type(Scalar::kF32, 4))));
+  return k;
+}
+
+TEST_CASE("sums of f32 become factors, their columns in pairs as B's rows") {
+  TargetRecord plain = TargetRecord::cuda_sm80();
+  plain.fragment_tf32 = false;
+  std::mt19937 random(4);
+  for (int64_t pitch : {16, 20, 36}) {
+    std::vector<float> x(128), w(static_cast<size_t>(8 * pitch));
+    for (auto *all : {&x, &w})
+      for (float &v : *all)
+        v = static_cast<float>(static_cast<int>(random() % 61) - 30) / 4; // every sum is exact, in any order
+    Kernel k = pairs(pitch), expanded = k, back;
+    INFO(print(k));
+    REQUIRE(verify_for(k, TargetRecord::cuda_sm80()) == "");
+    CHECK(verify_for(k, plain).find("no matrix unit for these elements") != std::string::npos);
+    CHECK(parse(print(k), back) == "");
+    CHECK(print(back) == print(k));
+    REQUIRE(legalise(expanded, plain) == "");
+    CHECK(!uses(expanded.body, Opcode::kFragmentPack));
+    CHECK(!uses(expanded.body, Opcode::kFragmentLoad));
+    for (const Kernel &kernel : {k, expanded}) {
+      std::vector<float> y(256, -1);
+      Binding bindings[] = {{reinterpret_cast<uint8_t *>(x.data()), 512}, {reinterpret_cast<uint8_t *>(w.data()), w.size() * 4}, {reinterpret_cast<uint8_t *>(y.data()), 1024}};
+      CHECK(interpret(kernel, bindings, {}).message == "");
+      bool same = true;
+      for (size_t i = 0; i < 16; ++i)
+        for (size_t j = 0; j < 16; ++j) {
+          float sum = 0;
+          for (size_t c = 0; c < 8; ++c)
+            sum += x[i * 8 + c] * w[c * static_cast<size_t>(pitch) + j];
+          same = same && y[i * 16 + j] == sum;
+        }
+      CHECK(same);
+    }
+  }
+}
+
 TEST_CASE("copies under way arrive when they are waited for") {
   Shape s;
   s.a_pitch = s.b_pitch = 16;
@@ -291,10 +349,20 @@ TEST_CASE("rules of fragments and copies") {
   says(illegal_by([](Kernel &k) { k.local_size = {48, 1, 1}; }), "whole subgroups");
   says(illegal_by([](Kernel &k) { first(k, Opcode::kFragmentLoad).align = 4; }), "its alignment is not 16 bytes");
   says(illegal_by([](Kernel &k) { first(k, Opcode::kFragmentLoad).memory = 0; }), "an array of the workgroup");
-  says(illegal_by([](Kernel &k) { first(k, Opcode::kFragmentLoad).imm = 3; }), "no such role");
+  says(illegal_by([](Kernel &k) { first(k, Opcode::kFragmentLoad).imm = 4; }), "no such role");
+  says(illegal_by([](Kernel &k) { first(k, Opcode::kFragmentLoad).imm = static_cast<int64_t>(FragmentRole::kBPairs); }), "only f32 is loaded by pairs");
   says(illegal_by([](Kernel &k) { first(k, Opcode::kFragmentMma).imm2 = 2; }), "no such half");
   says(illegal_by([](Kernel &k) { first(k, Opcode::kFragmentMma).imm = static_cast<int64_t>(Scalar::kI8); }), "the sums are not");
   says(illegal_by([](Kernel &k) { first(k, Opcode::kFragmentMma).imm = static_cast<int64_t>(Scalar::kI16); }), "the elements are not");
+  auto packed = [](const std::function<void(Op &)> &change) {
+    Kernel k = packs(Scalar::kF16);
+    REQUIRE(verify(k) == "");
+    change(first(k, Opcode::kFragmentPack));
+    return verify(k);
+  };
+  says(packed([](Op &op) { op.imm = static_cast<int64_t>(Scalar::kI8); }), "the elements are not f16, bf16 or f32");
+  says(packed([](Op &op) { op.imm = static_cast<int64_t>(Scalar::kF32); }), "operands");
+  says(packed([](Op &op) { op.operands.pop_back(); }), "operands");
   says(illegal_by([](Kernel &k) { first(k, Opcode::kCopyAsync).imm = 3; }), "it copies 4, 8 or 16 bytes");
   says(illegal_by([](Kernel &k) { first(k, Opcode::kCopyAsync).align = 4; }), "its alignment is that of what it copies");
   says(illegal_by([](Kernel &k) { first(k, Opcode::kCopyAsync).imm2 = 2; }), "from a buffer that is only read");

@@ -624,35 +624,46 @@ void check_fragments(const Case &c, int tile, uint64_t seed, const std::string &
 
 } // namespace
 
-TEST_CASE("attention on matrix units") {
-  auto attends = [](const AttentionShape &s, uint64_t seed, const char *stages) {
-    Case c = in_half(attention(s), 3);
-    INFO("seed " << seed << "\n" << dispatch::print(c.dispatch));
-    const Buffers inputs = make_buffers(c, seed);
-    Buffers reference = inputs, out = inputs;
-    const size_t y = c.dispatch.operands.size() - 1;
-    REQUIRE(interpret(c, schedule::schedule(c.dispatch, TargetRecord::vulkan_baseline()), reference) == ""); // on threads, held to the naive one above
-    auto scheduled = schedule::schedule(c.dispatch, TargetRecord::cuda_sm80());
-    INFO(scheduled.description << "\n" << kernel::print(scheduled.kernel).substr(0, 3000));
-    REQUIRE(scheduled.description.find("simt_attention_fragments{") == 0);
-    CHECK(scheduled.description.find(stages) != std::string::npos);
-    kernel::Kernel legal = scheduled.kernel;
-    CHECK(kernel::legalise(legal, TargetRecord::cuda_sm80()) == "");
-    CHECK(testing::interpret(c, scheduled, out) == "");
-    // Weights are rounded to f16: 2^-11 of what they weigh.
-    const auto *got = reinterpret_cast<const float *>(out.bytes[y].data()), *wanted = reinterpret_cast<const float *>(reference.bytes[y].data());
-    const size_t count = out.bytes[y].size() / 4;
-    double worst = 0, peak = 0;
-    size_t different = 0;
-    for (size_t i = 0; i < count; ++i) {
-      different += std::isnan(got[i]) != std::isnan(wanted[i]);
-      if (std::isnan(wanted[i]))
-        continue;
-      worst = std::max(worst, static_cast<double>(std::fabs(got[i] - wanted[i])));
-      peak = std::max(peak, static_cast<double>(std::fabs(wanted[i])));
+namespace {
+
+// `start` and `holds`: of the description; `bound`: of the difference from what threads compute, by the largest result. `spoil` changes inputs.
+void check_attention(const Case &c, uint64_t seed, const std::string &start, const std::string &holds, double bound,
+                     const std::function<void(Buffers &)> &spoil = {}) {
+  INFO("seed " << seed << "\n" << dispatch::print(c.dispatch));
+  Buffers inputs = make_buffers(c, seed);
+  if (spoil)
+    spoil(inputs);
+  Buffers reference = inputs, out = inputs;
+  const size_t y = c.dispatch.operands.size() - 1;
+  REQUIRE(interpret(c, schedule::schedule(c.dispatch, TargetRecord::vulkan_baseline()), reference) == ""); // on threads, held to the naive one above
+  auto scheduled = schedule::schedule(c.dispatch, TargetRecord::cuda_sm80());
+  INFO(scheduled.description << "\n" << kernel::print(scheduled.kernel).substr(0, 3000));
+  REQUIRE(scheduled.description.find(start + "{") == 0);
+  CHECK(scheduled.description.find(holds) != std::string::npos);
+  kernel::Kernel legal = scheduled.kernel;
+  CHECK(kernel::legalise(legal, TargetRecord::cuda_sm80()) == "");
+  CHECK(testing::interpret(c, scheduled, out) == "");
+  const auto *got = reinterpret_cast<const float *>(out.bytes[y].data()), *wanted = reinterpret_cast<const float *>(reference.bytes[y].data());
+  const size_t count = out.bytes[y].size() / 4;
+  double worst = 0, peak = 0;
+  size_t different = 0;
+  for (size_t i = 0; i < count; ++i) {
+    if (!std::isfinite(wanted[i]) || !std::isfinite(got[i])) {
+      different += std::isnan(wanted[i]) ? !std::isnan(got[i]) : got[i] != wanted[i];
+      continue;
     }
-    CHECK(different == 0);
-    CHECK(worst <= 1.5e-3 * std::max(peak, 0.5));
+    worst = std::max(worst, static_cast<double>(std::fabs(got[i] - wanted[i])));
+    peak = std::max(peak, static_cast<double>(std::fabs(wanted[i])));
+  }
+  CHECK(different == 0);
+  CHECK(worst <= bound * std::max(peak, 0.5));
+}
+
+} // namespace
+
+TEST_CASE("attention on matrix units") {
+  auto attends = [](const AttentionShape &s, uint64_t seed, const char *stages) { // weights are rounded to f16: 2^-11 of what they weigh
+    check_attention(in_half(attention(s), 3), seed, "simt_attention_fragments", stages, 1.5e-3);
   };
   using Mask = AttentionShape::Mask;
   Symbol t = Symbol::dim("t", 1, 1 << 20), u = Symbol::dim("u", 1, 1 << 20);
@@ -693,6 +704,78 @@ TEST_CASE("attention on matrix units") {
     r.mask = static_cast<Mask>(random() % 5), r.interleaved = random() % 2, r.epilogue = random() % 2, r.scale = i % 3 == 0 ? 4 : 0.3;
     attends(r, 100 + static_cast<uint64_t>(i), "stages=");
   }
+}
+
+TEST_CASE("attention of f32 on matrix units") {
+  using Mask = AttentionShape::Mask;
+  auto attends = [](const AttentionShape &s, uint64_t seed, const std::string &holds = "", const std::function<void(Buffers &)> &spoil = {}) {
+    check_attention(attention(s), seed, "simt_attention_fragments_f32", holds, 4e-6, spoil);
+  };
+  Symbol t = Symbol::dim("t", 1, 1 << 20), u = Symbol::dim("u", 1, 1 << 20);
+  AttentionShape s;
+  s.rows = 37, s.keys = 150, s.depth = 32, s.columns = 24;
+  uint64_t seed = 0;
+  for (Mask mask : {Mask::kNone, Mask::kKeys, Mask::kMatrix, Mask::kFlags, Mask::kCausal})
+    for (bool interleaved : {false, true}) {
+      s.mask = mask, s.interleaved = interleaved;
+      attends(s, ++seed, "keys=128,stages=1,parts=4");
+    }
+  for (int64_t keys : {2, 31, 33, 64, 65, 127, 128, 129, 200}) { // parts without a key, blocks begun and full
+    s.mask = keys % 2 ? Mask::kNone : Mask::kKeys, s.keys = keys;
+    attends(s, ++seed, keys <= 32 ? "stages=1}" : keys <= 64 ? "parts=2" : "parts=4");
+  }
+  s.mask = Mask::kCausal, s.keys = 150;
+  s.shift = -3;
+  attends(s, ++seed); // rows that see no key
+  s.bounded = true;
+  attends(s, ++seed);
+  s.shift = 0, s.rows = Expr(t), s.keys = Expr(u), s.dims = {{t, 21}, {u, 70}};
+  attends(s, ++seed);
+  s.epilogue = true, s.depth = 24;
+  attends(s, ++seed);
+  s.depth = 128, s.columns = 128;
+  attends(s, ++seed);
+  s.depth = 32, s.columns = 24, s.values_transposed = true; // values come one by one
+  attends(s, ++seed);
+  s.values_transposed = false, s.depth = 21; // everything does, and no row of the result is aligned
+  s.columns = 19;
+  attends(s, ++seed);
+  s = {};
+  s.batch = 40, s.heads = 5, s.rows = 49, s.keys = 49, s.depth = 8, s.mask = Mask::kMatrix; // many rows, each part of which has several
+  attends(s, ++seed, "rows=64,keys=64,stages=1,parts=2");
+  s = {};
+  s.heads = 1, s.rows = 16 * 1056, s.keys = 17; // no parts
+  attends(s, ++seed, "rows=64,keys=32,stages=1}");
+  s = {};
+  s.scale = 30, s.rows = 40, s.keys = 90, s.depth = 64; // the maximum rises
+  check_attention(attention(s), ++seed, "simt_attention_fragments_f32", "", 1e-4);
+  std::mt19937_64 random(18);
+  auto pick = [&](std::vector<int64_t> from) { return from[random() % from.size()]; };
+  auto any_shape = [&](int i) {
+    AttentionShape r;
+    r.batch = pick({1, 2}), r.heads = pick({1, 2, 3});
+    r.rows = pick({8, 16, 33, 65}), r.keys = pick({3, 16, 40, 64, 129}), r.depth = pick({1, 8, 13, 16, 24, 64, 72}), r.columns = pick({1, 5, 8, 16, 18, 40, 64});
+    r.mask = static_cast<Mask>(random() % 5), r.interleaved = random() % 2, r.epilogue = random() % 2, r.scale = i % 3 == 0 ? 4 : 0.3;
+    r.values_transposed = random() % 4 == 0, r.bounded = random() % 2, r.shift = r.mask == Mask::kCausal ? pick({-2, 0, 5}) : 0;
+    if (random() % 3 == 0) {
+      r.dims = {{t, pick({9, 17})}, {u, pick({1, 50})}};
+      r.rows = Expr(t), r.keys = Expr(u);
+    }
+    return r;
+  };
+  for (int i = 0; i < 24; ++i)
+    attends(any_shape(i), 200 + static_cast<uint64_t>(i));
+  // Infinities and NaNs, one in each operand in turn, come through as on threads.
+  for (int i = 0; i < 30; ++i) {
+    attends(any_shape(i), 300 + static_cast<uint64_t>(i), "", [&](Buffers &in) {
+      const float what = i / 3 % 3 == 0 ? INFINITY : i / 3 % 3 == 1 ? -INFINITY : NAN;
+      std::vector<uint8_t> &bytes = in.bytes[static_cast<size_t>(i % 3)];
+      memcpy(&bytes[random() % (bytes.size() / 4) * 4], &what, 4);
+    });
+  }
+  TargetRecord plain = TargetRecord::cuda_sm80();
+  plain.fragment_tf32 = false;
+  CHECK(schedule::schedule(attention(s).dispatch, plain).description.find("simt_attention{") == 0);
 }
 
 TEST_CASE("few rows by a matrix, on threads") {

@@ -51,8 +51,17 @@ llvm::Type *four(llvm::IRBuilderBase &b, llvm::Type *type) { return llvm::Struct
 } // namespace
 
 V ptx_fragment_load(llvm::IRBuilderBase &b, V array, V pitch, FragmentRole role) {
-  // Each thread names a row of 16 bytes: threads 8 i + r row r of matrix i, which becomes word i.
   V l = lane(b), line, half;
+  if (role == FragmentRole::kBPairs) { // words of f32 lie apart: ldmatrix takes pieces of 16 bytes
+    V pair = b.CreateShl(b.CreateAnd(l, 3), 1), column = b.CreateLShr(l, 2), out = llvm::PoisonValue::get(llvm::FixedVectorType::get(b.getInt32Ty(), 4));
+    for (uint32_t w = 0; w < 4; ++w) {
+      V at = b.CreateAdd(b.CreateMul(b.CreateAdd(pair, b.getInt32(w % 2)), pitch), b.CreateShl(b.CreateAdd(column, b.getInt32(w / 2 * 8)), 2));
+      V word = b.CreateAlignedLoad(b.getInt32Ty(), b.CreateGEP(b.getInt8Ty(), array, b.CreateZExt(at, b.getInt64Ty())), llvm::Align(4));
+      out = b.CreateInsertElement(out, word, uint64_t{w});
+    }
+    return out;
+  }
+  // Each thread names a row of 16 bytes: threads 8 i + r row r of matrix i, which becomes word i.
   if (role == FragmentRole::kB) {
     line = b.CreateOr(b.CreateAnd(l, 7), b.CreateShl(b.CreateLShr(l, 4), 3));
     half = b.CreateAnd(b.CreateLShr(l, 3), 1);
@@ -94,6 +103,8 @@ V ptx_fragment_mma(llvm::IRBuilderBase &b, Scalar element, V a, V bs, int64_t ha
 V ptx_fragment_pack(llvm::IRBuilderBase &b, Scalar element, V left, V right) {
   const std::string text = element == Scalar::kF16 ? "cvt.rn.f16x2.f32 $0, $2, $1;" : "cvt.rn.bf16x2.f32 $0, $2, $1;"; // the first is the high half
   V out = llvm::PoisonValue::get(llvm::FixedVectorType::get(b.getInt32Ty(), 4));
+  if (element == Scalar::kF32) // a thread has columns 2 q and 2 q + 1 of the sums, and is to have columns q and q + 4 of A
+    return b.CreateShuffleVector(b.CreateBitCast(left, out->getType()), std::vector<int>{0, 2, 1, 3});
   for (uint64_t w = 0; w < 4; ++w) {
     V from = w < 2 ? left : right;
     V low = b.CreateExtractElement(from, w % 2 * 2), high = b.CreateExtractElement(from, w % 2 * 2 + 1);

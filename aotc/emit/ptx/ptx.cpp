@@ -84,7 +84,7 @@ class PtxFunction final : public GpuFunction {
     case Opcode::kFragmentMma:
       return set(op, ptx_fragment_mma(b_, static_cast<Scalar>(op.imm), get(op.operands[0]), get(op.operands[1]), op.imm2, get(op.operands[2])));
     case Opcode::kFragmentPack:
-      return set(op, ptx_fragment_pack(b_, static_cast<Scalar>(op.imm), get(op.operands[0]), get(op.operands[1])));
+      return set(op, ptx_fragment_pack(b_, static_cast<Scalar>(op.imm), get(op.operands[0]), get(op.operands.back())));
     case Opcode::kFragmentRowAdd:
     case Opcode::kFragmentRowMax: return set(op, rows(op));
     case Opcode::kFragmentRow:

@@ -1,16 +1,22 @@
-// Attention of f16 on matrix units, with a running softmax: neither scores nor weights are ever stored.
+// Attention on matrix units, with a running softmax: neither scores nor weights are ever stored.
 //
 //   a workgroup a tile of rows, `parts` subgroups 16 of them, each with its part of every block of keys; `stages` blocks are in
 //   workgroup memory or on their way:
 //     for each block of keys:
 //       scores = q k in fragments; masked and scaled, element by element
 //       the rows' new maxima; what older blocks gave shrinks by exp(old maximum - new)
-//       exponentials, rounded to f16, become a factor where they are: sums += exponentials v
+//       exponentials become a factor where they are: sums += exponentials v
 //     the parts' sums come together, scaled to the largest of their maxima
 //     store sums / total
 //
-// Scores, exponentials' totals and sums are f32; the rounding of a weight is 2^-11 of it. Rows, keys, depth and columns past
-// the last are zeros in workgroup memory; keys past the last have scores of -inf.
+// Scores, exponentials' totals and sums are f32. Rows, keys, depth and columns past the last are zeros in workgroup memory; keys
+// past the last have scores of -inf.
+//
+// Where q, k and v are f16 in memory, exponentials are rounded to f16: 2^-11 of them.
+//
+// Else everything is f32, and a product three of tf32, as in fragments.cpp: within 2^-20 of it. The products of low parts have sums of
+// their own, which are dropped where they are NaN: there a factor is infinite or NaN, and the products of high parts say what comes of it.
+// k and v take turns on their way, so that one block of each is enough: v comes while scores are made, the next k while they weigh.
 #include <algorithm>
 #include <limits>
 
@@ -26,6 +32,7 @@ namespace ingot::aotc::schedule {
 
 using dispatch::Dispatch;
 using dispatch::Value;
+using dispatch::ValueKind;
 using kernel::FragmentRole;
 using kernel::kNoValue;
 using kernel::Opcode;
@@ -36,22 +43,26 @@ namespace {
 
 constexpr int64_t kRows = 16;       // of a subgroup
 constexpr int64_t kMostKeys = 64;   // of a block
-constexpr int64_t kVector = 8;      // elements that are copied at once
-constexpr int64_t kPad = 8;         // rows of workgroup memory start in different banks
+constexpr int64_t kVectorBytes = 16; // that are copied at once
+constexpr int64_t kPadBytes = 16;   // rows of workgroup memory start in different banks
+constexpr int64_t kStored = 8;      // columns that a thread stores at once where parts came together
 constexpr int64_t kMostDepth = 256, kMostColumns = 128; // what registers hold
 constexpr int64_t kEnoughGroups = 132;                  // one a processor of a large device
 constexpr int64_t kMostParts = 4, kPartKeys = 32;       // keys of a part in a block, where there are several
 constexpr uint64_t kPartsMemory = 99 << 10;             // two such workgroups are on a processor of a large device at once
+constexpr int64_t kBatch = 8;       // elements that a thread brings at once, one by one
+constexpr int64_t kColumnsAtOnce = 32; // whose sums of low parts registers hold
 constexpr int64_t kEnoughSubgroups = 8 * kEnoughGroups; // with so many under way nobody waits for long
 
-// Lines of f16 in workgroup memory, filled up with zeros.
+// Lines in workgroup memory, filled up with zeros.
 struct Lines {
   dispatch::ValueId load = 0;
   std::vector<uint32_t> line_axes, axes; // across lines, along a line
   int64_t lines = 0, width = 0, real = 0; // width: `real` rounded up to whole fragments
+  int64_t pad = 0;
   bool vectors = false;
   uint32_t array = 0;
-  int64_t pitch() const { return width + kPad; }
+  int64_t pitch() const { return width + pad; }
   int64_t elements() const { return lines * pitch(); }
 };
 
@@ -69,14 +80,14 @@ class FragmentAttention {
     const int64_t tile_rows = kRows * subgroups_;
     out_.kernel.local_size = {static_cast<uint32_t>(threads()), 1, 1};
     for (auto [lines, name, count] : {std::tuple(&q_, "tile_q", int64_t{1}), std::tuple(&k_, "tile_k", stages_), std::tuple(&v_, "tile_v", stages_)})
-      lines->array = b_.add_array(name, kernel::Space::kWorkgroup, Scalar::kF16, static_cast<uint64_t>(count * lines->elements()), 128);
+      lines->array = b_.add_array(name, kernel::Space::kWorkgroup, scalar_, static_cast<uint64_t>(count * lines->elements()), 128);
     if (parts_ > 1)
       others_ = b_.add_array("others", kernel::Space::kWorkgroup, Scalar::kF32, static_cast<uint64_t>(other_elements()), 16);
     const Expr rows = d_.axes[f_.rows].extent, keys = d_.axes[f_.keys].extent;
     const Expr tiles = ceildiv(rows, tile_rows), groups = extent_product(d_, f_.batch) * tiles;
     out_.grid = folded_grid(groups);
-    out_.description = "simt_attention_fragments{rows=" + std::to_string(tile_rows) + ",keys=" + std::to_string(k_.lines) +
-                       ",stages=" + std::to_string(stages_) + (parts_ > 1 ? ",parts=" + std::to_string(parts_) : "") + "}";
+    out_.description = std::string(turns() ? "simt_attention_fragments_f32" : "simt_attention_fragments") + "{rows=" + std::to_string(tile_rows) +
+                       ",keys=" + std::to_string(k_.lines) + ",stages=" + std::to_string(stages_) + (parts_ > 1 ? ",parts=" + std::to_string(parts_) : "") + "}";
     ValueId group = group_number(b_);
     b_.if_then(b_.lt(group, l_.expr(groups)), [&] {
       Lowering::Scope scope(l_);
@@ -107,13 +118,21 @@ class FragmentAttention {
   int64_t part_keys() const { return k_.lines / parts_; } // of a block
   int64_t other_pitch() const { return v_.width + 8; } // f32: a row's sums, total, maximum; rows start in different banks
   int64_t other_elements() const { return parts_ > 1 ? subgroups_ * parts_ * kRows * other_pitch() : 0; }
-  static int64_t whole(int64_t n) { return (n + 15) / 16 * 16; }
+  static int64_t whole(int64_t n, int64_t unit) { return (n + unit - 1) / unit * unit; }
+  bool turns() const { return scalar_ == Scalar::kF32; } // k and v on their way
+  int64_t element() const { return byte_size(scalar_); }
+  int64_t vector() const { return kVectorBytes / element(); }
+  int64_t step() const { return 32 / element(); } // of a fragment along the depth
 
   // Sizes and places; false where the form is not for matrix units.
   bool arrange() {
     auto q = half_load(d_, f_.q), k = half_load(d_, f_.k), v = half_load(d_, f_.v);
-    if (!q || !k || !v)
-      return false;
+    if (!q || !k || !v) {
+      if (!record_.fragment_tf32)
+        return false;
+      q = f_.q, k = f_.k, v = f_.v;
+      scalar_ = Scalar::kF32;
+    }
     const int64_t batch = typical_points(d_, f_.batch);
     int64_t depth = 1;
     for (uint32_t a : f_.depth)
@@ -128,20 +147,20 @@ class FragmentAttention {
     const int64_t groups = batch * ((rows + kRows * subgroups_ - 1) / (kRows * subgroups_)), keys_in_all = typical(d_.axes[f_.keys].extent);
     while (parts_ < kMostParts && groups * subgroups_ * parts_ < kEnoughSubgroups && keys_in_all > kPartKeys * parts_)
       parts_ *= 2;
-    place(q_, *q, {f_.rows}, f_.depth, kRows * subgroups_, depth);
-    place(k_, *k, {f_.keys}, f_.depth, 0, depth);
-    place(v_, *v, {f_.keys}, {f_.columns}, 0, columns);
-    if (!k_.vectors || !v_.vectors)
+    place(q_, *q, {f_.rows}, f_.depth, kRows * subgroups_, depth, step());
+    place(k_, *k, {f_.keys}, f_.depth, 0, depth, step());
+    place(v_, *v, {f_.keys}, {f_.columns}, 0, columns, 16);
+    if (!turns() && (!k_.vectors || !v_.vectors))
       return false; // element by element they cost more than the products: each workgroup brings all of them
     for (;; parts_ /= 2) {
-      const uint64_t memory = parts_ > 1 ? std::max(record_.workgroup_memory_bytes, std::min(record_.large_workgroup_memory_bytes, kPartsMemory))
+      const uint64_t memory = parts_ > 1 || turns() ? std::max(record_.workgroup_memory_bytes, std::min(record_.large_workgroup_memory_bytes, kPartsMemory))
                                          : record_.workgroup_memory_bytes;
       for (int64_t keys = parts_ > 1 ? kPartKeys : kMostKeys; keys >= 16; keys /= 2) {
         k_.lines = v_.lines = keys * parts_;
         if (keys > 16 && keys_in_all <= k_.lines / 2)
           continue;
-        for (stages_ = 2; stages_ >= 1; --stages_)
-          if (2 * (q_.elements() + stages_ * (k_.elements() + v_.elements())) + 4 * other_elements() <= static_cast<int64_t>(memory))
+        for (stages_ = turns() ? 1 : 2; stages_ >= 1; --stages_)
+          if (element() * (q_.elements() + stages_ * (k_.elements() + v_.elements())) + 4 * other_elements() <= static_cast<int64_t>(memory))
             return true;
       }
       if (parts_ == 1)
@@ -149,9 +168,9 @@ class FragmentAttention {
     }
   }
 
-  void place(Lines &out, dispatch::ValueId load, std::vector<uint32_t> line_axes, std::vector<uint32_t> axes, int64_t lines, int64_t real) {
-    out = {load, std::move(line_axes), std::move(axes), lines, whole(real), real, false, 0};
-    out.vectors = comes_in_vectors(d_, d_.values[load], out.axes, kVector) && real % kVector == 0;
+  void place(Lines &out, dispatch::ValueId load, std::vector<uint32_t> line_axes, std::vector<uint32_t> axes, int64_t lines, int64_t real, int64_t unit) {
+    out = {load, std::move(line_axes), std::move(axes), lines, whole(real, unit), real, kPadBytes / element(), false, 0};
+    out.vectors = d_.values[load].kind == ValueKind::kLoad && comes_in_vectors(d_, d_.values[load], out.axes, vector()) && real % vector() == 0;
   }
 
   ValueId at(ValueId line, int64_t pitch, ValueId column) { return b_.add(b_.mul(line, b_.index(pitch)), column); }
@@ -160,9 +179,10 @@ class FragmentAttention {
 
   // The threads bring the lines from `first` on, of which there are `count`, into stage `stage`.
   void bring(const Lines &lines, ValueId first, ValueId count, ValueId stage) {
-    const int64_t step = lines.vectors ? kVector : 1, pieces = lines.width / step, total = lines.lines * pieces;
+    const int64_t step = lines.vectors ? vector() : 1, pieces = lines.width / step, total = lines.lines * pieces;
     const Value &load = d_.values[lines.load];
-    auto piece = [&](ValueId i) {
+    // body(where it goes, whether there is such an element), with the axes bound to it
+    auto piece = [&](ValueId i, const auto &body) {
       Lowering::Scope scope(l_);
       ValueId line = b_.div(i, b_.index(pieces)), column = b_.mul(b_.rem(i, b_.index(pieces)), b_.index(step)), number = b_.add(first, line);
       ValueId to = b_.add(b_.mul(stage, b_.index(lines.elements())), at(line, lines.pitch(), column));
@@ -171,31 +191,40 @@ class FragmentAttention {
         good = b_.logical_and(good, b_.lt(column, b_.index(lines.real)));
       bind_axes(l_, lines.line_axes, {number});
       bind_axes(l_, lines.axes, unflatten(l_, lines.axes, column));
-      if (!lines.vectors) {
-        b_.store(lines.array, to, b_.if_else(
-                                      good,
-                                      [&] {
-                                        Lowering::Scope inner(l_);
-                                        return Values{l_.eval(lines.load)};
-                                      },
-                                      [&] { return Values{b_.zero(Scalar::kF16)}; })[0]);
-        return;
-      }
-      b_.copy_async(lines.array, to, load.operand, l_.expr(load.expr), within_guards(l_, load, good), static_cast<uint32_t>(kVector));
+      body(to, good);
     };
     if (!lines.vectors) {
-      b_.for_loop(b_.local_id(0), b_.index(total), b_.index(threads()), {}, [&](ValueId i, const Values &) {
-        piece(i);
+      int64_t batch = turns() ? kBatch : 1;
+      while (batch > 1 && total % (threads() * batch) != 0)
+        batch /= 2;
+      b_.for_loop(b_.local_id(0), b_.index(total), b_.index(threads() * batch), {}, [&](ValueId i, const Values &) {
+        Values places, elements;
+        for (int64_t e = 0; e < batch; ++e)
+          piece(e == 0 ? i : b_.add(i, b_.index(e * threads())), [&](ValueId to, ValueId good) {
+            places.push_back(to);
+            elements.push_back(b_.if_else(
+                good,
+                [&] {
+                  Lowering::Scope inner(l_);
+                  return Values{l_.eval(lines.load)};
+                },
+                [&] { return Values{b_.zero(scalar_)}; })[0]);
+          });
+        for (size_t e = 0; e < places.size(); ++e)
+          b_.store(lines.array, places[e], elements[e]);
         return Values{};
       });
       return;
     }
+    auto copy = [&](ValueId to, ValueId good) {
+      b_.copy_async(lines.array, to, load.operand, l_.expr(load.expr), within_guards(l_, load, good), static_cast<uint32_t>(step));
+    };
     for (int64_t i = 0; i < total; i += threads()) {
       ValueId own = b_.add(b_.local_id(0), b_.index(i));
       if (i + threads() <= total)
-        piece(own);
+        piece(own, copy);
       else
-        b_.if_then(b_.lt(own, b_.index(total)), [&] { piece(own); });
+        b_.if_then(b_.lt(own, b_.index(total)), [&] { piece(own, copy); });
     }
   }
   void bring_block(ValueId block, ValueId stage) {
@@ -206,13 +235,47 @@ class FragmentAttention {
   }
 
   // Sums of the thread by 8 columns, then its totals and its rows' maxima.
-  Values key_blocks() {
+  Values key_blocks() { return turns() ? blocks_by_turns() : blocks_at_once(); }
+
+  Values nothing_seen() {
+    Values init(static_cast<size_t>(v_.width / 8 + 1), zeros());
+    init.push_back(lowest());
+    return init;
+  }
+  ValueId block_count() { return b_.div(b_.add(key_count_, b_.index(k_.lines - 1)), b_.index(k_.lines)); }
+
+  Values blocks_by_turns() {
+    auto bring_one = [&](const Lines &lines, ValueId block) {
+      bring(lines, b_.mul(block, b_.index(lines.lines)), key_count_, b_.index(0));
+      b_.copy_commit();
+    };
+    auto arrived = [&] { // and nobody reads any longer what came before it
+      b_.copy_wait(0);
+      b_.barrier();
+    };
+    bring(q_, row0_, row_count_, b_.index(0));
+    bring_one(k_, b_.index(0));
+    ValueId blocks = block_count();
+    return b_.for_loop(b_.index(0), blocks, b_.index(1), nothing_seen(), [&](ValueId block, const Values &carried) {
+      Lowering::Scope scope(l_);
+      arrived();
+      bring_one(v_, block);
+      Values next = carried;
+      const Values weights = exponentials(scores(b_.mul(block, b_.index(k_.lines)), b_.index(0)), next);
+      arrived();
+      ValueId following = b_.add(block, b_.index(1));
+      b_.if_then(b_.lt(following, blocks), [&] { bring_one(k_, following); });
+      weigh(weights, b_.index(0), next);
+      return next;
+    });
+  }
+
+  Values blocks_at_once() {
     bring(q_, row0_, row_count_, b_.index(0));
     if (stages_ > 1)
       bring_block(b_.index(0), b_.index(0));
-    Values init(static_cast<size_t>(v_.width / 8 + 1), zeros());
-    init.push_back(lowest());
-    ValueId blocks = b_.div(b_.add(key_count_, b_.index(k_.lines - 1)), b_.index(k_.lines));
+    Values init = nothing_seen();
+    ValueId blocks = block_count();
     return b_.for_loop(b_.index(0), blocks, b_.index(1), init, [&](ValueId block, const Values &carried) {
       Lowering::Scope scope(l_);
       ValueId stage = stages_ > 1 ? b_.rem(block, b_.index(stages_)) : b_.index(0);
@@ -232,22 +295,55 @@ class FragmentAttention {
     });
   }
 
-  // Scores of the thread by 8 keys.
-  Values scores(ValueId first, ValueId stage) {
-    Values sums(static_cast<size_t>(part_keys() / 8), zeros());
-    ValueId q0 = b_.mul(own_row_, b_.index(q_.pitch()));
-    ValueId k0 = b_.add(b_.mul(stage, b_.index(k_.elements())), b_.mul(own_key_, b_.index(k_.pitch())));
-    first = b_.add(first, own_key_);
-    for (int64_t depth = 0; depth < k_.width; depth += 16) {
+  // Of a factor of tf32, what it leaves out of each element: NaN for infinities.
+  ValueId low_part(ValueId factor) {
+    const Type words(Scalar::kI32, 4), floats(Scalar::kF32, 4);
+    ValueId high = b_.bitcast(floats, b_.binary(Opcode::kAnd, factor, b_.constant(words, ~int64_t{0x1fff})));
+    return b_.bitcast(words, b_.sub(b_.bitcast(floats, factor), high));
+  }
+  struct Factor {
+    ValueId whole, low;
+  };
+  Factor in_parts(ValueId factor) { return {factor, low_part(factor)}; }
+
+  // Adds a b to `sum`, and what its low parts come to to `low`. Matrix units may cut off what does not fit a sum, so what they add up
+  // is short, or small.
+  void add_product(const Factor &a, const Factor &b, int half, ValueId &sum, ValueId &low) {
+    low = b_.fragment_mma(Scalar::kF32, a.low, b.whole, half, low);
+    low = b_.fragment_mma(Scalar::kF32, a.whole, b.low, half, low);
+    sum = b_.add(sum, b_.fragment_mma(Scalar::kF32, a.whole, b.whole, half, zeros()));
+  }
+  ValueId with_low(ValueId sum, ValueId low) { return b_.add(sum, b_.select(b_.compare(Opcode::kEq, low, low), low, zeros())); }
+
+  // q k of the thread by 8 keys, `k0` being where its keys begin.
+  Values dots(ValueId q0, ValueId k0) {
+    Values sums(static_cast<size_t>(part_keys() / 8), zeros()), low = sums;
+    for (int64_t depth = 0; depth < k_.width; depth += step()) {
       ValueId q = b_.fragment_load(q_.array, b_.add(q0, b_.index(depth)), b_.index(q_.pitch()), FragmentRole::kA);
+      const Factor left = turns() ? in_parts(q) : Factor{q, q};
       for (int64_t keys = 0; keys < part_keys(); keys += 16) {
         ValueId k = b_.fragment_load(k_.array, b_.add(k0, b_.index(keys * k_.pitch() + depth)), b_.index(k_.pitch()), FragmentRole::kB);
+        const Factor right = turns() ? in_parts(k) : Factor{k, k};
         for (int half = 0; half < 2; ++half) {
-          ValueId &sum = sums[static_cast<size_t>(keys / 8 + half)];
-          sum = b_.fragment_mma(Scalar::kF16, q, k, half, sum);
+          const auto f = static_cast<size_t>(keys / 8 + half);
+          if (turns())
+            add_product(left, right, half, sums[f], low[f]);
+          else
+            sums[f] = b_.fragment_mma(scalar_, q, k, half, sums[f]);
         }
       }
     }
+    for (size_t f = 0; turns() && f < sums.size(); ++f)
+      sums[f] = with_low(sums[f], low[f]);
+    return sums;
+  }
+
+  // Scores of the thread by 8 keys.
+  Values scores(ValueId first, ValueId stage) {
+    ValueId q0 = b_.mul(own_row_, b_.index(q_.pitch()));
+    ValueId k0 = b_.add(b_.mul(stage, b_.index(k_.elements())), b_.mul(own_key_, b_.index(k_.pitch())));
+    first = b_.add(first, own_key_);
+    Values sums = dots(q0, k0);
     for (size_t f = 0; f < sums.size(); ++f)
       sums[f] = each(sums[f], [&](uint32_t e, ValueId dot) {
         Lowering::Scope scope(l_);
@@ -290,6 +386,8 @@ class FragmentAttention {
 
   void weigh(const Values &weights, ValueId stage, Values &carried) {
     ValueId v0 = b_.add(b_.mul(stage, b_.index(v_.elements())), b_.mul(own_key_, b_.index(v_.pitch())));
+    if (turns())
+      return weigh_in_parts(weights, v0, carried);
     for (int64_t keys = 0; keys < part_keys(); keys += 16) {
       const auto f = static_cast<size_t>(keys / 8);
       ValueId p = b_.fragment_pack(Scalar::kF16, weights[f], weights[f + 1]);
@@ -299,6 +397,27 @@ class FragmentAttention {
           ValueId &sum = carried[static_cast<size_t>(columns / 8 + half)];
           sum = b_.fragment_mma(Scalar::kF16, p, v, half, sum);
         }
+      }
+    }
+  }
+
+  void weigh_in_parts(const Values &weights, ValueId v0, Values &carried) {
+    std::vector<Factor> factors;
+    for (ValueId w : weights)
+      factors.push_back(in_parts(b_.fragment_pack(Scalar::kF32, w)));
+    for (int64_t first = 0; first < v_.width; first += kColumnsAtOnce) {
+      const int64_t end = std::min(v_.width, first + kColumnsAtOnce);
+      Values low(static_cast<size_t>((end - first) / 8), zeros());
+      for (size_t f = 0; f < factors.size(); ++f)
+        for (int64_t columns = first; columns < end; columns += 16) {
+          ValueId place = b_.add(v0, b_.index(static_cast<int64_t>(f) * 8 * v_.pitch() + columns));
+          const Factor v = in_parts(b_.fragment_load(v_.array, place, b_.index(v_.pitch()), FragmentRole::kBPairs));
+          for (int half = 0; half < 2; ++half)
+            add_product(factors[f], v, half, carried[static_cast<size_t>(columns / 8 + half)], low[static_cast<size_t>((columns - first) / 8 + half)]);
+        }
+      for (size_t f = 0; f < low.size(); ++f) {
+        ValueId &sum = carried[static_cast<size_t>(first / 8) + f];
+        sum = with_low(sum, low[f]);
       }
     }
   }
@@ -318,11 +437,11 @@ class FragmentAttention {
       b_.store_if(others_, one, b_.add(line, b_.index(v_.width + 1)), b_.extract(own.back(), 2 * half));
     }
     b_.barrier();
-    const int64_t across = v_.width / kVector, pieces = kRows * across, team = parts_ * kernel::kSubgroup;
+    const int64_t across = v_.width / kStored, pieces = kRows * across, team = parts_ * kernel::kSubgroup;
     const ValueId thread = b_.rem(b_.local_id(0), b_.index(team));
     auto piece = [&](ValueId i) {
       Lowering::Scope scope(l_);
-      const ValueId line = b_.div(i, b_.index(across)), column = b_.mul(b_.rem(i, b_.index(across)), b_.index(kVector));
+      const ValueId line = b_.div(i, b_.index(across)), column = b_.mul(b_.rem(i, b_.index(across)), b_.index(kStored));
       auto of = [&](int64_t part, ValueId at, uint32_t lanes) {
         const ValueId row = b_.add(b_.mul(b_.add(b_.mul(team_, b_.index(parts_)), b_.index(part)), b_.index(kRows)), line);
         return b_.load(others_, b_.add(b_.mul(row, b_.index(other_pitch())), at), lanes, lanes == 1 ? 1 : 4);
@@ -335,13 +454,13 @@ class FragmentAttention {
         largest = b_.max(largest, most[static_cast<size_t>(part)]);
       const ValueId none = b_.constant_float(Scalar::kF32, -std::numeric_limits<double>::infinity());
       const ValueId shift = b_.select(b_.compare(Opcode::kEq, largest, none), b_.zero(Scalar::kF32), largest);
-      ValueId total = b_.zero(Scalar::kF32), sums = b_.zero(Type(Scalar::kF32, kVector));
+      ValueId total = b_.zero(Scalar::kF32), sums = b_.zero(Type(Scalar::kF32, kStored));
       for (int64_t part = 0; part < parts_; ++part) {
         const ValueId shrink = b_.unary(Opcode::kExp, b_.sub(most[static_cast<size_t>(part)], shift));
         total = b_.add(total, b_.mul(of(part, b_.index(v_.width), 1), shrink));
-        sums = b_.add(sums, b_.mul(of(part, column, kVector), b_.splat(shrink, kVector)));
+        sums = b_.add(sums, b_.mul(of(part, column, kStored), b_.splat(shrink, kStored)));
       }
-      in_row(b_.add(b_.add(row0_, own_row_), line), total, [&](ValueId factor) { store_columns(column, kVector, sums, factor); });
+      in_row(b_.add(b_.add(row0_, own_row_), line), total, [&](ValueId factor) { store_columns(column, kStored, sums, factor); });
     };
     if (pieces == team)
       piece(thread);
@@ -379,7 +498,7 @@ class FragmentAttention {
   void store_columns(ValueId column, uint32_t lanes, ValueId sums, ValueId factor) {
     auto store = [&] {
       Lowering::Scope scope(l_);
-      l_.bind_lanes(f_.columns, column, lanes, kNoValue, lanes);
+      l_.bind_lanes(f_.columns, column, lanes, v_.real % lanes == 0 ? kNoValue : b_.sub(b_.index(v_.real), column), lanes);
       ValueId y = b_.mul(sums, b_.splat(factor, lanes));
       if (!proves_le(Expr(1), d_.axes[f_.keys].extent)) // a sum over no keys is 0
         y = b_.select(b_.lt(b_.index(0), key_count_), y, b_.zero(b_.type_of(y)));
@@ -400,6 +519,7 @@ class FragmentAttention {
   kernel::Builder b_;
   Lowering l_;
   Lines q_, k_, v_;
+  Scalar scalar_ = Scalar::kF16; // of these lines
   int64_t subgroups_ = 1, parts_ = 1, stages_ = 1; // subgroups: of rows
   uint32_t others_ = 0;
   ValueId team_ = kNoValue, part_ = kNoValue, own_key_ = kNoValue;
