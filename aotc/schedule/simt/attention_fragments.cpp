@@ -41,17 +41,17 @@ using kernel::Values;
 
 namespace {
 
-constexpr int64_t kRows = 16;       // of a subgroup
-constexpr int64_t kMostKeys = 64;   // of a block
+constexpr int64_t kRows = 16;        // of a subgroup
+constexpr int64_t kMostKeys = 64;    // of a block, where one part has all of f16
 constexpr int64_t kVectorBytes = 16; // that are copied at once
-constexpr int64_t kPadBytes = 16;   // rows of workgroup memory start in different banks
-constexpr int64_t kStored = 8;      // columns that a thread stores at once where parts came together
+constexpr int64_t kPadBytes = 16;    // rows of workgroup memory start in different banks
+constexpr int64_t kBatch = 8;        // elements that a thread brings at once where they come one by one
+constexpr int64_t kStored = 8;       // columns that a thread stores at once where parts come together
+constexpr int64_t kColumnsAtOnce = 32;                  // whose sums of low parts registers hold
 constexpr int64_t kMostDepth = 256, kMostColumns = 128; // what registers hold
 constexpr int64_t kEnoughGroups = 132;                  // one a processor of a large device
-constexpr int64_t kMostParts = 4, kPartKeys = 32;       // keys of a part in a block, where there are several
+constexpr int64_t kMostParts = 4, kPartKeys = 32;       // keys of a part in a block, where there are several, or of f32
 constexpr uint64_t kPartsMemory = 99 << 10;             // two such workgroups are on a processor of a large device at once
-constexpr int64_t kBatch = 8;       // elements that a thread brings at once, one by one
-constexpr int64_t kColumnsAtOnce = 32; // whose sums of low parts registers hold
 constexpr int64_t kEnoughSubgroups = 8 * kEnoughGroups; // with so many under way nobody waits for long
 
 // Lines in workgroup memory, filled up with zeros.
@@ -79,9 +79,11 @@ class FragmentAttention {
       return std::nullopt;
     const int64_t tile_rows = kRows * subgroups_;
     out_.kernel.local_size = {static_cast<uint32_t>(threads()), 1, 1};
-    for (auto [lines, name, count] : {std::tuple(&q_, "tile_q", int64_t{1}), std::tuple(&k_, "tile_k", stages_), std::tuple(&v_, "tile_v", stages_)})
-      lines->array = b_.add_array(name, kernel::Space::kWorkgroup, scalar_, static_cast<uint64_t>(count * lines->elements()), 128);
-    if (parts_ > 1)
+    for (auto [lines, name, count] : {std::tuple(&q_, "tile_q", q_.elements()), std::tuple(&k_, "tile_k", k_place()), std::tuple(&v_, "tile_v", stages_ * v_.elements())})
+      lines->array = b_.add_array(name, kernel::Space::kWorkgroup, scalar_, static_cast<uint64_t>(count), 128);
+    if (turns())
+      others_ = k_.array; // when no keys are in it any longer
+    else if (parts_ > 1)
       others_ = b_.add_array("others", kernel::Space::kWorkgroup, Scalar::kF32, static_cast<uint64_t>(other_elements()), 16);
     const Expr rows = d_.axes[f_.rows].extent, keys = d_.axes[f_.keys].extent;
     const Expr tiles = ceildiv(rows, tile_rows), groups = extent_product(d_, f_.batch) * tiles;
@@ -105,6 +107,8 @@ class FragmentAttention {
       row_in_ = b_.fragment_row();
       column_in_ = b_.fragment_column();
       const Values seen = key_blocks();
+      if (parts_ > 1 && turns())
+        arrived(); // without a key, the first block still comes
       if (parts_ > 1)
         together(seen);
       else
@@ -117,6 +121,7 @@ class FragmentAttention {
   int64_t threads() const { return subgroups_ * parts_ * kernel::kSubgroup; }
   int64_t part_keys() const { return k_.lines / parts_; } // of a block
   int64_t other_pitch() const { return v_.width + 8; } // f32: a row's sums, total, maximum; rows start in different banks
+  int64_t k_place() const { return turns() ? std::max(k_.elements(), other_elements()) : stages_ * k_.elements(); }
   int64_t other_elements() const { return parts_ > 1 ? subgroups_ * parts_ * kRows * other_pitch() : 0; }
   static int64_t whole(int64_t n, int64_t unit) { return (n + unit - 1) / unit * unit; }
   bool turns() const { return scalar_ == Scalar::kF32; } // k and v on their way
@@ -155,12 +160,12 @@ class FragmentAttention {
     for (;; parts_ /= 2) {
       const uint64_t memory = parts_ > 1 || turns() ? std::max(record_.workgroup_memory_bytes, std::min(record_.large_workgroup_memory_bytes, kPartsMemory))
                                          : record_.workgroup_memory_bytes;
-      for (int64_t keys = parts_ > 1 ? kPartKeys : kMostKeys; keys >= 16; keys /= 2) {
+      for (int64_t keys = parts_ > 1 || turns() ? kPartKeys : kMostKeys; keys >= 16; keys /= 2) {
         k_.lines = v_.lines = keys * parts_;
         if (keys > 16 && keys_in_all <= k_.lines / 2)
           continue;
         for (stages_ = turns() ? 1 : 2; stages_ >= 1; --stages_)
-          if (element() * (q_.elements() + stages_ * (k_.elements() + v_.elements())) + 4 * other_elements() <= static_cast<int64_t>(memory))
+          if (element() * (q_.elements() + k_place() + stages_ * v_.elements()) + (turns() ? 0 : 4 * other_elements()) <= static_cast<int64_t>(memory))
             return true;
       }
       if (parts_ == 1)
@@ -244,14 +249,16 @@ class FragmentAttention {
   }
   ValueId block_count() { return b_.div(b_.add(key_count_, b_.index(k_.lines - 1)), b_.index(k_.lines)); }
 
+  // What was last brought is there, and nobody reads any longer what came before it.
+  void arrived() {
+    b_.copy_wait(0);
+    b_.barrier();
+  }
+
   Values blocks_by_turns() {
     auto bring_one = [&](const Lines &lines, ValueId block) {
       bring(lines, b_.mul(block, b_.index(lines.lines)), key_count_, b_.index(0));
       b_.copy_commit();
-    };
-    auto arrived = [&] { // and nobody reads any longer what came before it
-      b_.copy_wait(0);
-      b_.barrier();
     };
     bring(q_, row0_, row_count_, b_.index(0));
     bring_one(k_, b_.index(0));
