@@ -80,6 +80,8 @@ std::vector<Work> all_work() {
   made::AttentionShape heads;
   heads.rows = 21, heads.keys = 70, heads.depth = 24, heads.columns = 16, heads.mask = made::AttentionShape::Mask::kKeys;
   add("attention", made::attention(heads));
+  heads.depth = 21, heads.columns = 11, heads.keys = 140, heads.mask = made::AttentionShape::Mask::kCausal, heads.values_transposed = true;
+  add("attention_uneven", made::attention(heads));
   add("transpose", made::transpose({3, 7, 5}, {2, 0, 1}));
   add("concat", made::concat({3, 4, 5, 6}));
   add("gather_rows", made::gather_rows(6, 11, 9));
