@@ -365,6 +365,42 @@ TEST_CASE("what kernels ahead may write is touched behind a wait") {
   CHECK(run_ptx(without, "nothing", buffers, {}, {1, 1, 1}, {32, 1, 1}, 0, &nothing).find("ends without griddepcontrol.wait") != std::string::npos);
 }
 
+// A row by a matrix asks for its first batches before it waits: by ld.global, as ptxas moves the wait ahead of ld.global.nc.
+TEST_CASE("a row by a matrix reads constants before its wait") {
+  const TargetRecord record = TargetRecord::cuda_sm90a();
+  Work work = make_work("early_row", made::in_half(made::matmul(1, 1, 64, 4096, false, true, 1, false)), 7);
+  work.c.dispatch.operands[1].constant = true;
+  const Launch launch = launch_for(work, record, Which::kBest);
+  const std::string text = emit::emit_ptx({&launch.kernel}, record, *emit::ptx_options("sm_90a"));
+  const size_t wait = text.find("griddepcontrol.wait;");
+  REQUIRE(wait != std::string::npos);
+  CHECK(text.find("ld.global.v4") < wait);
+  const size_t nc = text.find("ld.global.nc.v4");
+  CHECK(nc != std::string::npos);
+  CHECK(nc > wait);
+  std::vector<std::vector<uint32_t>> buffers = launch.buffers;
+  size_t early_reads = 0;
+  CHECK(run_ptx(text, launch.kernel.name, buffers, param_words(launch.kernel, launch.params), launch.grid, launch.kernel.local_size,
+                static_cast<uint32_t>(emit::workgroup_layout(launch.kernel, record).bytes), &launch.kernel, &early_reads) == "");
+  CHECK(judge(work, buffers) == "");
+  CHECK(early_reads > 0);
+  const std::string tool = find_tool("INGOT_PTXAS", "ptxas"), folder = make_folder("ingot-ptx-early-row");
+  if (tool.empty())
+    return print_skip("registers of a row by a matrix", "no ptxas (PyPI's nvidia-cuda-nvcc; INGOT_PTXAS)");
+  made::Case large = made::in_half(made::matmul(1, 1, 4096, 4096, false, true, 0, false));
+  large.dispatch.operands[1].constant = true;
+  schedule::Scheduled scheduled = schedule::schedule(large.dispatch, record);
+  REQUIRE(kernel::legalise(scheduled.kernel, record) == "");
+  std::ofstream(folder + "/k.ptx") << emit::emit_ptx({&scheduled.kernel}, record, *emit::ptx_options("sm_90a"));
+  Run run = run_command(tool + " -v -arch=sm_90a -o " + folder + "/out.cubin " + folder + "/k.ptx");
+  INFO(run.output);
+  CHECK(run.status == 0);
+  const size_t used = run.output.find("Used ");
+  REQUIRE(used != std::string::npos);
+  CHECK(std::stoi(run.output.substr(used + 5)) <= 64); // two workgroups a processor
+  std::filesystem::remove_all(folder);
+}
+
 // What is under way reads its factors as late as it may, in the mock: when it is waited for.
 TEST_CASE("products by warpgroups as PTX") {
   const TargetRecord record = TargetRecord::cuda_sm90a();

@@ -98,7 +98,7 @@ void GpuFunction::bind_memories() {
     Mem &mem = memories_[k];
     if (memory.space == Space::kBuffer) {
       const bool read = memory.access == kernel::Access::kRead;
-      if (read && early_ && !memory.constant)
+      if (read && early_) // what is constant becomes so behind the wait: see PtxFunction
         mem.invariant = false;
       else if (!early_ || memory.access != kernel::Access::kReadWrite)
         function_->addParamAttr(argument, llvm::Attribute::NoAlias);

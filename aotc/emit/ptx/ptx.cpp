@@ -42,6 +42,8 @@ class PtxFunction final : public GpuFunction {
   void leave_region(const kernel::Op &yield) override {
     if (waits_.contains(&yield))
       wait();
+    if (others_follow_.contains(&yield))
+      read_constants_by(false);
   }
   void mark_entry() override {
     annotate("kernel", 1);
@@ -111,6 +113,13 @@ class PtxFunction final : public GpuFunction {
     auto *type = llvm::FunctionType::get(b_.getVoidTy(), false);
     for (const char *text : {"griddepcontrol.wait;", "griddepcontrol.launch_dependents;"})
       b_.CreateCall(llvm::InlineAsm::get(type, text, "~{memory}", /*hasSideEffects=*/true));
+    read_constants_by(true);
+  }
+  // By ld.global.nc or by ld.global? ptxas moves griddepcontrol.wait ahead of the former, as if those loads could not be early.
+  void read_constants_by(bool nc) {
+    for (size_t i = 0; i < memories_.size(); ++i)
+      if (kernel_.memories[i].constant)
+        memories_[i].invariant = nc;
   }
   bool shared_with_others(int64_t memory) const {
     const kernel::Memory &m = kernel_.memories[static_cast<size_t>(memory)];
@@ -139,9 +148,12 @@ class PtxFunction final : public GpuFunction {
       waits_.insert(&*first);
       return true;
     }
-    for (const kernel::Region &branch : first->regions)
+    for (const kernel::Region &branch : first->regions) {
       if (!place_waits(branch))
         waits_.insert(&branch.ops.back()); // its yield
+      if (&branch != &first->regions.back())
+        others_follow_.insert(&branch.ops.back());
+    }
     return true;
   }
   std::vector<V> all(const kernel::Op &op, size_t first) {
@@ -172,7 +184,8 @@ class PtxFunction final : public GpuFunction {
         ->addOperand(llvm::MDNode::get(context_, {llvm::ValueAsMetadata::get(function_), llvm::MDString::get(context_, key),
                                                   llvm::ConstantAsMetadata::get(b_.getInt32(value))}));
   }
-  std::set<const kernel::Op *> waits_; // ops that come after a wait
+  std::set<const kernel::Op *> waits_;         // ops that come after a wait
+  std::set<const kernel::Op *> others_follow_; // yields of branches that waited, before ones that have not
   const bool warpgroups_ = kernel::uses(kernel_.body, Opcode::kWarpgroupMma);
 };
 
