@@ -741,6 +741,10 @@ TEST_CASE("attention of f32 on matrix units") {
   s.columns = 19;
   attends(s, ++seed);
   s = {};
+  const Symbol none = Symbol::dim("none", 0, 1 << 20);
+  s.keys = Expr(none), s.dims = {{none, 0}}; // what was brought for the first block is not there when parts come together
+  attends(s, ++seed, "parts=");
+  s = {};
   s.batch = 40, s.heads = 5, s.rows = 49, s.keys = 49, s.depth = 8, s.mask = Mask::kMatrix; // many rows, each part of which has several
   attends(s, ++seed, "rows=64,keys=64,stages=1,parts=2");
   s = {};
