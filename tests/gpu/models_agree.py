@@ -104,7 +104,7 @@ def machine_code(tools, model, scratch):
 
 
 def host_time(tools, scratch):
-    """That benchmarks/gpu/host_time.cpp runs; on a mock its times say nothing."""
+    """That benchmarks/gpu/host_time.cpp runs, whose times say nothing on a mock; and what kernels are said to touch."""
     archive, program = scratch / "model.ingot", tools.build / "benchmarks/gpu_host_time"
     if not program.exists():
         return harness.skip("no benchmarks in this build")
@@ -122,6 +122,10 @@ def host_time(tools, scratch):
         times = json.loads(out)
         if not 0 < times["host_us"] < times["run_us"] or not 0 < times["launch_us"] < times["run_us"]:
             return harness.fail(out)
+    # What benchmarks/gpu/run.py --roofline goes by: each operand once, the compiler's count of operations.
+    status, out, err = tools.call([tools.ingot, "bench", archive, "--device=cuda:0", "--runs=2", "--kernels", "--json", "--on-device"])
+    if status != 0 or [k["bytes"] for k in json.loads(out)["kernels"]] != [4 * (8 * 64 + 1)] or json.loads(out)["kernels"][0]["flops"] < 512:
+        return harness.fail(f"ingot bench: exit status {status}: {err}{out[-400:]}")
     status, _, err = tools.call([program, archive, "--rounds=1", "--runs=1", "--check=0.000001"], timeout=LIMIT)
     return harness.ok() if status == 1 and "above the bar" in err else harness.fail(f"--check: exit status {status}: {err}")
 
