@@ -1,13 +1,13 @@
 """Networks on a GPU beside torch on the same card, in the same run: f16 and f32, batch 1, inputs and results in the card's memory.
 
     python3 benchmarks/gpu/run.py --aotc=FILE --ingot=FILE [--only='resnet50,bert_base'] [--precision=f16,f32] [--target=cuda]
-        [--inductor='resnet50,...'] [--mode=default] [--rounds=3] [--json=FILE]
+        [--inductor='resnet50,...'] [--mode=default] [--rounds=3] [--roofline] [--json=FILE]
 
 On a machine with a GPU and python3 with torch and torchvision; the networks are exported there from their seeds. Torch runs as one CUDA
 graph: plain, with channels_last where there are images, and, for the networks that --inductor names, compiled by inductor and then as
 one CUDA graph: frozen, in the mode that --mode names (max-autotune without its own graphs, unless told; it takes minutes a network). f32
 is without TF32, f16 is model.half(). The best of these counts. Rounds alternate; a line a network: medians, the ratio, and torch's ways
-each.
+each. --roofline: also how near each kernel comes to the card's bandwidth and matrix units, measured first (roofline.py).
 """
 import argparse
 import fnmatch
@@ -21,6 +21,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 sys.path[:0] = [str(ROOT / "tests/models"), str(ROOT / "tests/gpu")]
 import export_models
 import networks_on_device as device
+import roofline
 import torch
 import torchvision
 
@@ -64,6 +65,20 @@ def torch_ways(model, inputs, half, mode):
     return ways, reasons
 
 
+def measure_card():
+    """What torch gets out of the card: bytes a second of a copy, read and written; operations of a large product on matrix units."""
+    source = torch.empty(256 << 20, dtype=torch.uint8, device="cuda")
+    target = torch.empty_like(source)
+    card = {"copy_gbps": 2 * source.numel() / device.milliseconds(lambda: target.copy_(source), 0.5) / 1e6, "tflops": {}}
+    n = 8192
+    for precision, dtype in (("f16", torch.float16), ("f32", torch.float32)):
+        a, b = torch.randn(n, n, dtype=dtype, device="cuda"), torch.randn(n, n, dtype=dtype, device="cuda")
+        torch.backends.cuda.matmul.allow_tf32 = True
+        card["tflops"][precision] = 2 * n**3 / device.milliseconds(lambda: a @ b, 1) / 1e9
+        torch.backends.cuda.matmul.allow_tf32 = False
+    return card
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--aotc", required=True)
@@ -74,11 +89,15 @@ def main():
     parser.add_argument("--inductor", default="")
     parser.add_argument("--mode", default="max-autotune-no-cudagraphs")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--roofline", action="store_true")
     parser.add_argument("--json")
     args = parser.parse_args()
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     torch.backends.cudnn.benchmark = True
     report = {"card": torch.cuda.get_device_name(), "torch": torch.__version__, "target": args.target, "inductor_mode": args.mode, "rounds": args.rounds, "models": {}}
+    if args.roofline:
+        card = report["measured"] = measure_card()
+        print(f"{report['card']}: copy {card['copy_gbps']:.0f} GB/s, product of f16 {card['tflops']['f16']:.0f} TFLOP/s, of TF32 {card['tflops']['f32']:.0f}", flush=True)
     named = lambda name, list_of: any(fnmatch.fnmatch(name, p) for p in list_of.split(","))
     with tempfile.TemporaryDirectory() as temporary:
         folder = pathlib.Path(temporary)
@@ -103,6 +122,10 @@ def main():
                 report["models"][f"{name}-{precision}"] = {"ms": ms, "torch_ms": torch_ms, "ratio": ms / best if best else None, "not_run": reasons}
                 print(f"{name:20} {precision}  {ms:7.3f} ms  torch {best or 0:7.3f} ms  ratio {ms / best if best else 0:5.2f}  "
                       + " ".join(f"{w}={t:.3f}" for w, t in torch_ms.items()) + ("  " + str(reasons) if reasons else ""), flush=True)
+                if args.roofline:
+                    profile = json.loads(device.call(args.ingot, "bench", archive, f"--device={uri}", *given, "--on-device", "--kernels", "--seconds=0.4", "--json"))
+                    found = report["models"][f"{name}-{precision}"]["roofline"] = roofline.shares(profile["kernels"], card, precision, ms)
+                    print(roofline.table(f"{name} {precision}", found), flush=True)
                 if args.json:
                     pathlib.Path(args.json).write_text(json.dumps(report, indent=1))
                 del model, ways

@@ -112,6 +112,45 @@ CASE("cuda: a run that comes again is one graph launch", Case::kernels | Case::c
   EXPECT(made > 0);
 }
 
+// Where the context is made current twice: to launch, and to ask whether it is done, which it asks until it is.
+CASE("cuda: a steady run calls what it must and nothing else", Case::kernels | Case::cuda) {
+  Library library;
+  if (!library.mocked()) return;
+  support::Loaded l(line(s.target), s.uri.c_str());
+  GOOD(l.session);
+  auto context = l.session->context();
+  GOOD(context);
+  Ints x(64, 3), y(64);
+  const auto steady = [&](const auto &run) {
+    for (int round = 0; round < 3; ++round) run();
+    constexpr const char *kNames[] = {"cuCtxPushCurrent_v2", "cuGraphLaunch", "cuStreamQuery", "cuCtxPopCurrent_v2", ""};
+    uint64_t before[5], made[5];
+    for (int i = 0; i < 5; ++i) before[i] = library.calls(kNames[i]);
+    for (int round = 0; round < 10; ++round) run();
+    for (int i = 0; i < 5; ++i) made[i] = library.calls(kNames[i]) - before[i];
+    EQUAL(made[0], 20u);
+    EQUAL(made[1], 10u);
+    EXPECT(made[2] >= 10u);
+    EQUAL(made[3], 20u);
+    EQUAL(made[0] + made[1] + made[2] + made[3], made[4]);
+  };
+  steady([&] { GOOD(run_line(*context, x, y)); });
+  expect_line(x, y);
+  auto in = l.device->allocate(256), out = l.device->allocate(256); // the kernels' own memory
+  GOOD(in);
+  GOOD(out);
+  GOOD(in->write(0, x.data(), 256));
+  ingot::Tensor from[] = {support::tensor(nullptr, 256, kI32Type, {64})}, to[] = {support::tensor(nullptr, 256, kI32Type, {64})};
+  from[0].buffer = in->get(), to[0].buffer = out->get();
+  steady([&] { GOOD(context->run(from, to)); });
+  GOOD(out->read(0, y.data(), 256));
+  expect_line(x, y);
+  ingot::Tensor mine[] = {support::tensor(y, kI32Type, {64})}; // one in the device's memory, one in the host's
+  y.assign(64, 0);
+  steady([&] { GOOD(context->run(from, mine)); });
+  expect_line(x, y);
+}
+
 CASE("cuda: graphs of other tensors and other dims", Case::kernels | Case::cuda) {
   support::Loaded l(free_dims(s.target), s.uri.c_str());
   GOOD(l.session);

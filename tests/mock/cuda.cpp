@@ -8,7 +8,7 @@
 //
 // Device 0 is well. Device N > 0 is lost at its N-th launch of a kernel or graph: that and everything after it gives 719.
 // mock_cuda_fail_at(n): the n-th call from now on that can run out of memory does so. mock_cuda_calls(name): how often that
-// function was called. mock_cuda_refuse_dependent(1): no dependent launch becomes part of a graph. mock_cuda_slow(1): streams do not begin until mock_cuda_slow(0).
+// function was called; of "": all of them together. mock_cuda_refuse_dependent(1): no dependent launch becomes part of a graph. mock_cuda_slow(1): streams do not begin until mock_cuda_slow(0).
 #include <algorithm>
 #include <atomic>
 #include <chrono>
@@ -266,7 +266,10 @@ EXPORT void mock_cuda_fail_at(int n) {
 }
 EXPORT uint64_t mock_cuda_calls(const char *name) {
   std::lock_guard lock(counts_mutex);
-  return calls[name];
+  if (*name) return calls[name];
+  uint64_t all = 0;
+  for (const auto &[of, n] : calls) all += n;
+  return all;
 }
 EXPORT void mock_cuda_refuse_dependent(int on) {
   std::lock_guard lock(counts_mutex);

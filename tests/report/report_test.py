@@ -13,6 +13,9 @@ import xml.etree.ElementTree
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent.parent / "benchmarks"))
 import report
 
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent.parent / "benchmarks/gpu"))
+import roofline
+
 
 def spread(values):
     ordered = sorted(values)
@@ -110,8 +113,25 @@ def files():
         assert json.loads((pathlib.Path(folder) / "results.json").read_text()) == made
 
 
+def shares_of_a_card():
+    card = {"copy_gbps": 2000.0, "tflops": {"f16": 500.0, "f32": 250.0}}
+    kernel = lambda name, us, bytes_, flops: {"name": name, "schedule": "s", "dispatches": 1, "time_us": us, "bytes": bytes_, "flops": flops}
+    kernels = [kernel("map", 10.0, 10_000_000, 1_000_000), kernel("product", 20.0, 2_000_000, 5_000_000_000), kernel("unknown", 5.0, None, None)]
+    found = roofline.shares(kernels, card, "f16", 0.03)
+    moved, product, unknown = found["kernels"]
+    assert (moved["bound"], moved["bound_us"]) == ("memory", 5.0) and abs(moved["of_bandwidth"] - 0.5) < 1e-9, moved
+    assert (product["bound"], product["bound_us"]) == ("products", 10.0) and abs(product["of_peak"] - 0.5) < 1e-9, product
+    assert abs(product["of_bandwidth"] - 0.05) < 1e-9 and "of_bound" not in unknown
+    assert found["bound_us"] == 15.0 and abs(found["of_run"] - 0.5) < 1e-9, found
+    assert roofline.shares(kernels, card, "f32", 0.03)["kernels"][1]["bound_us"] == 20.0
+    lines = roofline.table("net f16", found).splitlines()
+    assert lines[0] == "net f16: 15.0 us at least, 50 % of the run" and [l.split()[-2] for l in lines[2:]] == ["product", "map", "unknown"], lines
+    assert lines[2].split()[:6] == ["20.0", "1", "2.00", "5.000", "5.0", "50.0"] and lines[4].split()[2:6] == ["-"] * 4, lines
+    assert len(roofline.table("net", found, most=1).splitlines()) == 3
+
+
 failed = 0
-for test in (verdicts, three_digits, means, tables, pictures, files):
+for test in (verdicts, three_digits, means, tables, pictures, files, shares_of_a_card):
     try:
         test()
         print(f"ok report/{test.__name__}")

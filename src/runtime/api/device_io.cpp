@@ -110,6 +110,10 @@ Code record_prologue(FunctionState &s, const ingot_device_t &device, Error *erro
 Code record_epilogue(FunctionState &s, const ingot_device_t &device, Error *error) {
   const ingot_driver_t &driver = *device.driver;
   DeviceIo &io = s.io;
+  bool given = false; // copies to the caller's own device memory, of which epochs know nothing
+  for (size_t i = s.input_bytes.size(); i < s.given.size(); ++i) given = given || (goes_through(s, i) && s.given[i].memory);
+  if (io.ended == s.epoch && !given) return INGOT_OK; // a new recording would be a new graph
+  io.ended = 0;
   io.after = false;
   driver.recording_begin(io.epilogue, false);
   for (size_t o = 0; o < s.outputs.size(); ++o) {
@@ -122,7 +126,9 @@ Code record_epilogue(FunctionState &s, const ingot_device_t &device, Error *erro
     driver.record_copy(io.epilogue, &target, &source);
     io.after = true;
   }
-  return driver.recording_end(io.epilogue, error);
+  INGOT_TRY(driver.recording_end(io.epilogue, error));
+  io.ended = given ? 0 : s.epoch;
+  return INGOT_OK;
 }
 
 } // namespace ingot

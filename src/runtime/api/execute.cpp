@@ -353,6 +353,7 @@ private:
         return fail(error_, INGOT_OUT_OF_RANGE, "%.60s: output '%.60s' has a negative dim or is too large", name_of(f_),
                     text(spec->name()));
       if (uint64_t(size) > s_.io.output_rooms[i]) return too_small(i, uint64_t(size), s_.io.output_rooms[i]);
+      if (s_.io.output_bytes[i] != uint64_t(size)) s_.io.ended = 0;
       s_.io.output_bytes[i] = uint64_t(size);
     }
     if (!plan_.single) INGOT_TRY(flush()); // it may still be in the submission before

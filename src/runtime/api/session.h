@@ -45,7 +45,7 @@ struct DeviceIo { // all arrays but offsets and sources: by output
   uint64_t input_bytes = 0;        // of `device` and `upload`: where outputs begin
   ingot_driver_recording_t *prologue = nullptr, *epilogue = nullptr; // copies before and after a run
   bool before = false, after = false;                                // whether there are any
-  uint64_t recorded = 0;           // epoch of the prologue
+  uint64_t recorded = 0, ended = 0; // epochs of the prologue and of the epilogue; 0: to be recorded again
 };
 
 // What a context keeps for one function.
