@@ -408,7 +408,7 @@ TEST_CASE("products by warpgroups as PTX") {
   if (tool.empty())
     print_skip("products by warpgroups assembled", "no ptxas (PyPI's nvidia-cuda-nvcc; INGOT_PTXAS)");
   std::vector<std::string> seen;
-  for (int tile = 13; tile < 25; ++tile)
+  for (int tile = 13; tile < 31; ++tile)
     for (int64_t depth : {200, 1160}) {
       Work work = make_work("warpgroups", made::in_half(made::matmul(1, tile % 2 ? 70 : 33, tile % 3 ? 40 : 140, depth, true, true, tile % 4, false)), static_cast<uint64_t>(tile));
       auto scheduled = schedule::schedule_simt_fragments(work.c.dispatch, record, tile);

@@ -839,7 +839,7 @@ TEST_CASE("products by warpgroups") {
     seen.push_back(s->description);
   };
   // The table's tiles of warpgroups; a depth that is no whole slice, one that fits whole, one whose slices take turns.
-  for (int tile = 13; tile < 25; ++tile) {
+  for (int tile = 13; tile < 31; ++tile) {
     std::vector<int64_t> depths = {pick({8, 72, 136}), pick({256, 320})};
     if (tile == 13 || tile == 17 || tile == 22 || tile == 23) // a product of the tile is slow to interpret
       depths.push_back(tile >= 20 ? 2048 : 584);
