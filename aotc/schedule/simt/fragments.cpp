@@ -384,6 +384,8 @@ class SimtFragments {
       bind_axes(l_, s.axes, share.places[i]);
       ValueId good = both(share.inside[i], b_.lt(k, k_));
       if (s.vectors) {
+        if (surplus(share, i))
+          good = b_.logical_and(good, b_.lt(b_.add(b_.local_id(0), b_.index(int64_t{i} * t_.threads())), b_.index(share.total)));
         const Value &load = d_.values[s.load];
         out.push_back(b_.load_if(load.operand, within_guards(l_, load, good), l_.expr(load.expr), b_.zero(Type(scalar_, vector_)), vector_));
         continue;
