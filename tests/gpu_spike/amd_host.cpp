@@ -291,7 +291,11 @@ std::string run_amd(const kernel::Kernel &kernel, const TargetRecord &record, st
   auto failed = [](llvm::Error error) { return "LLJIT: " + llvm::toString(std::move(error)); };
   llvm::InitializeNativeTarget();
   llvm::InitializeNativeTargetAsmPrinter();
-  auto jit = llvm::orc::LLJITBuilder().create();
+  auto host = llvm::orc::JITTargetMachineBuilder::detectHost();
+  if (!host)
+    return failed(host.takeError());
+  host->setCodeGenOptLevel(llvm::CodeGenOptLevel::None);
+  auto jit = llvm::orc::LLJITBuilder().setJITTargetMachineBuilder(std::move(*host)).create();
   if (!jit)
     return failed(jit.takeError());
   auto context = std::make_unique<llvm::LLVMContext>();
