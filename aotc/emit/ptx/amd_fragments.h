@@ -7,8 +7,8 @@
 // Along k anything goes that both factors agree on: a lane of gfx12 and of MFMA has k = 8 (i / r) + r h + i % r as its element i, which is
 // what two fragments of sums leave there. A lane of gfx11 has all of a line, lanes 16..31 what lanes 0..15 have.
 //
-// Where the unit has what, from AMD's "RDNA3 Instruction Set Architecture" (7.9) and "RDNA4 ..." (7.12), "AMD Instinct MI200 ..." (7.1),
-// and gpuopen.com's articles on WMMA for RDNA 3 and 4:
+// Where the unit has what, as gpuopen.com's "How to accelerate AI applications on RDNA 3 using WMMA" and "Using the Matrix Cores of AMD
+// RDNA 4 architecture GPUs" say, and of MFMA AMD's Matrix Instruction Calculator (--register-layout):
 //   A, B   gfx11: lanes l and l + 16 have line l, k = 0..15; gfx12: lane l has of line l % 16 k = 8 h..8 h + 7; MFMA: k = 4 h..4 h + 3
 //   C, D   element i of a lane is of row 2 i + h (gfx11), 8 h + i (gfx12), 4 h + i (MFMA)
 #pragma once
