@@ -433,24 +433,24 @@ void Builder::store_part(uint32_t memory, ValueId index, ValueId value, ValueId 
   append_effect(memory_op(Opcode::kStorePart, memory, {index, value, count}));
 }
 
-ValueId Builder::load_if(uint32_t memory, ValueId condition, ValueId index, ValueId otherwise) {
+ValueId Builder::load_if(uint32_t memory, ValueId condition, ValueId index, ValueId otherwise, uint32_t align) {
   require(memory < kernel_.memories.size(), Opcode::kLoadIf, "no such memory");
   require(type_of(index) == Type(Scalar::kIndex), Opcode::kLoadIf, "the index is not of type index");
   Type type = type_of(otherwise), mask = type_of(condition);
   require(type.scalar == kernel_.memories[memory].type, Opcode::kLoadIf, "the other value is not of the memory's type");
   require(mask.scalar == Scalar::kBool && (mask.lanes == 1 || mask.lanes == type.lanes), Opcode::kLoadIf,
           "the condition is a bool scalar, or a vector of the value's lanes");
-  return append_value(memory_op(Opcode::kLoadIf, memory, {condition, index, otherwise}), type);
+  return append_value(memory_op(Opcode::kLoadIf, memory, {condition, index, otherwise}, align), type);
 }
 
-void Builder::store_if(uint32_t memory, ValueId condition, ValueId index, ValueId value) {
+void Builder::store_if(uint32_t memory, ValueId condition, ValueId index, ValueId value, uint32_t align) {
   require(memory < kernel_.memories.size(), Opcode::kStoreIf, "no such memory");
   require(type_of(index) == Type(Scalar::kIndex), Opcode::kStoreIf, "the index is not of type index");
   Type type = type_of(value), mask = type_of(condition);
   require(type.scalar == kernel_.memories[memory].type, Opcode::kStoreIf, "the value is not of the memory's type");
   require(mask.scalar == Scalar::kBool && (mask.lanes == 1 || mask.lanes == type.lanes), Opcode::kStoreIf,
           "the condition is a bool scalar, or a vector of the value's lanes");
-  append_effect(memory_op(Opcode::kStoreIf, memory, {condition, index, value}));
+  append_effect(memory_op(Opcode::kStoreIf, memory, {condition, index, value}, align));
 }
 
 ValueId Builder::gather(uint32_t memory, ValueId indices, ValueId mask, ValueId otherwise) {
@@ -672,7 +672,7 @@ ValueId Builder::fragment_load(uint32_t memory, ValueId index, ValueId pitch, Fr
   op.align = 16 / byte_size(kernel_.memories[memory].type);
   op.imm = static_cast<int64_t>(role);
   op.operands = {index, pitch};
-  return append_value(std::move(op), Type(Scalar::kI32, 4));
+  return append_value(std::move(op), Type(Scalar::kI32, kernel_.fragment.words));
 }
 
 ValueId Builder::fragment_mma(Scalar element, ValueId a, ValueId b, int half, ValueId sums) {
@@ -691,26 +691,26 @@ ValueId Builder::fragment_pack(Scalar element, ValueId left, ValueId right) {
   op.operands = {left};
   if (right != kNoValue)
     op.operands.push_back(right);
-  return append_value(std::move(op), Type(Scalar::kI32, 4));
+  return append_value(std::move(op), Type(Scalar::kI32, kernel_.fragment.words));
 }
 
 ValueId Builder::fragment_rows(Opcode code, ValueId sums) {
   Op op;
   op.code = code;
   op.operands = {sums};
-  return append_value(std::move(op), Type(Scalar::kF32, 4));
+  return append_value(std::move(op), type_of(sums));
 }
 
 ValueId Builder::fragment_row() {
   Op op;
   op.code = Opcode::kFragmentRow;
-  return append_value(std::move(op), Type(Scalar::kIndex, 4));
+  return append_value(std::move(op), Type(Scalar::kIndex, kernel_.fragment.sums()));
 }
 
 ValueId Builder::fragment_column() {
   Op op;
   op.code = Opcode::kFragmentColumn;
-  return append_value(std::move(op), Type(Scalar::kIndex, 4));
+  return append_value(std::move(op), Type(Scalar::kIndex, kernel_.fragment.sums()));
 }
 
 Values Builder::warpgroup_mma(uint32_t a_memory, ValueId a, uint32_t b_memory, ValueId b, ValueId k, int64_t steps, const Values &sums) {

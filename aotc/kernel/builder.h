@@ -69,8 +69,8 @@ class Builder {
   void store(uint32_t memory, ValueId index, ValueId value, uint32_t align = 1);
   ValueId load_part(uint32_t memory, ValueId index, ValueId count, ValueId otherwise);
   void store_part(uint32_t memory, ValueId index, ValueId value, ValueId count);
-  ValueId load_if(uint32_t memory, ValueId condition, ValueId index, ValueId otherwise);
-  void store_if(uint32_t memory, ValueId condition, ValueId index, ValueId value);
+  ValueId load_if(uint32_t memory, ValueId condition, ValueId index, ValueId otherwise, uint32_t align = 1);
+  void store_if(uint32_t memory, ValueId condition, ValueId index, ValueId value, uint32_t align = 1);
   ValueId gather(uint32_t memory, ValueId indices, ValueId mask = kNoValue, ValueId otherwise = kNoValue);
   void scatter(uint32_t memory, ValueId indices, ValueId value, ValueId mask = kNoValue);
   ValueId atomic(Opcode op, uint32_t memory, ValueId index, ValueId value);

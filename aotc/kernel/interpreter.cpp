@@ -242,6 +242,10 @@ class Machine {
   void fragment_rows(const Instruction &in, const Mask &mask);
   void warpgroup_op(const Instruction &in, const Mask &mask);
   void need_all(const Instruction &in, const Mask &mask) const;
+  uint32_t sum_row(uint32_t thread, uint32_t i) const;
+  uint32_t sum_column(uint32_t thread, uint32_t i) const;
+  uint8_t *sum(size_t offset, uint32_t first, uint32_t row, uint32_t column);
+  uint8_t *factor_word(size_t offset, uint32_t first, uint32_t lane, uint32_t word);
   template <class T> void tile_op(const Instruction &in, const Mask &mask);
   void copy(const std::vector<Copy> &list, bool staged, const Mask &mask);
   void spend(uint64_t ops);
@@ -424,9 +428,8 @@ void Machine::step(const Instruction &in, const Mask &mask) {
   case Opcode::kFragmentRow:
   case Opcode::kFragmentColumn:
     for (uint32_t t = mask.begin; t < mask.end; ++t)
-      for (uint32_t i = 0; i < 4; ++i)
-        slot<int64_t>(in.result, t, 4)[i] =
-            in.code == Opcode::kFragmentRow ? t % kSubgroup / 4 + i / 2 * 8 : t % 4 * 2 + i % 2;
+      for (uint32_t i = 0; i < kernel_.fragment.sums(); ++i)
+        slot<int64_t>(in.result, t, kernel_.fragment.sums())[i] = in.code == Opcode::kFragmentRow ? sum_row(t, i) : sum_column(t, i);
     return;
   case Opcode::kWarpgroupMma:
   case Opcode::kWarpgroupWait: return warpgroup_op(in, mask);
@@ -790,8 +793,30 @@ void Machine::copy_op(const Instruction &in, const Mask &mask) {
   }
 }
 
-// ---- Fragments, as mma.sync of PTX lays them out: lane l has row l / 4 and row l / 4 + 8, and of k the word l % 4 and the
-// word l % 4 + 4; sums: columns l % 4 * 2 and the next.
+// ---- Fragments. Factors as mma.sync of PTX lays them out for 32 threads of four words: lane l has row l / 4 and row l / 4 + 8, and of k
+// the word l % 4 and the word l % 4 + 4. Where threads have two words, lane l + 32 has the last two of lane l; of eight, four are zeros.
+// Sums: a thread's runs of columns fill a row from thread to thread, then the next; mma.sync's are so too.
+
+uint32_t Machine::sum_row(uint32_t thread, uint32_t i) const {
+  const FragmentShape &f = kernel_.fragment;
+  return thread % f.threads * f.run / 8 + i / f.run * (16 / f.rows());
+}
+uint32_t Machine::sum_column(uint32_t thread, uint32_t i) const {
+  const FragmentShape &f = kernel_.fragment;
+  return thread * f.run % 8 + i % f.run;
+}
+// Where the subgroup whose first thread is `first` has that sum, of a value at `offset`.
+uint8_t *Machine::sum(size_t offset, uint32_t first, uint32_t row, uint32_t column) {
+  const FragmentShape &f = kernel_.fragment;
+  const uint32_t apart = 16 / f.rows(), thread = first + (row % apart * 8 + column) / f.run, i = row / apart * f.run + column % f.run;
+  return slots_.data() + offset + (size_t{thread} * f.sums() + i) * 4;
+}
+// Where it has a factor's word `word` of lane `lane` of 32.
+uint8_t *Machine::factor_word(size_t offset, uint32_t first, uint32_t lane, uint32_t word) {
+  const FragmentShape &f = kernel_.fragment;
+  const uint32_t own = std::min(f.words, 4u);
+  return slots_.data() + offset + (size_t{first + lane + word / own * 32} * f.words + word % own) * 4;
+}
 
 void Machine::need_all(const Instruction &in, const Mask &mask) const {
   if (mask.count != threads_)
@@ -801,27 +826,31 @@ void Machine::need_all(const Instruction &in, const Mask &mask) const {
 
 void Machine::fragment_load(const Instruction &in, const Mask &mask) {
   need_all(in, mask);
+  const uint32_t size = kernel_.fragment.threads;
   MemoryState &memory = memories_[in.memory];
   const uint32_t bytes = byte_size(kernel_.memories[in.memory].type), per_word = 4 / bytes;
   const auto role = static_cast<FragmentRole>(in.imm);
+  std::memset(slots_.data() + in.result, 0, size_t{threads_} * kernel_.fragment.words * 4);
   for (uint32_t t = 0; t < threads_; ++t) {
     const int64_t index = *slot<int64_t>(in.operand[0], t), pitch = *slot<int64_t>(in.operand[1], t);
-    if (index != *slot<int64_t>(in.operand[0], t / kSubgroup * kSubgroup) || pitch != *slot<int64_t>(in.operand[1], t / kSubgroup * kSubgroup))
+    if (index != *slot<int64_t>(in.operand[0], t / size * size) || pitch != *slot<int64_t>(in.operand[1], t / size * size))
       fail(in, t, "fragment whose index or pitch differs within the subgroup");
     if (pitch % in.align != 0)
       fail(in, t, "pitch " + std::to_string(pitch) + " is not a multiple of the alignment " + std::to_string(in.align));
     Instruction single = in;
     single.align = 1;
     access(in, memory, t, index, 1, false); // the alignment
-    uint8_t *words = slots_.data() + in.result + size_t{t} * 16;
+    const uint32_t lane = t % size;
+    if (lane >= 32)
+      continue; // their words come with those of lanes below
     for (uint32_t w = 0; w < 4; ++w)
       for (uint32_t e = 0; e < per_word; ++e) {
         const bool a = role == FragmentRole::kA;
-        const uint32_t line = t % kSubgroup / 4 + (a ? w % 2 : w / 2) * 8, k = (t % 4 + (a ? w / 2 : w % 2) * 4) * per_word + e;
+        const uint32_t line = lane / 4 + (a ? w % 2 : w / 2) * 8, k = (lane % 4 + (a ? w / 2 : w % 2) * 4) * per_word + e;
         const int64_t at = role == FragmentRole::kBRows    ? k * pitch + line
                            : role == FragmentRole::kBPairs ? (k % 4 * 2 + k / 4) * pitch + line
                                                            : line * pitch + k;
-        std::memcpy(words + w * 4 + e * bytes, access(single, memory, t, wrapping_add(index, at), 1, false), bytes);
+        std::memcpy(factor_word(in.result, t - lane, lane, w) + e * bytes, access(single, memory, t, wrapping_add(index, at), 1, false), bytes);
       }
   }
 }
@@ -830,10 +859,9 @@ void Machine::fragment_mma(const Instruction &in, const Mask &mask) {
   need_all(in, mask);
   const auto element = static_cast<Scalar>(in.imm);
   const uint32_t bytes = byte_size(element), depth = 32 / bytes;
-  auto value = [&](size_t operand, uint32_t thread, uint32_t word, uint32_t at) -> double {
-    const uint8_t *from = slots_.data() + in.operand[operand] + size_t{thread} * 16 + word * 4 + at * bytes;
+  auto value = [&](const uint8_t *word, uint32_t at) -> double {
     uint32_t bits = 0;
-    std::memcpy(&bits, from, bytes);
+    std::memcpy(&bits, word + at * bytes, bytes);
     switch (element) {
     case Scalar::kF16: return half_to_float(static_cast<uint16_t>(bits));
     case Scalar::kBF16: return std::bit_cast<float>(bits << 16);
@@ -841,17 +869,19 @@ void Machine::fragment_mma(const Instruction &in, const Mask &mask) {
     default: return static_cast<int8_t>(bits);
     }
   };
-  std::vector<uint8_t> results(size_t{threads_} * 16);
+  const uint32_t n = kernel_.fragment.sums(), size = kernel_.fragment.threads;
+  std::vector<uint8_t> results(size_t{threads_} * n * 4);
   for (uint32_t t = 0; t < threads_; ++t) {
-    const uint32_t first = t / kSubgroup * kSubgroup;
-    for (uint32_t i = 0; i < 4; ++i) {
-      const uint32_t row = t % kSubgroup / 4 + i / 2 * 8, column = t % 4 * 2 + i % 2;
-      uint8_t *to = results.data() + size_t{t} * 16 + i * 4;
-      std::memcpy(to, slots_.data() + in.operand[2] + size_t{t} * 16 + i * 4, 4);
+    const uint32_t first = t / size * size;
+    for (uint32_t i = 0; i < n; ++i) {
+      const uint32_t row = sum_row(t, i), column = sum_column(t, i);
+      const size_t own = (size_t{t} * n + i) * 4;
+      uint8_t *to = results.data() + own;
+      std::memcpy(to, slots_.data() + in.operand[2] + own, 4);
       for (uint32_t k = 0; k < depth; ++k) {
         const uint32_t word = k * bytes / 4, at = k % (4 / bytes);
-        const double x = value(0, first + row % 8 * 4 + word % 4, row / 8 + word / 4 * 2, at);
-        const double y = value(1, first + column * 4 + word % 4, static_cast<uint32_t>(in.imm2) * 2 + word / 4, at);
+        const double x = value(factor_word(in.operand[0], first, row % 8 * 4 + word % 4, row / 8 + word / 4 * 2), at);
+        const double y = value(factor_word(in.operand[1], first, column * 4 + word % 4, static_cast<uint32_t>(in.imm2) * 2 + word / 4), at);
         if (element == Scalar::kI8) {
           int32_t sum;
           std::memcpy(&sum, to, 4);
@@ -871,22 +901,25 @@ void Machine::fragment_mma(const Instruction &in, const Mask &mask) {
 
 void Machine::fragment_pack(const Instruction &in, const Mask &mask) {
   need_all(in, mask);
-  for (uint32_t t = 0; t < threads_; ++t)
-    for (uint32_t w = 0; w < 4; ++w) {
-      if (static_cast<Scalar>(in.imm) == Scalar::kF32) { // a row of two words: the first of a pair of columns, the second
-        std::memcpy(slots_.data() + in.result + size_t{t} * 16 + (w / 2 + w % 2 * 2) * 4, slots_.data() + in.operand[0] + size_t{t} * 16 + w * 4, 4);
-        continue;
+  std::memset(slots_.data() + in.result, 0, size_t{threads_} * kernel_.fragment.words * 4);
+  for (uint32_t first = 0; first < threads_; first += kernel_.fragment.threads)
+    for (uint32_t row = 0; row < 16; ++row)
+      for (uint32_t w = 0; w < 8; ++w) { // of the row
+        uint32_t word = 0;
+        if (static_cast<Scalar>(in.imm) == Scalar::kF32) { // one column a word
+          std::memcpy(factor_word(in.result, first, row % 8 * 4 + w % 4, row / 8 + w / 4 * 2), sum(in.operand[0], first, row, w % 4 * 2 + w / 4), 4);
+          continue;
+        }
+        for (uint32_t e = 0; e < 2; ++e) {
+          float value;
+          std::memcpy(&value, sum(in.operand[w / 4], first, row, w % 4 * 2 + e), 4);
+          word |= uint32_t{static_cast<Scalar>(in.imm) == Scalar::kF16 ? float_to_half(value) : float_to_bfloat(value)} << 16 * e;
+        }
+        std::memcpy(factor_word(in.result, first, row % 8 * 4 + w % 4, row / 8 + w / 4 * 2), &word, 4);
       }
-      float halves[2];
-      std::memcpy(halves, slots_.data() + in.operand[w / 2] + size_t{t} * 16 + w % 2 * 8, sizeof halves);
-      uint32_t word = 0;
-      for (uint32_t e = 0; e < 2; ++e)
-        word |= uint32_t{static_cast<Scalar>(in.imm) == Scalar::kF16 ? float_to_half(halves[e]) : float_to_bfloat(halves[e])} << 16 * e;
-      std::memcpy(slots_.data() + in.result + size_t{t} * 16 + w * 4, &word, 4);
-    }
 }
 
-// A thread's two elements of the row first, then pairs of threads, then pairs of these.
+// Pairs of neighbours, then pairs of these, then the two halves.
 void Machine::fragment_rows(const Instruction &in, const Mask &mask) {
   need_all(in, mask);
   auto both = [&](float a, float b) {
@@ -894,16 +927,14 @@ void Machine::fragment_rows(const Instruction &in, const Mask &mask) {
       return a + b;
     return std::isnan(a) || std::isnan(b) ? std::numeric_limits<float>::quiet_NaN() : a > b ? a : b;
   };
-  for (uint32_t t = 0; t < threads_; t += 4)
-    for (uint32_t half = 0; half < 2; ++half) {
-      float parts[4], pair[2];
-      for (uint32_t k = 0; k < 4; ++k) {
-        std::memcpy(pair, slots_.data() + in.operand[0] + size_t{t + k} * 16 + half * 8, sizeof pair);
-        parts[k] = both(pair[0], pair[1]);
-      }
-      const float all = both(both(parts[0], parts[1]), both(parts[2], parts[3]));
+  for (uint32_t first = 0; first < threads_; first += kernel_.fragment.threads)
+    for (uint32_t row = 0; row < 16; ++row) {
+      float v[8];
       for (uint32_t k = 0; k < 8; ++k)
-        std::memcpy(slots_.data() + in.result + size_t{t + k / 2} * 16 + half * 8 + k % 2 * 4, &all, 4);
+        std::memcpy(&v[k], sum(in.operand[0], first, row, k), 4);
+      const float all = both(both(both(v[0], v[1]), both(v[2], v[3])), both(both(v[4], v[5]), both(v[6], v[7])));
+      for (uint32_t k = 0; k < 8; ++k)
+        std::memcpy(sum(in.result, first, row, k), &all, 4);
     }
 }
 

@@ -92,7 +92,7 @@ enum class Opcode : uint8_t {
   // Copies that go on while the thread does other things, 16, 8 or 4 bytes each; the thread's copies since its last commit
   // make a batch. What is copied may be read after a wait, by other threads after a barrier that follows it.
   kCopyAsync,  // (index in `memory`, an array of the workgroup; index in the buffer imm2; bool), imm: elements. Zeros where false
-  kFragmentLoad, // (index, pitch), imm: FragmentRole -> i32 x 4. See FragmentRole
+  kFragmentLoad, // (index, pitch), imm: FragmentRole -> i32 x w. See FragmentRole
   kPrefetch,   // (index): a hint, no effect
 
   // A tile of sums of products over up to four nested loops, for targets whose ops are microkernels:
@@ -117,17 +117,18 @@ enum class Opcode : uint8_t {
   kCopyCommit, // the thread's copies since the last one are a batch
   kCopyWait,   // imm: all but that many of the thread's latest batches are there
 
-  // Matrix units. A fragment is a small matrix that 32 consecutive threads (a subgroup) hold together, four words each.
+  // Matrix units. A fragment is a small matrix that a subgroup's consecutive threads hold together: each has n of the sums, and w words
+  // of A and of B. How many threads, n and w are the kernel's FragmentShape.
   //   sums 16 x 8 += A 16 x k times B k x 8, with k = 32 bytes of elements
   // Which thread holds which element is the target's business: kFragmentRow and kFragmentColumn tell it for sums, and
   // anything may be computed with these, element by element. A and B are opaque; one load of B serves two halves.
   // Products are exact; the order of the additions, and roundings between them to f32 or better, are the target's.
-  kFragmentMma, // (A i32 x 4, B i32 x 4, sums), imm: Scalar of the elements, imm2: half of B (0, 1) -> sums: f32 x 4, of i8 i32 x 4.
+  kFragmentMma, // (A i32 x w, B i32 x w, sums), imm: Scalar of the elements, imm2: half of B (0, 1) -> sums: f32 x n, of i8 i32 x n.
                 // f32 elements count as tf32: their low 13 bits are ignored
-  kFragmentPack, // (sums f32 x 4, sums f32 x 4), imm: f16 or bf16 -> A i32 x 4: columns 0..7 and 8..15 of A, rounded to nearest
-                 // (sums f32 x 4), imm: f32 -> A i32 x 4: columns 0 2 4 6 1 3 5 7 are those of A, unchanged; for B of role kBPairs
-  kFragmentRowAdd, kFragmentRowMax, // (sums f32 x 4) -> f32 x 4: each element becomes what the 8 of its row come to
-  kFragmentRow, kFragmentColumn, // -> index x 4: of each element of sums, 0..15 and 0..7
+  kFragmentPack, // (sums f32 x n, sums f32 x n), imm: f16 or bf16 -> A i32 x w: columns 0..7 and 8..15 of A, rounded to nearest
+                 // (sums f32 x n), imm: f32 -> A i32 x w: columns 0 2 4 6 1 3 5 7 are those of A, unchanged; for B of role kBPairs
+  kFragmentRowAdd, kFragmentRowMax, // (sums f32 x n) -> f32 x n: each element becomes what the 8 of its row come to
+  kFragmentRow, kFragmentColumn, // -> index x n: of each element of sums, 0..15 and 0..7
 
   // Matrix units that 128 consecutive threads (a warpgroup) use together, factors from workgroup memory, and that go on while the
   // threads do other things. Of sums 64 x 8 c, subgroup s of the warpgroup has rows 16 s to 16 s + 15, as c fragments side by side.
@@ -168,7 +169,17 @@ bool has_side_effect(Opcode op); // must stay where it is even if its results ar
 // kBRows with the rows of B in the order of the columns that kFragmentPack makes: its rows are rows 0 2 4 6 1 3 5 7 there.
 enum class FragmentRole : uint8_t { kA, kB, kBRows, kBPairs };
 std::string_view name(FragmentRole role); // "b_rows"
-constexpr uint32_t kSubgroup = 32; // threads that hold a fragment
+
+// How threads hold fragments.
+struct FragmentShape {
+  uint32_t threads = 32; // of a subgroup
+  uint32_t words = 4;    // of A, and of B, that each has (one may be with several)
+  uint32_t run = 2;      // columns side by side, from a multiple of as many on, of each row of sums that a thread has something of
+  uint32_t sums() const { return 128 / threads; } // that each has: element i is of the thread's row i / run, and there of column i % run
+  uint32_t rows() const { return sums() / run; }
+  bool operator==(const FragmentShape &) const = default;
+};
+constexpr uint32_t kSubgroup = 32; // of a warpgroup, and of FragmentShape unless a target says otherwise
 constexpr uint32_t kWarpgroup = 128;
 constexpr uint32_t kWarpgroupLine = 64; // elements; see kWarpgroupMma
 
@@ -241,6 +252,7 @@ struct Kernel {
   std::string name;              // a valid C identifier
   Class kind = Class::kSimd;
   std::array<uint32_t, 3> local_size = {1, 1, 1};
+  FragmentShape fragment;        // of all fragments
   std::vector<Memory> memories;  // buffers first
   std::vector<Param> params;
   std::vector<Type> types;       // by ValueId

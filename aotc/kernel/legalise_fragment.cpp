@@ -138,7 +138,7 @@ class Copies : public Rewriter {
     if (op.code != Opcode::kCopyAsync)
       return copy(op);
     Type type(in_.memories[op.memory].type, static_cast<uint32_t>(op.imm));
-    ValueId value = b_.load_if(static_cast<uint32_t>(op.imm2), one(op.operands[2]), one(op.operands[1]), b_.zero(type));
+    ValueId value = b_.load_if(static_cast<uint32_t>(op.imm2), one(op.operands[2]), one(op.operands[1]), b_.zero(type), op.align);
     b_.store(op.memory, one(op.operands[0]), value, op.align);
     return {};
   }
@@ -173,10 +173,11 @@ void expand_fragments(Kernel &kernel, const TargetRecord &target) {
     throw Unsupported{"it uses matrix units of warpgroups, which the target has not: choose another schedule"};
   if (!any_fragment(kernel.body))
     return;
-  if (target.subgroup_size != kSubgroup || !target.subgroup_ops)
-    throw Unsupported{"it uses fragments, which are for subgroups of 32 threads: choose another schedule"};
-  if (!all_of_unit(kernel.body, target))
-    kernel = Fragments(kernel).run();
+  if (kernel.fragment == target.fragment && target.subgroup_size == kernel.fragment.threads && all_of_unit(kernel.body, target))
+    return;
+  if (kernel.fragment != FragmentShape() || target.subgroup_size != kSubgroup || !target.subgroup_ops)
+    throw Unsupported{"it uses fragments that the target has not, or of another shape: choose another schedule"};
+  kernel = Fragments(kernel).run();
 }
 
 } // namespace ingot::aotc::kernel

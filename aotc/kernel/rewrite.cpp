@@ -11,6 +11,7 @@ Kernel shell(const Kernel &in) {
   out.name = in.name;
   out.kind = in.kind;
   out.local_size = in.local_size;
+  out.fragment = in.fragment;
   out.memories = in.memories;
   out.params = in.params;
   return out;

@@ -46,6 +46,8 @@ struct TargetRecord {
 
   // matrix units: elements of kFragmentMma that the target has (with kFragmentLoad of them)
   bool fragment_f16 = false, fragment_bf16 = false, fragment_tf32 = false, fragment_i8 = false;
+  bool fragment_subnormals = true;     // else an element of f16 that is subnormal counts as 0
+  kernel::FragmentShape fragment;      // of its fragments
   bool warpgroup_mma = false;          // kWarpgroupMma
   bool async_copy = false;             // kCopyAsync is one instruction
 

@@ -31,6 +31,8 @@ class Printer {
     text_ += "kernel @" + kernel_.name + " " + std::string(name(kernel_.kind)) + " local";
     for (uint32_t size : kernel_.local_size)
       text_ += " " + std::to_string(size);
+    if (const FragmentShape &f = kernel_.fragment; f != FragmentShape())
+      text_ += " fragment " + std::to_string(f.threads) + " " + std::to_string(f.words) + " " + std::to_string(f.run);
     text_ += " {\n";
     for (const Param &param : kernel_.params) {
       text_ += "  param @" + param.name + " " + std::string(name(param.type));
@@ -281,6 +283,9 @@ class Parser {
     expect("local");
     for (uint32_t &size : kernel_.local_size)
       size = static_cast<uint32_t>(integer(0, UINT32_MAX));
+    if (accept("fragment"))
+      for (uint32_t *size : {&kernel_.fragment.threads, &kernel_.fragment.words, &kernel_.fragment.run})
+        *size = static_cast<uint32_t>(integer(0, UINT32_MAX));
     expect("{");
     for (;;) {
       // "param @n ..." declares; "%0 = param 0" is an op and begins with %.

@@ -66,6 +66,10 @@ class Checker {
     }
     need(threads <= kMaxThreads, "more than 1024 threads a workgroup");
     need(k_.kind == Class::kSimt || threads == 1, "only simt kernels have more than one thread a workgroup");
+    const FragmentShape &f = k_.fragment;
+    need((f.threads == 32 || f.threads == 64) && (f.words == 2 || f.words == 4 || f.words == 8) && f.threads * f.words >= 128 &&
+             (f.run == 2 || f.run == 4) && f.run <= f.sums(),
+         "fragments of a shape that is none");
     std::set<std::string> names;
     for (const Param &param : k_.params) {
       if (!is_identifier(param.name) || !names.insert(param.name).second)
@@ -559,24 +563,25 @@ class Checker {
   }
 
   void fragment(const Op &o) const {
-    need(k_.kind == Class::kSimt && k_.local_size[0] % kSubgroup == 0, "fragments are for simt kernels with whole subgroups");
+    need(k_.kind == Class::kSimt && k_.local_size[0] % k_.fragment.threads == 0, "fragments are for simt kernels with whole subgroups");
+    const uint32_t n = k_.fragment.sums();
     if (o.code == Opcode::kFragmentRow || o.code == Opcode::kFragmentColumn) {
       counts(0, 1);
-      need(result() == Type(Scalar::kIndex, 4), "its type is not index x 4");
+      need(result() == Type(Scalar::kIndex, n), "its type is not an index for each sum");
       return;
     }
-    const Type words(Scalar::kI32, 4), floats(Scalar::kF32, 4);
+    const Type words(Scalar::kI32, k_.fragment.words), floats(Scalar::kF32, n);
     if (o.code == Opcode::kFragmentPack) {
       const bool one = o.imm == static_cast<int64_t>(Scalar::kF32);
       counts(one ? 1 : 2, 1);
       need(one || o.imm == static_cast<int64_t>(Scalar::kF16) || o.imm == static_cast<int64_t>(Scalar::kBF16), "the elements are not f16, bf16 or f32");
-      need(type(0) == floats && (one || type(1) == floats), "the sums are not f32 x 4");
-      need(result() == words, "its type is not i32 x 4");
+      need(type(0) == floats && (one || type(1) == floats), "a half is not an f32 for each sum");
+      need(result() == words, "its type is not that of a factor");
       return;
     }
     if (o.code == Opcode::kFragmentRowAdd || o.code == Opcode::kFragmentRowMax) {
       counts(1, 1);
-      need(type(0) == floats && result() == floats, "its type is not f32 x 4");
+      need(type(0) == floats && result() == floats, "its type is not an f32 for each sum");
       return;
     }
     if (o.code == Opcode::kFragmentMma) {
@@ -586,8 +591,8 @@ class Checker {
                o.imm == static_cast<int64_t>(Scalar::kF32),
            "the elements are not f16, bf16, f32 or i8");
       need(o.imm2 == 0 || o.imm2 == 1, "no such half");
-      need(type(0) == words && type(1) == words, "a factor is not i32 x 4");
-      need(result() == Type(bytes ? Scalar::kI32 : Scalar::kF32, 4) && type(2) == result(), "the sums are not f32 x 4, of i8 i32 x 4");
+      need(type(0) == words && type(1) == words, "a factor is not an i32 for each of its words");
+      need(result() == Type(bytes ? Scalar::kI32 : Scalar::kF32, n) && type(2) == result(), "the sums are not each an f32, of i8 an i32");
       return;
     }
     counts(2, 1);
@@ -600,11 +605,12 @@ class Checker {
     need(o.imm != static_cast<int64_t>(FragmentRole::kBPairs) || m.type == Scalar::kF32, "only f32 is loaded by pairs of rows of B");
     need(type(0) == Type(Scalar::kIndex) && type(1) == Type(Scalar::kIndex), "it takes an index and a pitch");
     need(o.align * byte_size(m.type) == 16 && m.align >= 16, "its alignment is not 16 bytes");
-    need(result() == words, "its type is not i32 x 4");
+    need(result() == words, "its type is not an i32 for each word");
   }
 
   void warpgroup(const Op &o) const {
     need(k_.kind == Class::kSimt && k_.local_size[0] % kWarpgroup == 0, "warpgroups are for simt kernels that have whole ones");
+    need(k_.fragment == FragmentShape(), "warpgroups have fragments of 32 threads, four words and runs of two columns");
     const size_t first = o.code == Opcode::kWarpgroupMma ? 3 : 0;
     need(o.operands.size() > first && o.results.size() == o.operands.size() - first, "its sums and its results differ in number");
     for (size_t i = first; i < o.operands.size(); ++i)
@@ -890,7 +896,7 @@ class TargetChecker {
       if (o.code == Opcode::kFragmentPack)
         need(has_fragment(t_, static_cast<Scalar>(o.imm)), "the target has no matrix unit for these elements");
       need((o.code != Opcode::kWarpgroupMma && o.code != Opcode::kWarpgroupWait) || t_.warpgroup_mma, "the target has no matrix units of warpgroups");
-      need(!is_fragment(o.code) || t_.subgroup_size == kSubgroup, "fragments where a subgroup is not known to have 32 threads");
+      need(!is_fragment(o.code) || (t_.subgroup_size == k_.fragment.threads && t_.fragment == k_.fragment), "fragments of another shape than the target's");
       need(o.code != Opcode::kRem || !is_float(k_.types[o.results[0]].scalar), "a float remainder that has not been expanded");
       need(!is_atomic(o.code) || bit_width(k_.memories[o.memory].type) >= 32, "an atomic on less than 32 bits");
       if (o.code == Opcode::kConst && t_.index_bits < 64 && k_.types[o.results[0]].scalar == Scalar::kIndex)

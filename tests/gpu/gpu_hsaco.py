@@ -3,7 +3,8 @@
     .cache/venv/bin/python tests/gpu/gpu_hsaco.py [--build=DIR] [--only='kernels-*'] [--full | --share=N]
 
 `kernels-MODEL-CHIP` compiles a model for rocm:CHIP and compares each code object with the kernel it came from: its name, chip,
-arguments, workgroups, workgroup memory and registers in the metadata; barriers, and an end, in what disassembles. `rules-...`
+arguments, workgroups, workgroup memory and registers in the metadata; barriers, matrix units and an end in what disassembles;
+`kernels-MODEL-CHIP-f16` the same with precision=f16, where the chip has matrix units. `rules-...`
 gives the check a kernel that differs in one thing, or a broken object, which it must find.
 """
 import re
@@ -15,6 +16,7 @@ import harness
 READOBJ, OBJDUMP = "llvm-readobj-19", "llvm-objdump-19"
 # Lanes of a wave, and the registers of a lane that a wave of the largest workgroup may have.
 CHIPS = {"gfx90a": (64, 512), "gfx942": (64, 512), "gfx1030": (32, 256), "gfx1100": (32, 256), "gfx1201": (32, 256)}
+UNITS = {"gfx90a": "v_mfma_f32_16x16x16", "gfx942": "v_mfma_f32_16x16x16", "gfx1100": "v_wmma_f32_16x16x16_f16", "gfx1201": "v_wmma_f32_16x16x16_f16"}
 MAGIC = b"\x7fELF\x02\x01\x01\x40"  # 64 bits, for HSA
 WIDTH = {"f64": 8, "i64": 8, "u64": 8, "f32": 4, "i32": 4, "u32": 4, "f16": 2, "bf16": 2, "i16": 2, "u16": 2}
 
@@ -30,6 +32,7 @@ class Kernel:
         arrays = re.findall(r"^  array @\w+ workgroup (\w+) (\d+)", text, re.M)
         self.shared = sum(WIDTH.get(kind, 1) * int(count) for kind, count in arrays)
         self.barrier = bool(re.search(r"^ +barrier\b", text, re.M))
+        self.unit = " fragment_mma " in text
 
     @property
     def threads(self):
@@ -67,6 +70,8 @@ def wrong_with(kernel, chip, notes, code):
         return "does not disassemble to its end"
     if kernel.barrier and kernel.threads > lanes and "s_barrier" not in code:
         return "has lost its barriers"
+    if kernel.unit != (UNITS.get(chip, "no unit") in code):
+        return "has lost its matrix units" if kernel.unit else "has matrix units"
     return ""
 
 
@@ -93,20 +98,20 @@ def objects(archive, folder):
     return [(notes[n], code[n]) for n in names]
 
 
-def compiled(tools, name, chip, scratch):
+def compiled(tools, name, chip, scratch, precision=""):
     """([Kernel], [(metadata, disassembly)]) of a model, or an Outcome."""
     path, flags = shaders.all_models()[name]
     text, archive = scratch / "kernels.txt", scratch / "model.ingot"
     for output, more in (text, ["--emit=kernels"]), (archive, []):
-        status, _, err = tools.compile(path, output, f"--target=rocm:{chip}", *flags, *more, timeout=600)
+        status, _, err = tools.compile(path, output, f"--target=rocm:{chip}{precision}", *flags, *more, timeout=600)
         if status != 0:
             return harness.fail(f"aotc: exit status {status}: {err}")
     kernels = [Kernel(*found) for found in re.findall(r"^// (\w+):[^\n]*\n(kernel @.*?^\})", text.read_text(), re.M | re.S)]
     return kernels, objects(archive, scratch)
 
 
-def check_model(tools, name, chip, scratch):
-    found = compiled(tools, name, chip, scratch)
+def check_model(tools, name, chip, scratch, precision=""):
+    found = compiled(tools, name, chip, scratch, precision)
     if isinstance(found, harness.Outcome):
         return found
     kernels, all_objects = found
@@ -118,7 +123,7 @@ def check_model(tools, name, chip, scratch):
         if wrong := wrong_with(kernel, chip, *by_name[kernel.name]):
             return harness.fail(f"{kernel.name} {wrong}")
         spilled += number(by_name[kernel.name][0], ".vgpr_spill_count") > 0
-    return harness.ok(f"{len(kernels)} kernels, {spilled} with spilled registers")
+    return harness.ok(f"{len(kernels)} kernels, {sum(k.unit for k in kernels)} on matrix units, {spilled} with spilled registers")
 
 
 # what is wrong: (how the kernel or what was read of its object is changed, a piece of the message)
@@ -134,22 +139,25 @@ PLANTED = {
     "instruction": (lambda k, n, c: (n, c.replace("s_endpgm", "<unknown>\n s_endpgm", 1)), "does not disassemble"),
     "end": (lambda k, n, c: (n, c.replace("s_endpgm", "s_nop")), "does not disassemble"),
     "barriers": (lambda k, n, c: (n, c.replace("s_barrier", "s_nop")), "lost its barriers"),
+    "unit": (lambda k, n, c: (n, c.replace("v_mfma", "v_fma")), "lost its matrix units"),
+    "no-unit": (lambda k, n, c: setattr(k, "unit", False) or (n, c), "has matrix units"),
 }
 
 
 def rule(tools, name, scratch):
-    found = compiled(tools, "face-front", "gfx942", scratch)
+    units = "unit" in name
+    found = compiled(tools, "face-front", "gfx942", scratch, ",precision=f16" if units else "")
     if isinstance(found, harness.Outcome):
         return found
-    for kernel in found[0]:  # the first with a barrier between waves
-        if kernel.barrier and kernel.threads > 64:
+    for kernel in found[0]:  # the first with a barrier between waves, or with a matrix unit
+        if kernel.unit if units else kernel.barrier and kernel.threads > 64:
             notes, code = next((n, c) for n, c in found[1] if re.search(rf"\.name:\s+{kernel.name}\n", n))
             if wrong := wrong_with(kernel, "gfx942", notes, code):
                 return harness.fail(f"as it is, it {wrong}")
             change, message = PLANTED[name]
             wrong = wrong_with(kernel, "gfx942", *change(kernel, notes, code))
             return harness.ok() if message in wrong else harness.fail(f"the check says: {wrong or 'nothing'}")
-    return harness.fail("no kernel with a barrier")
+    return harness.fail("no such kernel")
 
 
 def prepare(tools):
@@ -157,6 +165,8 @@ def prepare(tools):
     for name in shaders.all_models():
         for chip in CHIPS:
             tests[f"kernels-{name}-{chip}"] = lambda scratch, n=name, c=chip: check_model(tools, n, c, scratch)
+            if chip in UNITS:
+                tests[f"kernels-{name}-{chip}-f16"] = lambda scratch, n=name, c=chip: check_model(tools, n, c, scratch, ",precision=f16")
     if missing := [tool for tool in (READOBJ, OBJDUMP) if shutil.which(tool) is None]:
         tests = {name: lambda scratch: harness.skip(f"no {missing[0]}") for name in tests}
     return tests, harness.hash_of(shaders.HERE / "gpu_hsaco.py", shaders.HERE / "shaders.py", shaders.HERE.parent / "models/catalogue.py")

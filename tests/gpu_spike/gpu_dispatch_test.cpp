@@ -10,6 +10,7 @@
 #include <cstring>
 #include <filesystem>
 #include <fstream>
+#include <random>
 
 #include "aotc/emit/gpu_layout.h"
 #include "aotc/emit/ptx/hsaco.h"
@@ -19,6 +20,7 @@
 #include "aotc/kernel/legalise.h"
 #include "aotc/kernel/text.h"
 #include "aotc/schedule/simt/fragments.h"
+#include "tests/gpu_spike/amd_host.h"
 #include "tests/gpu_spike/case_files.h"
 #include "tests/gpu_spike/metal_host.h"
 #include "tests/gpu_spike/hsaco_check.h"
@@ -97,11 +99,31 @@ struct Launch {
 
 enum class Which { kNaive, kBest };
 
-Launch launch_for(const Work &work, const TargetRecord &record, const schedule::Scheduled &scheduled) {
+// Attention on matrix units rounds its weights to f16: "" where what is f32 is as near as that leaves it.
+std::string compare(const Work &work, const made::Buffers &got, bool weights_of_f16) {
+  if (!weights_of_f16)
+    return made::compare(work.c, got, work.reference);
+  for (size_t o = 0; o < got.bytes.size(); ++o) {
+    if (!work.c.dispatch.operands[o].output || work.c.dispatch.operands[o].type != ElementType::kF32)
+      continue;
+    std::vector<float> x(got.bytes[o].size() / 4), y(x.size());
+    std::memcpy(x.data(), got.bytes[o].data(), x.size() * 4);
+    std::memcpy(y.data(), work.reference.bytes[o].data(), y.size() * 4);
+    float largest = 0;
+    for (float value : y)
+      largest = std::isnan(value) ? largest : std::max(largest, std::fabs(value));
+    for (size_t i = 0; i < x.size(); ++i)
+      if (std::isnan(x[i]) != std::isnan(y[i]) || std::fabs(x[i] - y[i]) > 1e-3F * largest)
+        return "element " + std::to_string(i) + " is " + std::to_string(x[i]) + ", expected " + std::to_string(y[i]);
+  }
+  return "";
+}
+
+Launch launch_for(const Work &work, const TargetRecord &record, const schedule::Scheduled &scheduled, bool weights_of_f16 = false) {
   INFO(work.name << " for " << record.name << "\n" << dispatch::print(work.c.dispatch));
   made::Buffers simt = work.inputs;
   REQUIRE(made::interpret(work.c, scheduled, simt) == "");
-  REQUIRE(made::compare(work.c, simt, work.reference) == "");
+  REQUIRE(compare(work, simt, weights_of_f16) == "");
   Launch launch;
   launch.kernel = scheduled.kernel;
   REQUIRE(kernel::legalise(launch.kernel, record) == "");
@@ -122,14 +144,14 @@ Launch launch_for(const Work &work, const TargetRecord &record, Which which = Wh
   return launch_for(work, record, which == Which::kNaive ? schedule::schedule_naive(work.c.dispatch, record) : schedule::schedule(work.c.dispatch, record));
 }
 
-std::string judge(const Work &work, const std::vector<std::vector<uint32_t>> &results) {
+std::string judge(const Work &work, const std::vector<std::vector<uint32_t>> &results, bool weights_of_f16 = false) {
   made::Buffers got = work.inputs;
   for (size_t i = 0; i < results.size(); ++i) {
     std::copy_n(reinterpret_cast<const uint8_t *>(results[i].data()), got.bytes[i].size(), got.bytes[i].begin());
     if (results[i].back() != kCanary || results[i][results[i].size() - kGuardWords] != kCanary)
       return "wrote past the end of buffer " + std::to_string(i);
   }
-  return made::compare(work.c, got, work.reference);
+  return compare(work, got, weights_of_f16);
 }
 
 DeviceCase device_case(const Work &work, const Launch &launch, std::string text, std::string entry, std::string extension) {
@@ -291,6 +313,106 @@ TEST_CASE("schedules as code objects for AMD GPUs") {
     CHECK(check_hsaco(other, object) != "");
   }
   CHECK(!emit::rocm_record("gfx906"));
+}
+
+TEST_CASE("schedules for AMD GPUs, on this CPU") {
+  const std::vector<Work> works = all_work();
+  for (const char *chip : {"gfx942", "gfx1030", "gfx1100", "gfx1201"}) {
+    const TargetRecord record = *emit::rocm_record(chip);
+    size_t products = 0;
+    for (const Work &work : works) {
+      Launch launch = launch_for(work, record, Which::kBest);
+      INFO(work.name << " " << chip << "\n" << kernel::print(launch.kernel).substr(0, 4000));
+      CHECK(run_amd(launch.kernel, record, launch.buffers, param_words(launch.kernel, launch.params), launch.grid, &products) == "");
+      CHECK(judge(work, launch.buffers) == "");
+    }
+    CHECK((products > 0) == record.fragment_f16);
+  }
+}
+
+namespace {
+
+// Products, convolutions and attention of f16 of seeded sizes, with each tile in turn.
+struct FragmentWork {
+  Work work;
+  schedule::Scheduled scheduled;
+  bool attention() const { return scheduled.description.find("simt_attention_fragments") != std::string::npos; }
+};
+std::vector<FragmentWork> fragment_work(const TargetRecord &record, uint64_t seed, int count) {
+  std::mt19937_64 random(seed);
+  auto draw = [&](int64_t lo, int64_t hi) { return lo + static_cast<int64_t>(random() % static_cast<uint64_t>(hi - lo + 1)); };
+  std::vector<FragmentWork> out;
+  auto add = [&](made::Case c, int tile) {
+    Work work = make_work("fragments", std::move(c), random());
+    if (auto scheduled = schedule::schedule_simt_fragments(work.c.dispatch, record, tile))
+      out.push_back({std::move(work), std::move(*scheduled)});
+  };
+  for (int i = 0; i < count; ++i) {
+    const bool even = i % 3 != 0; // else lines that do not come 16 bytes at once
+    const int64_t n = even ? 8 * draw(1, 12) : draw(1, 90), k = even ? 8 * draw(2, 24) : draw(9, 150);
+    add(made::in_half(made::matmul(draw(1, 2), draw(1, 90), n, k, i % 2 == 0, true, i % 4, false)), i);
+    if (i % 3 == 0) {
+      made::ConvShape conv;
+      conv.in = 8 * draw(1, 3), conv.out = draw(1, 3) * 8, conv.activation = i % 4;
+      add(made::in_half(made::conv(conv)), i / 3 + 4);
+    }
+    if (i % 2 == 0) {
+      made::AttentionShape heads;
+      heads.rows = draw(1, 40), heads.keys = draw(1, 150), heads.depth = 8 * draw(1, 9), heads.columns = 8 * draw(1, 5);
+      heads.mask = static_cast<made::AttentionShape::Mask>(i / 2 % 5), heads.interleaved = i % 4 == 0, heads.batch = draw(1, 2);
+      Work work = make_work("attention", made::in_half(made::attention(heads), 3), random());
+      schedule::Scheduled s = schedule::schedule(work.c.dispatch, record);
+      if (FragmentWork w{std::move(work), std::move(s)}; w.attention())
+        out.push_back(std::move(w));
+    }
+  }
+  return out;
+}
+
+} // namespace
+
+TEST_CASE("matrix units of AMD GPUs, on this CPU") {
+  const bool tools = hsaco_tools_missing().empty();
+  if (!tools)
+    print_skip("matrix units of AMD GPUs as code objects", hsaco_tools_missing());
+  for (const char *chip : {"gfx942", "gfx90a", "gfx1100", "gfx1201"}) {
+    const TargetRecord record = *emit::rocm_record(chip);
+    const std::string instruction = record.fragment.threads == 64 ? "v_mfma_f32_16x16x16" : "v_wmma_f32_16x16x16_f16";
+    std::vector<FragmentWork> works = fragment_work(record, 17, 10);
+    size_t attention = 0, number = 0;
+    for (FragmentWork &w : works) {
+      INFO(chip << " " << w.scheduled.description);
+      attention += w.attention();
+      Launch launch = launch_for(w.work, record, w.scheduled, w.attention());
+      CAPTURE(kernel::print(launch.kernel).substr(0, 6000));
+      size_t products = 0;
+      CHECK(run_amd(launch.kernel, record, launch.buffers, param_words(launch.kernel, launch.params), launch.grid, &products) == "");
+      CHECK(judge(w.work, launch.buffers, w.attention()) == "");
+      CHECK(products > 0);
+      if (!tools || number++ % 4 != 0)
+        continue;
+      const std::vector<uint8_t> object = emit::emit_hsaco(launch.kernel, record, chip);
+      CHECK(check_hsaco(launch.kernel, object) == "");
+      CHECK(look_into_hsaco(object, instruction).instructions > 0);
+      CHECK(look_into_hsaco(object, "v_nothing").instructions == 0);
+    }
+    CHECK((attention > 3) == record.fragment_subnormals);
+    // Faults are found.
+    for (AmdFault fault : {AmdFault::kSumsElsewhere, AmdFault::kFactorElsewhere, AmdFault::kNoExchange, AmdFault::kNoBarriers}) {
+      if (fault == AmdFault::kNoExchange && record.fragment.threads == 64)
+        continue;
+      size_t found = 0;
+      for (size_t i = 0; i < works.size() && found == 0; ++i) {
+        if (fault == AmdFault::kNoExchange && !works[i].attention())
+          continue;
+        Launch launch = launch_for(works[i].work, record, works[i].scheduled, works[i].attention());
+        const std::string wrong = run_amd(launch.kernel, record, launch.buffers, param_words(launch.kernel, launch.params), launch.grid, nullptr, fault);
+        found += !wrong.empty() || !judge(works[i].work, launch.buffers, works[i].attention()).empty();
+      }
+      INFO(chip << " fault " << static_cast<int>(fault));
+      CHECK(found == 1);
+    }
+  }
 }
 
 TEST_CASE("products on matrix units as PTX") {

@@ -38,6 +38,15 @@ bool has_barrier(const kernel::Region &region) {
 
 std::string hsaco_tools_missing() { return readobj().empty() || objdump().empty() ? "no llvm-readobj-19 or llvm-objdump-19" : ""; }
 
+HsacoCode look_into_hsaco(const std::vector<uint8_t> &object, const std::string &instruction) {
+  const std::string folder = make_folder("ingot-hsaco"), file = folder + "/kernel.hsaco";
+  std::ofstream(file, std::ios::binary).write(reinterpret_cast<const char *>(object.data()), std::streamsize(object.size()));
+  const std::string notes = run_command(readobj() + " --notes " + file).output;
+  const Run code = run_command(objdump() + " -d " + file);
+  std::filesystem::remove_all(folder);
+  return {code.status == 0 ? static_cast<int>(count(code.output, "\t" + instruction)) : -1, number(notes, ".vgpr_spill_count")};
+}
+
 std::string check_hsaco(const kernel::Kernel &kernel, const std::vector<uint8_t> &object) {
   const std::string folder = make_folder("ingot-hsaco"), file = folder + "/kernel.hsaco";
   std::ofstream(file, std::ios::binary).write(reinterpret_cast<const char *>(object.data()), std::streamsize(object.size()));

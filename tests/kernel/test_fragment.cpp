@@ -27,11 +27,13 @@ struct Shape {
 
 // Two subgroups: y[s][16][16] = 2 (x_s w_s) + row - column, x_s and w_s brought to the workgroup's memory by copies under way.
 // `wait`: batches that may still be under way when they are read.
-Kernel make(const Shape &s, int64_t wait = 0, bool barrier = true) {
+Kernel make(const Shape &s, int64_t wait = 0, bool barrier = true, FragmentShape fragment = {}) {
   Kernel k;
   k.name = "fragments";
   k.kind = Class::kSimt;
-  k.local_size = {64, 1, 1};
+  k.fragment = fragment;
+  k.local_size = {2 * fragment.threads, 1, 1};
+  const uint32_t n = fragment.sums();
   Builder b(k);
   const int64_t a_count = 16 * s.a_pitch, b_lines = s.by_rows ? s.depth() : 16, b_count = b_lines * s.b_pitch;
   const Scalar sum = s.element == Scalar::kI8 ? Scalar::kI32 : Scalar::kF32;
@@ -39,9 +41,9 @@ Kernel make(const Shape &s, int64_t wait = 0, bool barrier = true) {
   uint32_t y = b.add_buffer("y", Access::kWrite, sum);
   uint32_t a = b.add_array("a", Space::kWorkgroup, s.element, static_cast<uint64_t>(2 * a_count));
   uint32_t bs = b.add_array("bs", Space::kWorkgroup, s.element, static_cast<uint64_t>(2 * b_count));
-  ValueId thread = b.local_id(0), subgroup = b.div(thread, b.index(32));
+  ValueId thread = b.local_id(0), subgroup = b.div(thread, b.index(fragment.threads));
   for (auto [to, from, count] : {std::tuple(a, x, 2 * a_count), std::tuple(bs, w, 2 * b_count)}) {
-    for (int64_t i = 0; i < count; i += 64 * s.unit()) {
+    for (int64_t i = 0; i < count; i += k.local_size[0] * s.unit()) {
       ValueId at = b.add(b.mul(thread, b.index(s.unit())), b.index(i));
       b.if_then(b.lt(at, b.index(count)), [&] { b.copy_async(to, at, from, at, b.constant(Scalar::kBool, 1), static_cast<uint32_t>(s.unit())); });
     }
@@ -54,11 +56,11 @@ Kernel make(const Shape &s, int64_t wait = 0, bool barrier = true) {
   ValueId right = b.fragment_load(bs, b.mul(subgroup, b.index(b_count)), b.index(s.b_pitch), s.by_rows ? FragmentRole::kBRows : FragmentRole::kB);
   ValueId row = b.fragment_row(), column = b.fragment_column();
   for (int half = 0; half < 2; ++half) {
-    ValueId sums = b.fragment_mma(s.element, left, right, half, b.zero(Type(sum, 4)));
-    ValueId place = b.convert(Type(sum, 4), b.sub(row, column));
+    ValueId sums = b.fragment_mma(s.element, left, right, half, b.zero(Type(sum, n)));
+    ValueId place = b.convert(Type(sum, n), b.sub(row, column));
     sums = b.add(b.add(sums, sums), place);
-    ValueId at = b.add(b.add(b.mul(row, b.splat(b.index(16), 4)), column),
-                       b.splat(b.add(b.mul(subgroup, b.index(256)), b.index(8 * half)), 4));
+    ValueId at = b.add(b.add(b.mul(row, b.splat(b.index(16), n)), column),
+                       b.splat(b.add(b.mul(subgroup, b.index(256)), b.index(8 * half)), n));
     b.scatter(y, at, sums);
   }
   return k;
@@ -199,36 +201,77 @@ TEST_CASE("fragments without a matrix unit") {
   Kernel k = make(s);
   CHECK(verify_for(k, plain).find("the target has no copies under way") != std::string::npos);
   plain.subgroup_size = 0;
-  CHECK(legalise(k, plain).find("fragments, which are for subgroups of 32 threads") != std::string::npos);
+  CHECK(legalise(k, plain).find("fragments that the target has not") != std::string::npos);
   TargetRecord other = TargetRecord::cuda_sm80();
   other.fragment_f16 = false;
   CHECK(verify_for(make(s), other).find("no matrix unit for these elements") != std::string::npos);
 }
 
+// What targets have beside the shape of mma.sync.
+constexpr FragmentShape kOtherShapes[] = {{32, 8, 4}, {32, 4, 4}, {64, 2, 2}};
+
+TEST_CASE("fragments of other shapes") {
+  uint64_t seed = 300;
+  for (const FragmentShape &shape : kOtherShapes) {
+    TargetRecord target = TargetRecord::cuda_sm80();
+    target.subgroup_size = shape.threads;
+    target.fragment = shape;
+    for (const Shape &s : shapes()) {
+      Kernel k = make(s, 0, true, shape);
+      INFO(print(k));
+      REQUIRE(verify_for(k, target) == "");
+      CHECK(verify_for(k, TargetRecord::cuda_sm80()).find("fragments of another shape than the target's") != std::string::npos);
+      Data data(s, ++seed);
+      CHECK(data.run(k).message == "");
+      CHECK(data.wrong(s) == "");
+      Kernel back, legal = k, foreign = k;
+      CHECK(parse(print(k), back) == "");
+      CHECK(back.fragment == shape);
+      CHECK(print(back) == print(k));
+      REQUIRE(legalise(legal, target) == "");
+      CHECK(uses(legal.body, Opcode::kFragmentMma));
+      CHECK(legal.fragment == shape);
+      CHECK(legalise(foreign, TargetRecord::cuda_sm80()).find("or of another shape") != std::string::npos);
+    }
+  }
+  Shape s;
+  s.a_pitch = s.b_pitch = 16;
+  for (const FragmentShape &none : {FragmentShape{16, 8, 2}, FragmentShape{32, 2, 2}, FragmentShape{32, 4, 3}, FragmentShape{64, 2, 4}, FragmentShape{64, 3, 2}}) {
+    Kernel k = make(s);
+    k.fragment = none;
+    CHECK(verify(k).find("fragments of a shape that is none") != std::string::npos);
+  }
+  Kernel mixed = make(s);
+  mixed.fragment = {64, 2, 2}; // its values are of 32 threads
+  CHECK(verify(mixed) != "");
+}
+
 // One subgroup: what lies in x [16][16] as sums, packed and multiplied with a unit matrix: y[0][16][16]; the rows' sums and maxima
 // over columns 0..7, in each element: y[1], y[2], [16][8].
-static Kernel packs(Scalar element) {
+static Kernel packs(Scalar element, FragmentShape fragment = {}) {
   Kernel k;
   k.name = "packs";
   k.kind = Class::kSimt;
-  k.local_size = {32, 1, 1};
+  k.fragment = fragment;
+  k.local_size = {fragment.threads, 1, 1};
+  const uint32_t n = fragment.sums();
   Builder b(k);
   uint32_t x = b.add_buffer("x", Access::kRead, Scalar::kF32), unit = b.add_buffer("unit", Access::kRead, element);
   uint32_t y = b.add_buffer("y", Access::kWrite, Scalar::kF32), shared = b.add_array("shared", Space::kWorkgroup, element, 256);
   ValueId own_line = b.mul(b.local_id(0), b.index(8));
-  b.copy_async(shared, own_line, unit, own_line, b.constant(Scalar::kBool, 1), 8);
+  b.if_then(b.lt(own_line, b.index(256)), [&] { b.copy_async(shared, own_line, unit, own_line, b.constant(Scalar::kBool, 1), 8); });
   b.copy_commit();
   b.copy_wait(0);
   b.barrier();
-  ValueId row = b.fragment_row(), column = b.fragment_column(), at = b.add(b.mul(row, b.splat(b.index(16), 4)), column);
-  ValueId left = b.gather(x, at), right = b.gather(x, b.add(at, b.splat(b.index(8), 4)));
+  ValueId row = b.fragment_row(), column = b.fragment_column(), at = b.add(b.mul(row, b.splat(b.index(16), n)), column);
+  ValueId left = b.gather(x, at), right = b.gather(x, b.add(at, b.splat(b.index(8), n)));
   ValueId packed = b.fragment_pack(element, left, right);
   ValueId units = b.fragment_load(shared, b.index(0), b.index(16), FragmentRole::kB);
   for (int half = 0; half < 2; ++half)
-    b.scatter(y, b.add(at, b.splat(b.index(8 * half), 4)), b.fragment_mma(element, packed, units, half, b.zero(Type(Scalar::kF32, 4))));
-  ValueId own = b.add(b.mul(row, b.splat(b.index(8), 4)), column);
-  b.scatter(y, b.add(own, b.splat(b.index(256), 4)), b.fragment_rows(Opcode::kFragmentRowAdd, left));
-  b.scatter(y, b.add(own, b.splat(b.index(384), 4)), b.fragment_rows(Opcode::kFragmentRowMax, left));
+    b.scatter(y, b.add(at, b.splat(b.index(8 * half), n)), b.fragment_mma(element, packed, units, half, b.zero(Type(Scalar::kF32, n))));
+  ValueId own = b.add(b.mul(row, b.splat(b.index(8), n)), column);
+  b.scatter(y, b.add(own, b.splat(b.index(256), n)), b.fragment_rows(Opcode::kFragmentRowAdd, left));
+  b.scatter(y, b.add(own, b.splat(b.index(384), n)), b.fragment_rows(Opcode::kFragmentRowMax, left));
   return k;
 }
 
@@ -252,7 +295,10 @@ TEST_CASE("sums become factors, rows of sums are added and compared") {
     std::vector<uint16_t> unit(256);
     for (size_t i = 0; i < 16; ++i)
       unit[i * 17] = element == Scalar::kF16 ? float_to_half(1) : float_to_bfloat(1);
-    for (const Kernel &kernel : {k, expanded}) {
+    std::vector<Kernel> kernels = {k, expanded};
+    for (const FragmentShape &shape : kOtherShapes)
+      kernels.push_back(packs(element, shape));
+    for (const Kernel &kernel : kernels) {
       std::vector<float> y(512, -1);
       Binding bindings[] = {{reinterpret_cast<uint8_t *>(x.data()), 1024}, {reinterpret_cast<uint8_t *>(unit.data()), 512},
                             {reinterpret_cast<uint8_t *>(y.data()), 2048}};

@@ -72,6 +72,7 @@ class FragmentAttention {
       : f_(form), d_(form.d), record_(record), b_(out_.kernel), l_(b_, d_, original.free_symbols()) {
     out_.kernel.name = d_.name;
     out_.kernel.kind = record.kernel_class;
+    out_.kernel.fragment = shape_;
   }
 
   std::optional<Scheduled> build() {
@@ -99,7 +100,7 @@ class FragmentAttention {
       row_count_ = l_.expr(rows);
       key_count_ = l_.expr(keys);
       row0_ = b_.mul(b_.rem(group, tile_count), b_.index(tile_rows));
-      ValueId subgroup = b_.div(b_.local_id(0), b_.index(kernel::kSubgroup));
+      ValueId subgroup = b_.div(b_.local_id(0), b_.index(shape_.threads));
       team_ = parts_ > 1 ? b_.div(subgroup, b_.index(parts_)) : subgroup;
       part_ = parts_ > 1 ? b_.rem(subgroup, b_.index(parts_)) : b_.index(0);
       own_row_ = b_.mul(team_, b_.index(kRows));
@@ -118,7 +119,7 @@ class FragmentAttention {
   }
 
  private:
-  int64_t threads() const { return subgroups_ * parts_ * kernel::kSubgroup; }
+  int64_t threads() const { return subgroups_ * parts_ * shape_.threads; }
   int64_t part_keys() const { return k_.lines / parts_; } // of a block
   int64_t other_pitch() const { return v_.width + 8; } // f32: a row's sums, total, maximum; rows start in different banks
   int64_t k_place() const { return turns() ? std::max(k_.elements(), other_elements()) : stages_ * k_.elements(); }
@@ -179,59 +180,99 @@ class FragmentAttention {
   }
 
   ValueId at(ValueId line, int64_t pitch, ValueId column) { return b_.add(b_.mul(line, b_.index(pitch)), column); }
-  ValueId zeros() { return b_.zero(Type(Scalar::kF32, 4)); }
-  ValueId lowest() { return b_.constant_float(Type(Scalar::kF32, 4), -std::numeric_limits<double>::infinity()); }
+  ValueId zeros() { return b_.zero(Type(Scalar::kF32, shape_.sums())); }
+  ValueId lowest() { return b_.constant_float(Type(Scalar::kF32, shape_.sums()), -std::numeric_limits<double>::infinity()); }
 
   // The threads bring the lines from `first` on, of which there are `count`, into stage `stage`.
   void bring(const Lines &lines, ValueId first, ValueId count, ValueId stage) {
-    const int64_t step = lines.vectors ? vector() : 1, pieces = lines.width / step, total = lines.lines * pieces;
-    const Value &load = d_.values[lines.load];
-    // body(where it goes, whether there is such an element), with the axes bound to it
-    auto piece = [&](ValueId i, const auto &body) {
-      Lowering::Scope scope(l_);
-      ValueId line = b_.div(i, b_.index(pieces)), column = b_.mul(b_.rem(i, b_.index(pieces)), b_.index(step)), number = b_.add(first, line);
-      ValueId to = b_.add(b_.mul(stage, b_.index(lines.elements())), at(line, lines.pitch(), column));
-      ValueId good = b_.lt(number, count);
-      if (lines.real < lines.width)
-        good = b_.logical_and(good, b_.lt(column, b_.index(lines.real)));
-      bind_axes(l_, lines.line_axes, {number});
-      bind_axes(l_, lines.axes, unflatten(l_, lines.axes, column));
-      body(to, good);
-    };
     if (!lines.vectors) {
+      const int64_t total = lines.lines * lines.width;
       int64_t batch = turns() ? kBatch : 1;
       while (batch > 1 && total % (threads() * batch) != 0)
         batch /= 2;
       b_.for_loop(b_.local_id(0), b_.index(total), b_.index(threads() * batch), {}, [&](ValueId i, const Values &) {
         Values places, elements;
-        for (int64_t e = 0; e < batch; ++e)
-          piece(e == 0 ? i : b_.add(i, b_.index(e * threads())), [&](ValueId to, ValueId good) {
-            places.push_back(to);
-            elements.push_back(b_.if_else(
-                good,
-                [&] {
-                  Lowering::Scope inner(l_);
-                  return Values{l_.eval(lines.load)};
-                },
-                [&] { return Values{b_.zero(scalar_)}; })[0]);
-          });
+        for (int64_t e = 0; e < batch; ++e) {
+          Lowering::Scope scope(l_);
+          const Piece p = piece(lines, e == 0 ? i : b_.add(i, b_.index(e * threads())), first, count, stage);
+          places.push_back(p.to);
+          elements.push_back(b_.if_else(
+              p.good,
+              [&] {
+                Lowering::Scope inner(l_);
+                return Values{l_.eval(lines.load)};
+              },
+              [&] { return Values{b_.zero(scalar_)}; })[0]);
+        }
         for (size_t e = 0; e < places.size(); ++e)
           b_.store(lines.array, places[e], elements[e]);
         return Values{};
       });
       return;
     }
-    auto copy = [&](ValueId to, ValueId good) {
-      b_.copy_async(lines.array, to, load.operand, l_.expr(load.expr), within_guards(l_, load, good), static_cast<uint32_t>(step));
-    };
+    if (!record_.async_copy)
+      return put(lines, fetch(lines, first, count, stage));
+    const Value &load = d_.values[lines.load];
+    each_piece(lines, [&](ValueId own) {
+      Lowering::Scope scope(l_);
+      const Piece p = piece(lines, own, first, count, stage);
+      b_.copy_async(lines.array, p.to, load.operand, l_.expr(load.expr), within_guards(l_, load, p.good), static_cast<uint32_t>(vector()));
+    });
+  }
+
+  // Of the lines that are brought, piece `i`: where it goes, and whether there is such a one. Its axes are bound.
+  struct Piece {
+    ValueId to, good;
+  };
+  Piece piece(const Lines &lines, ValueId i, ValueId first, ValueId count, ValueId stage) {
+    const int64_t step = lines.vectors ? vector() : 1, pieces = lines.width / step;
+    ValueId line = b_.div(i, b_.index(pieces)), column = b_.mul(b_.rem(i, b_.index(pieces)), b_.index(step)), number = b_.add(first, line);
+    ValueId to = b_.add(b_.mul(stage, b_.index(lines.elements())), at(line, lines.pitch(), column));
+    ValueId good = b_.lt(number, count);
+    if (lines.real < lines.width)
+      good = b_.logical_and(good, b_.lt(column, b_.index(lines.real)));
+    bind_axes(l_, lines.line_axes, {number});
+    bind_axes(l_, lines.axes, unflatten(l_, lines.axes, column));
+    return {to, good};
+  }
+  // body(number of a piece), for each of the thread's.
+  template <class Body> void each_piece(const Lines &lines, const Body &body) {
+    const int64_t total = lines.lines * (lines.width / vector());
     for (int64_t i = 0; i < total; i += threads()) {
       ValueId own = b_.add(b_.local_id(0), b_.index(i));
       if (i + threads() <= total)
-        piece(own, copy);
+        body(own);
       else
-        b_.if_then(b_.lt(own, b_.index(total)), [&] { piece(own, copy); });
+        b_.if_then(b_.lt(own, b_.index(total)), [&] { body(own); });
     }
   }
+  // Without copies under way: the pieces are asked for, and put down later.
+  struct Fetched {
+    Values places, there, vectors; // whether the thread has such a piece; kNoValue: for certain
+  };
+  Fetched fetch(const Lines &lines, ValueId first, ValueId count, ValueId stage) {
+    Fetched out;
+    const int64_t total = lines.lines * (lines.width / vector());
+    const Value &load = d_.values[lines.load];
+    for (int64_t i = 0; i < total; i += threads()) {
+      Lowering::Scope scope(l_);
+      ValueId own = b_.add(b_.local_id(0), b_.index(i)), there = i + threads() <= total ? kNoValue : b_.lt(own, b_.index(total));
+      const Piece p = piece(lines, own, first, count, stage);
+      ValueId good = within_guards(l_, load, there == kNoValue ? p.good : b_.logical_and(there, p.good));
+      out.vectors.push_back(b_.load_if(load.operand, good, l_.expr(load.expr), b_.zero(Type(scalar_, static_cast<uint32_t>(vector()))), static_cast<uint32_t>(vector())));
+      out.places.push_back(p.to);
+      out.there.push_back(there);
+    }
+    return out;
+  }
+  void put(const Lines &lines, const Fetched &fetched) {
+    for (size_t i = 0; i < fetched.vectors.size(); ++i)
+      if (fetched.there[i] == kNoValue)
+        b_.store(lines.array, fetched.places[i], fetched.vectors[i], static_cast<uint32_t>(vector()));
+      else
+        b_.store_if(lines.array, fetched.there[i], fetched.places[i], fetched.vectors[i], static_cast<uint32_t>(vector()));
+  }
+
   void bring_block(ValueId block, ValueId stage) {
     ValueId first = b_.mul(block, b_.index(k_.lines));
     bring(k_, first, key_count_, stage);
@@ -292,12 +333,20 @@ class FragmentAttention {
       }
       b_.copy_wait(0);
       b_.barrier();
+      Fetched keys, values;
       if (stages_ > 1) {
-        ValueId next = b_.add(block, b_.index(1));
-        bring_block(next, b_.rem(next, b_.index(stages_)));
+        ValueId next = b_.add(block, b_.index(1)), other = b_.rem(next, b_.index(stages_));
+        if (record_.async_copy) {
+          bring_block(next, other);
+        } else {
+          keys = fetch(k_, b_.mul(next, b_.index(k_.lines)), key_count_, other);
+          values = fetch(v_, b_.mul(next, b_.index(k_.lines)), key_count_, other);
+        }
       }
       Values next = carried;
       weigh(exponentials(scores(b_.mul(block, b_.index(k_.lines)), stage), next), stage, next);
+      put(k_, keys);
+      put(v_, values);
       return next;
     });
   }
@@ -365,7 +414,7 @@ class FragmentAttention {
 
   template <class Element> ValueId each(ValueId sums, const Element &element) {
     ValueId out = sums;
-    for (uint32_t e = 0; e < 4; ++e)
+    for (uint32_t e = 0; e < shape_.sums(); ++e)
       out = b_.insert(out, element(e, b_.extract(sums, e)), e);
     return out;
   }
@@ -434,17 +483,18 @@ class FragmentAttention {
   void together(const Values &own) {
     const auto fragments = static_cast<int64_t>(own.size()) - 2;
     const ValueId lines = b_.mul(b_.add(b_.mul(team_, b_.index(parts_)), part_), b_.index(kRows)), totals = b_.fragment_rows(Opcode::kFragmentRowAdd, own[own.size() - 2]);
-    for (uint32_t half = 0; half < 2; ++half) {
-      const ValueId line = b_.mul(b_.add(lines, b_.extract(row_in_, 2 * half)), b_.index(other_pitch()));
-      const ValueId first = b_.extract(column_in_, 2 * half);
+    for (uint32_t r = 0; r < shape_.rows(); ++r) {
+      const uint32_t e = r * shape_.run;
+      const ValueId line = b_.mul(b_.add(lines, b_.extract(row_in_, e)), b_.index(other_pitch()));
+      const ValueId first = b_.extract(column_in_, e);
       for (int64_t f = 0; f < fragments; ++f)
-        b_.store(others_, b_.add(line, b_.add(b_.index(8 * f), first)), pair(own[static_cast<size_t>(f)], half), 2);
-      const ValueId one = b_.compare(Opcode::kEq, first, b_.index(0)); // of the four threads that have the row
-      b_.store_if(others_, one, b_.add(line, b_.index(v_.width)), b_.extract(totals, 2 * half));
-      b_.store_if(others_, one, b_.add(line, b_.index(v_.width + 1)), b_.extract(own.back(), 2 * half));
+        b_.store(others_, b_.add(line, b_.add(b_.index(8 * f), first)), run_of(own[static_cast<size_t>(f)], r), shape_.run);
+      const ValueId one = b_.compare(Opcode::kEq, first, b_.index(0)); // of the threads that have the row
+      b_.store_if(others_, one, b_.add(line, b_.index(v_.width)), b_.extract(totals, e));
+      b_.store_if(others_, one, b_.add(line, b_.index(v_.width + 1)), b_.extract(own.back(), e));
     }
     b_.barrier();
-    const int64_t across = v_.width / kStored, pieces = kRows * across, team = parts_ * kernel::kSubgroup;
+    const int64_t across = v_.width / kStored, pieces = kRows * across, team = parts_ * shape_.threads;
     const ValueId thread = b_.rem(b_.local_id(0), b_.index(team));
     auto piece = [&](ValueId i) {
       Lowering::Scope scope(l_);
@@ -481,15 +531,20 @@ class FragmentAttention {
   // One part alone has the rows whole.
   void finish(const Values &own) {
     const ValueId total = b_.fragment_rows(Opcode::kFragmentRowAdd, own[own.size() - 2]);
-    for (uint32_t half = 0; half < 2; ++half)
-      in_row(row(2 * half), b_.extract(total, 2 * half), [&](ValueId factor) {
+    for (uint32_t r = 0; r < shape_.rows(); ++r) {
+      const uint32_t e = r * shape_.run;
+      in_row(row(e), b_.extract(total, e), [&](ValueId factor) {
         for (size_t f = 0; f + 2 < own.size(); ++f)
-          store_columns(b_.add(b_.index(static_cast<int64_t>(f) * 8), b_.extract(column_in_, 2 * half)), 2, pair(own[f], half), factor);
+          store_columns(b_.add(b_.index(static_cast<int64_t>(f) * 8), b_.extract(column_in_, e)), shape_.run, run_of(own[f], r), factor);
       });
+    }
   }
 
-  // Of a fragment, the thread's two columns in one of its two rows.
-  ValueId pair(ValueId sums, uint32_t half) { return b_.shuffle(sums, sums, {2 * int64_t{half}, 2 * int64_t{half} + 1}); }
+  // Of a fragment, the thread's columns in its row number `r`.
+  ValueId run_of(ValueId sums, uint32_t r) {
+    const int64_t first = int64_t{r} * shape_.run; // two, where there are several rows
+    return shape_.rows() == 1 ? sums : b_.shuffle(sums, sums, {first, first + 1});
+  }
 
   // body(what sums become outputs by), where there is such a row.
   template <class Body> void in_row(ValueId row, ValueId total, const Body &body) {
@@ -522,6 +577,7 @@ class FragmentAttention {
   const Attention &f_;
   const Dispatch &d_;
   const TargetRecord &record_;
+  const kernel::FragmentShape shape_ = record_.fragment;
   Scheduled out_;
   kernel::Builder b_;
   Lowering l_;
@@ -536,7 +592,9 @@ class FragmentAttention {
 } // namespace
 
 std::optional<Scheduled> schedule_simt_attention_fragments(const Dispatch &original, const TargetRecord &record) {
-  if (!record.fragment_f16 || !record.async_copy || record.subgroup_size != kernel::kSubgroup)
+  if (!record.fragment_f16 || record.subgroup_size != record.fragment.threads)
+    return std::nullopt;
+  if (!record.fragment_subnormals) // weights below 2^-14 of the largest would be lost, and many of them come to something
     return std::nullopt;
   auto form = match_attention(split_axes(original));
   if (!form)

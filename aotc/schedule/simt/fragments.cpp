@@ -4,13 +4,13 @@
 //   share that part, each with its share of every slice; `stages` slices of k are in workgroup memory or on their way:
 //     for each slice: wait for it; barrier; start bringing the slice `stages - 1` ahead; multiply; put what came by registers
 //     what subgroups share is added up through workgroup memory
-//     epilogue and stores, by the two neighbouring columns of a fragment that a thread has
+//     epilogue and stores, by the neighbouring columns of a fragment that a thread has (the record's FragmentShape says how many)
 //
 // On a target with matrix units for warpgroups (128 threads), factors of f16 whose lines along k come by copies go to these straight
 // from workgroup memory (see kWarpgroupMma); copies are begun while they work.
 //
-// An operand comes by copies of 16 bytes where it is contiguous and aligned for certain; else element by element through
-// registers, whatever its expression is (padding, strides, gathers). Elements outside are zeros. A lies [m][k], B lies [k][n] or
+// An operand comes by copies of 16 bytes where it is contiguous and aligned for certain, through registers where the target has no
+// copies under way; else element by element through registers, whatever its expression is (padding, strides, gathers). Elements outside are zeros. A lies [m][k], B lies [k][n] or
 // [n][k], as in memory. Sums are f32, and products of f16 exact: the result is that of other schedules but for the order of additions.
 //
 // A product of f32 is three of tf32, which has 11 bits of the 24: x y = high(x) high(y) + high(x) low(y) + low(x) high(y), where
@@ -47,19 +47,21 @@ constexpr uint32_t kPad = 16;    // bytes: rows of workgroup memory start in dif
 constexpr uint32_t kStep = 32;   // bytes along k of a fragment
 constexpr uint32_t kRows = 16, kColumns = 16; // of a pair of fragments
 constexpr uint32_t kWarpgroupRows = 64;
-constexpr uint64_t kMostStages = 12;
+constexpr uint32_t kMostStages = 12;
 constexpr uint32_t kOverlapStages = 4; // that warpgroups need to begin a product while the one before is under way
 constexpr uint32_t kDeepStages = 3; // that several warpgroups need to share a part: with fewer, shorter slices are faster
-constexpr uint32_t kMostSums = 64; // of a thread, where a product takes more registers than that
+constexpr uint32_t kMostSums = 64; // of a thread, where a product takes more registers than that, or slices come through them
+constexpr uint32_t kMostLanes = 8; // that are stored at once
 
 // `across` x `down` parts of an m x n tile; `deep` subgroups, or warpgroups, a part, where the slices are long enough.
 struct Tile {
   uint32_t m, n, down, across, deep;
   bool warpgroups = false;
+  uint32_t subgroup = kernel::kSubgroup; // threads
   uint32_t parts() const { return down * across; }
-  uint32_t unit() const { return warpgroups ? kernel::kWarpgroup : kernel::kSubgroup; }
+  uint32_t unit() const { return warpgroups ? kernel::kWarpgroup : subgroup; }
   uint32_t threads() const { return parts() * deep * unit(); }
-  uint32_t subgroups() const { return threads() / kernel::kSubgroup; }
+  uint32_t subgroups() const { return threads() / subgroup; }
 };
 constexpr Tile kTiles[] = {{128, 256, 2, 4, 1}, {256, 128, 4, 2, 1}, {128, 128, 2, 4, 1}, {128, 64, 2, 2, 2}, {64, 128, 2, 2, 2}, {64, 64, 2, 2, 2},
                            {32, 64, 2, 2, 2},   {64, 32, 4, 1, 2},   {32, 32, 2, 1, 4},   {16, 64, 1, 4, 2},  {64, 16, 4, 1, 2},  {16, 32, 1, 2, 4},
@@ -122,7 +124,8 @@ struct Side {
   uint32_t slice = 0;         // along k
   uint32_t pad = 0;
   bool lines_along_k = true;
-  bool vectors = false;       // by copies of kVector elements along a line
+  bool vectors = false;       // by kVector bytes along a line
+  bool copied = false;        // these go on while the threads do other things
   bool reads_along_k = true;  // neighbouring threads, where it comes element by element
   uint32_t array = 0;
   bool whole = false;         // no tile is cut
@@ -139,6 +142,7 @@ class SimtFragments {
       : f_(form), d_(form.d), record_(record), b_(out_.kernel), l_(b_, d_, original.free_symbols()) {
     out_.kernel.name = d_.name;
     out_.kernel.kind = record.kernel_class;
+    out_.kernel.fragment = shape_;
   }
 
   // Tile number `number` of the table; -1: by the sizes.
@@ -184,7 +188,7 @@ class SimtFragments {
     const Expr groups = extent_product(d_, batch_) * down * across;
     out_.grid = folded_grid(groups);
     out_.description = std::string(scalar_ == Scalar::kF32 ? "simt_fragments_f32" : t_.warpgroups ? "simt_warpgroups" : "simt_fragments") + "{m=" + std::to_string(t_.m) + ",n=" + std::to_string(t_.n) + ",k=" + std::to_string(slice_) +
-                       ",deep=" + std::to_string(t_.deep) + ",stages=" + std::to_string(stages_) + (a_.vectors ? ",copied" : "") + (bs_.vectors ? ",copied" : "") + "}";
+                       ",deep=" + std::to_string(t_.deep) + ",stages=" + std::to_string(stages_) + comes(a_) + comes(bs_) + "}";
     ValueId group = group_number(b_);
     b_.if_then(b_.lt(group, l_.expr(groups)), [&] {
       Lowering::Scope scope(l_);
@@ -201,10 +205,13 @@ class SimtFragments {
   }
 
  private:
+  static std::string comes(const Side &s) { return s.copied ? ",copied" : s.vectors ? ",vectors" : ""; }
+
   // Takes the tile with the longest slices, and the most stages of them, that the memory allows.
   bool fits(const Tile &tile, int64_t k) {
     const uint32_t element = byte_size(scalar_), long_slice = kLongSlice / element;
     t_ = tile;
+    t_.subgroup = shape_.threads;
     a_.extent = t_.m, bs_.extent = t_.n;
     a_.pad = bs_.pad = t_.warpgroups ? 0 : kPad / element;
     if (t_.warpgroups) { // a line a warpgroup of each slice
@@ -217,7 +224,7 @@ class SimtFragments {
     }
     if (a_.vectors && bs_.vectors && k >= 2 * long_slice)
       for (; t_.deep >= 1; t_.deep /= 2)
-        if (choose_stages(long_slice, 3, k))
+        if (choose_stages(long_slice, std::min(3u, most_stages()), k))
           return true;
     for (t_.deep = std::min(tile.deep, kSlice / kStep); t_.deep >= 1; t_.deep /= 2)
       if (choose_stages(kSlice / element, 2, k))
@@ -231,7 +238,9 @@ class SimtFragments {
     const Tile *best = nullptr;
     double least = 0;
     for (const Tile &t : kTiles) {
-      if (t.threads() > record_.max_workgroup_invocations || !fits(t, k) || (scalar_ == Scalar::kF32 && t.m * t.n > kMostSums * t.parts() * kernel::kSubgroup))
+      const bool few_registers = scalar_ == Scalar::kF32 || !record_.async_copy;
+      if (t.parts() * t.deep * (t.warpgroups ? kernel::kWarpgroup : shape_.threads) > record_.max_workgroup_invocations || !fits(t, k) ||
+          (few_registers && t.m * t.n > kMostSums * t.parts() * shape_.threads))
         continue;
       double c = cost(t_, batch, m, n, k, byte_size(scalar_), slice_ * byte_size(scalar_), stages_, ops);
       if (!t.warpgroups)
@@ -249,8 +258,11 @@ class SimtFragments {
   // Where the depth is known and all comes by copies, each slice can have a place of its own.
   uint32_t fixed_slices() const { return static_cast<uint32_t>((*extent_product(d_, f_.k).constant() + slice_ - 1) / slice_); }
   bool slices_at_most(uint32_t stages) const {
-    return a_.vectors && bs_.vectors && extent_product(d_, f_.k).is_constant() && fixed_slices() > 0 && fixed_slices() <= stages;
+    return a_.copied && bs_.copied && extent_product(d_, f_.k).is_constant() && fixed_slices() > 0 && fixed_slices() <= stages;
   }
+
+  // Through registers comes the next slice alone.
+  uint32_t most_stages() const { return record_.async_copy ? kMostStages : 2; }
 
   // As many stages of such slices as k fills and as fit, in the memory that any workgroup has or that one may ask for; false
   // where these are fewer than `least`.
@@ -259,7 +271,7 @@ class SimtFragments {
     const uint64_t bytes = byte_size(scalar_) * uint64_t{a_.elements() + bs_.elements()}, others = 4 * partial_elements();
     const uint64_t memory = std::max(record_.workgroup_memory_bytes, record_.large_workgroup_memory_bytes);
     const auto slices = static_cast<uint64_t>((k + slice - 1) / slice);
-    stages_ = memory <= others ? 0 : static_cast<uint32_t>(std::min({kMostStages, std::max<uint64_t>(least, slices), (memory - others) / bytes}));
+    stages_ = memory <= others ? 0 : static_cast<uint32_t>(std::min({uint64_t{most_stages()}, std::max<uint64_t>(least, slices), (memory - others) / bytes}));
     if (stages_ < least)
       stages_ = 0;
     return stages_ > 0;
@@ -271,7 +283,8 @@ class SimtFragments {
     const bool k = is_load && comes_in_vectors(d_, load, f_.k, vector_), other = is_load && comes_in_vectors(d_, load, s.axes, vector_);
     s.reads_along_k = !is_load || run_length(d_, load, f_.k) >= run_length(d_, load, s.axes);
     s.lines_along_k = &s == &a_ || scalar_ == Scalar::kF32 || (k || !other ? s.reads_along_k || k : false);
-    s.vectors = record_.async_copy && (s.lines_along_k ? k : other);
+    s.vectors = s.lines_along_k ? k : other;
+    s.copied = s.vectors && record_.async_copy;
   }
 
   // What a thread brings of each slice: item i has a place along m or n and one along k.
@@ -301,21 +314,21 @@ class SimtFragments {
     return out;
   }
   // Lines of B in workgroup memory are columns of fragments; which of the tile's they are is free. Of each `beside_` fragments a thread
-  // has two columns each, and these are to be one piece of memory: columns 2 q and 2 q + 1 of fragment j are the tile's
-  // 2 q beside_ + 2 j and the next.
+  // has a run of r columns each, and these are to be one piece of memory: columns r q and on of fragment j are the tile's
+  // r q beside_ + r j and on.
   ValueId column_of_line(ValueId line) {
     if (beside_ == 1)
       return line;
-    const int64_t all = 8 * int64_t{beside_};
+    const int64_t all = 8 * int64_t{beside_}, run = shape_.run;
     ValueId in = b_.rem(line, b_.index(all)), column = b_.rem(in, b_.index(8));
-    ValueId pair = b_.mul(b_.div(column, b_.index(2)), b_.index(2 * int64_t{beside_})), fragment = b_.mul(b_.div(in, b_.index(8)), b_.index(2));
-    return b_.add(b_.sub(line, in), b_.add(pair, b_.add(fragment, b_.rem(column, b_.index(2)))));
+    ValueId first = b_.mul(b_.div(column, b_.index(run)), b_.index(run * beside_)), fragment = b_.mul(b_.div(in, b_.index(8)), b_.index(run));
+    return b_.add(b_.sub(line, in), b_.add(first, b_.add(fragment, b_.rem(column, b_.index(run)))));
   }
   // How many fragments give a thread columns that are one piece of memory wherever the epilogue stores; 0: not even one does.
   uint32_t fragments_beside() const {
     const dispatch::Axis &last = d_.axes[bs_.axes.back()];
     auto extent = last.extent.constant();
-    if (!extent || *extent % 2 != 0)
+    if (!extent || *extent % shape_.run != 0)
       return 0;
     for (const dispatch::Store &s : d_.stores) {
       auto linear = s.offset.linear_in(last.symbol);
@@ -323,8 +336,8 @@ class SimtFragments {
         return 0;
     }
     const uint32_t own = t_.n / t_.across / 8;
-    for (uint32_t beside : {4u, 2u})
-      if (bs_.lines_along_k && own % beside == 0 && *extent % (2 * beside) == 0)
+    for (uint32_t beside = kMostLanes / shape_.run; beside > 1; beside /= 2)
+      if (bs_.lines_along_k && own % beside == 0 && *extent % (shape_.run * beside) == 0)
         return beside;
     return 1;
   }
@@ -370,6 +383,13 @@ class SimtFragments {
       bind_axes(l_, f_.k, unflatten(l_, f_.k, k));
       bind_axes(l_, s.axes, share.places[i]);
       ValueId good = both(share.inside[i], b_.lt(k, k_));
+      if (s.vectors) {
+        if (surplus(share, i))
+          good = b_.logical_and(good, b_.lt(b_.add(b_.local_id(0), b_.index(int64_t{i} * t_.threads())), b_.index(share.total)));
+        const Value &load = d_.values[s.load];
+        out.push_back(b_.load_if(load.operand, within_guards(l_, load, good), l_.expr(load.expr), b_.zero(Type(scalar_, vector_)), vector_));
+        continue;
+      }
       out.push_back(b_.if_else(
           good,
           [&] {
@@ -384,13 +404,13 @@ class SimtFragments {
     for (uint32_t i = 0; i < share.count; ++i) {
       ValueId at = slot(s, share, i, stage);
       if (surplus(share, i))
-        b_.store_if(s.array, b_.lt(b_.add(b_.local_id(0), b_.index(int64_t{i} * t_.threads())), b_.index(share.total)), at, elements[i]);
+        b_.store_if(s.array, b_.lt(b_.add(b_.local_id(0), b_.index(int64_t{i} * t_.threads())), b_.index(share.total)), at, elements[i], s.vectors ? vector_ : 1);
       else
-        b_.store(s.array, at, elements[i]);
+        b_.store(s.array, at, elements[i], s.vectors ? vector_ : 1);
     }
   }
 
-  bool is_constant(const Side &s) const { return s.vectors && d_.operands[d_.values[s.load].operand].constant; }
+  bool is_constant(const Side &s) const { return s.copied && d_.operands[d_.values[s.load].operand].constant; }
 
   void tile() {
     const uint32_t beside = fragments_beside();
@@ -421,18 +441,18 @@ class SimtFragments {
       for (auto [side, share] : {std::pair(&a_, &a), std::pair(&bs_, &bs)}) {
         if (side == &a_ ? constant_a : constant_b)
           continue;
-        if (side->vectors)
+        if (side->copied)
           copy_slice(*side, *share, b_.index(s * slice_), b_.index(s));
         else
           put(*side, *share, elements(*side, *share, b_.index(s * slice_)), b_.index(s));
       }
-      if (a_.vectors || bs_.vectors)
+      if (a_.copied || bs_.copied)
         b_.copy_commit();
     }
-    Values init(size_t{rows} * pairs * 2, b_.zero(Type(Scalar::kF32, 4)));
+    Values init(size_t{rows} * pairs * 2, b_.zero(Type(Scalar::kF32, shape_.sums())));
     ValueId slices = b_.div(b_.add(k_, b_.index(slice_ - 1)), b_.index(slice_));
     Values sums = b_.for_loop(b_.index(0), slices, b_.index(1), init, [&](ValueId slice, const Values &carried) {
-      if (a_.vectors || bs_.vectors)
+      if (a_.copied || bs_.copied)
         b_.copy_wait(lead - 1);
       b_.barrier();
       ValueId ahead = b_.add(slice, b_.index(lead)), k0 = b_.mul(ahead, b_.index(slice_));
@@ -441,21 +461,21 @@ class SimtFragments {
       Values from_a, from_b;
       if (!whole)
         b_.if_then(b_.lt(ahead, slices), [&] { // nobody reads what would come after the last
-          if (a_.vectors)
+          if (a_.copied)
             copy_slice(a_, a, k0, stage);
-          if (bs_.vectors)
+          if (bs_.copied)
             copy_slice(bs_, bs, k0, stage);
         });
-      if (!a_.vectors)
+      if (!a_.copied)
         from_a = elements(a_, a, k0);
-      if (!bs_.vectors)
+      if (!bs_.copied)
         from_b = elements(bs_, bs, k0);
-      if (a_.vectors || bs_.vectors)
+      if (a_.copied || bs_.copied)
         b_.copy_commit();
       Values next = t_.warpgroups ? Values() : multiply(carried, now, row0, column0, rows, pairs);
-      if (!a_.vectors)
+      if (!a_.copied)
         put(a_, a, from_a, stage);
-      if (!bs_.vectors)
+      if (!bs_.copied)
         put(bs_, bs, from_b, stage);
       return t_.warpgroups ? b_.warpgroup_wait(begun, overlap ? rows : 0) : next;
     });
@@ -465,28 +485,31 @@ class SimtFragments {
       share_sums(sums, unit);
     if (t_.warpgroups) // of 64 rows, a subgroup has 16
       row0 = b_.add(row0, b_.mul(b_.rem(b_.div(b_.local_id(0), b_.index(kernel::kSubgroup)), b_.index(4)), b_.index(kRows)));
-    epilogue(sums, row0, column0, rows, apart, pairs, beside == 0 ? 1 : 2 * beside_);
+    epilogue(sums, row0, column0, rows, apart, pairs, beside == 0 ? 1 : shape_.run * beside_);
   }
 
   // Subgroups that share a part of the tile put their sums where each will find its share of them.
   void share_sums(const Values &sums, ValueId part) {
     thread_ = b_.add(b_.mul(part, b_.index(t_.unit())), b_.rem(b_.local_id(0), b_.index(t_.unit())));
     for (size_t f = 0; f < sums.size(); ++f)
-      b_.store(partial_, shared_sum(depth_part_, sums.size(), f), sums[f], 4);
+      b_.store(partial_, shared_sum(depth_part_, sums.size(), f), sums[f], shape_.sums());
     b_.barrier();
   }
-  // Where the four of fragment `f` of `count` lie that the subgroup number `deep` has put there.
+  // Where a thread's sums of fragment `f` of `count` lie that the subgroup number `deep` has put there.
   ValueId shared_sum(ValueId deep, size_t count, size_t f) {
     ValueId line = b_.add(b_.mul(deep, b_.index(static_cast<int64_t>(count))), b_.index(static_cast<int64_t>(f)));
-    return b_.mul(b_.add(b_.mul(line, b_.index(int64_t{t_.parts()} * t_.unit())), thread_), b_.index(4));
+    return b_.mul(b_.add(b_.mul(line, b_.index(int64_t{t_.parts()} * t_.unit())), thread_), b_.index(shape_.sums()));
   }
-  // Of fragment `f`, the two sums of this thread's row number `half` there.
-  ValueId two_sums(const Values &sums, uint32_t f, uint32_t half) {
+  // Of fragment `f`, the sums of this thread's row number `row` there.
+  ValueId sums_of_row(const Values &sums, uint32_t f, uint32_t row) {
+    const int64_t first = int64_t{row} * shape_.run;
+    if (t_.deep == 1 && shape_.rows() == 1)
+      return sums[f];
     if (t_.deep == 1)
-      return b_.shuffle(sums[f], sums[f], {2 * int64_t{half}, 2 * int64_t{half} + 1});
+      return b_.shuffle(sums[f], sums[f], {first, first + 1});
     ValueId sum = kNoValue;
     for (uint32_t p = 0; p < t_.deep; ++p) {
-      ValueId own = b_.load(partial_, b_.add(shared_sum(b_.index(p), sums.size(), f), b_.index(2 * int64_t{half})), 2, 2);
+      ValueId own = b_.load(partial_, b_.add(shared_sum(b_.index(p), sums.size(), f), b_.index(first)), shape_.run, shape_.run);
       sum = p == 0 ? own : b_.add(sum, own);
     }
     return sum;
@@ -584,25 +607,26 @@ class SimtFragments {
       Values axes;
     };
     auto place = [&](const Side &s, ValueId at) { return Place{within(s, at), unflatten(l_, s.axes, at)}; };
-    std::vector<Place> down, right; // of two rows a fragment; of a group's columns: its first, or each of two
+    std::vector<Place> down, right; // of a thread's rows of a fragment; of a group's columns: its first, or each of a run
+    const uint32_t own_rows = shape_.rows(), each = lanes == 1 ? shape_.run : 1;
     for (uint32_t i = 0; i < rows; ++i)
-      for (uint32_t half = 0; half < 2; ++half)
-        down.push_back(place(a_, b_.add(b_.add(a_.origin, row0), b_.add(b_.extract(row_in, 2 * half), b_.index(int64_t{i} * apart)))));
+      for (uint32_t own = 0; own < own_rows; ++own)
+        down.push_back(place(a_, b_.add(b_.add(a_.origin, row0), b_.add(b_.extract(row_in, shape_.run * own), b_.index(int64_t{i} * apart)))));
     for (uint32_t g = 0; g < groups; ++g)
-      for (uint32_t e = 0; e < (lanes == 1 ? 2 : 1); ++e)
+      for (uint32_t e = 0; e < each; ++e)
         right.push_back(place(bs_, b_.add(b_.add(bs_.origin, column0), b_.add(b_.mul(b_.extract(column_in, e), b_.index(beside_)), b_.index(int64_t{g} * 8 * beside_)))));
     uint32_t turn = 0;
     for (uint32_t i = 0; i < rows; ++i)
       for (uint32_t g = 0; g < groups; ++g)
-        for (uint32_t half = 0; half < 2; ++half) {
+        for (uint32_t own = 0; own < own_rows; ++own) {
           auto piece = [&] {
             Values parts;
             for (uint32_t j = 0; j < beside_; ++j)
-              parts.push_back(two_sums(sums, i * across + g * beside_ + j, half));
+              parts.push_back(sums_of_row(sums, i * across + g * beside_ + j, own));
             const ValueId all = joined(parts);
-            const Place &row = down[2 * i + half];
-            for (uint32_t e = 0; e < (lanes == 1 ? 2 : 1); ++e) {
-              const Place &column = right[lanes == 1 ? 2 * g + e : g];
+            const Place &row = down[own_rows * i + own];
+            for (uint32_t e = 0; e < each; ++e) {
+              const Place &column = right[each * g + e];
               auto store = [&] {
                 Lowering::Scope scope(l_);
                 bind_axes(l_, a_.axes, row.axes);
@@ -634,6 +658,7 @@ class SimtFragments {
   Scheduled out_;
   kernel::Builder b_;
   Lowering l_;
+  const kernel::FragmentShape shape_ = record_.fragment;
   Tile t_ = kTiles[0];
   Side a_, bs_; // left, right
   std::vector<uint32_t> batch_;
@@ -656,7 +681,7 @@ std::optional<dispatch::ValueId> half_load(const Dispatch &d, dispatch::ValueId 
 }
 
 std::optional<Scheduled> schedule_simt_fragments(const Dispatch &d, const TargetRecord &record, int tile) {
-  if (!record.fragment_f16 || record.subgroup_size != kernel::kSubgroup)
+  if (!record.fragment_f16 || record.subgroup_size != record.fragment.threads)
     return std::nullopt;
   std::optional<Contraction> form = match_contraction(split_axes(d));
   if (!form)
