@@ -75,9 +75,9 @@ constexpr Tile kTiles[] = {{128, 256, 2, 4, 1}, {256, 128, 4, 2, 1}, {128, 128, 
 constexpr double kProcessors = 132, kProductTime = 9e-4, kByteTime = 1e-5, kSliceTime = 0.03, kTileTime = 1.2, kAllBytes = 5.5e6,
                  kLatency = 0.8;
 constexpr double kOpTime = 9e-6; // an arithmetic operation on one element after the sum, by a fully occupied processor
-// The same of warpgroups: a product of that size, a byte, a slice, and a tile whose parts are shared. Fitted to products of 16
+// The same of warpgroups: a product of that size, a byte, a slice, one that waits for a place, and a tile whose parts are shared. Fitted to products of 16
 // sizes with 13 tiles each, on an H200: what it chooses takes 0.1 us more than the best of them in the mean, of 2 to 17.
-constexpr double kGroupProductTime = 5e-4, kGroupByteTime = 2e-5, kGroupSliceTime = 8e-3, kGroupSharingTime = 0.62;
+constexpr double kGroupProductTime = 5e-4, kGroupByteTime = 2e-5, kGroupSliceTime = 8e-3, kGroupTurnTime = 0.12, kGroupSharingTime = 0.62;
 constexpr double kSubgroupsSlower = 1.7; // how much longer products of subgroups take than the figures above say, which rank their tiles alone
 constexpr uint32_t kBusySubgroups = 4; // that occupy a processor's matrix units
 
@@ -104,7 +104,7 @@ double cost(const Tile &t, int64_t batch, int64_t m, int64_t n, int64_t k, uint3
   const double busy = static_cast<double>(std::min(kBusySubgroups, t.subgroups())) / kBusySubgroups;
   if (t.warpgroups) {
     const double bytes = 1.0 * slice * (t.m + t.n);
-    const double step = std::max(t.m * t.n / 128.0 * (slice / kStep) * kGroupProductTime, bytes * kGroupByteTime) + kGroupSliceTime;
+    const double step = std::max(t.m * t.n / 128.0 * (slice / kStep) * kGroupProductTime, bytes * kGroupByteTime) + kGroupSliceTime + (slices > stages ? kGroupTurnTime : 0);
     const double tile = (t.deep > 1 ? kGroupSharingTime : 0) + static_cast<double>(t.m * t.n * ops) * kOpTime / busy;
     return std::max(waves * slices * step, tiles * slices * bytes / kAllBytes) + waves * tile;
   }
