@@ -35,6 +35,7 @@ SCRIPTS = {
     "gpu-msl": ("tests/gpu/gpu_msl.py", 4),
     "gpu-wgsl": ("tests/gpu/gpu_wgsl.py", 8),
     "gpu-archive": ("tests/gpu/gpu_archive.py", 1),
+    "gpu-host-time": ("tests/gpu/gpu_host_time.py", 1),
     "gpu-cubin": ("tests/gpu/gpu_cubin.py", 8),
     "gpu-hsaco": ("tests/gpu/gpu_hsaco.py", 8),
     "gpu-networks": ("tests/gpu/models_agree.py --networks", 10),

@@ -21,7 +21,6 @@ import harness
 import networks_agree
 import numpy as np
 import onnxruntime
-from onnx import TensorProto, helper
 
 QUICK = ("cls", "face-front", "face-back", "magika", "rec", "bilstm_gru", "shufflenet_v2")
 LARGE = ("det", "resnet50", "vit_b_16", "swin_t", "convnext_tiny", "bert_base")
@@ -103,33 +102,6 @@ def machine_code(tools, model, scratch):
     return harness.ok()
 
 
-def host_time(tools, scratch):
-    """That benchmarks/gpu/host_time.cpp runs, whose times say nothing on a mock; and what kernels are said to touch."""
-    archive, program = scratch / "model.ingot", tools.build / "benchmarks/gpu_host_time"
-    if not program.exists():
-        return harness.skip("no benchmarks in this build")
-    value = lambda name, dims: helper.make_tensor_value_info(name, TensorProto.FLOAT, dims)
-    nodes = [helper.make_node("Relu", ["x"], ["r"]), helper.make_node("ReduceSum", ["r"], ["y"])]
-    graph = helper.make_graph(nodes, "g", [value("x", [8, 64])], [value("y", [1, 1])])
-    (scratch / "model.onnx").write_bytes(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8).SerializeToString())
-    status, _, err = tools.compile(scratch / "model.onnx", archive, "--target=cuda")
-    if status != 0:
-        return harness.fail(f"aotc: exit status {status}: {err}")
-    for flags in ([], ["--on-device"]):
-        status, out, err = tools.call([program, archive, "--rounds=3", "--runs=5", "--json", *flags], timeout=LIMIT)
-        if status != 0:
-            return harness.fail(f"exit status {status}: {err}")
-        times = json.loads(out)
-        if not 0 < times["host_us"] < times["run_us"] or not 0 < times["launch_us"] < times["run_us"]:
-            return harness.fail(out)
-    # What benchmarks/gpu/run.py --roofline goes by: each operand once, the compiler's count of operations.
-    status, out, err = tools.call([tools.ingot, "bench", archive, "--device=cuda:0", "--runs=2", "--kernels", "--json", "--on-device"])
-    if status != 0 or [k["bytes"] for k in json.loads(out)["kernels"]] != [4 * (8 * 64 + 1)] or json.loads(out)["kernels"][0]["flops"] < 512:
-        return harness.fail(f"ingot bench: exit status {status}: {err}{out[-400:]}")
-    status, _, err = tools.call([program, archive, "--rounds=1", "--runs=1", "--check=0.000001"], timeout=LIMIT)
-    return harness.ok() if status == 1 and "above the bar" in err else harness.fail(f"--check: exit status {status}: {err}")
-
-
 def prepare(tools, where, models):
     cases = {name + suffix: (catalogue.MODELS[name], bool(suffix), name in QUICK) for name in models for suffix in ("", "-f16")}
     status, out, err = tools.call([tools.ingot, "list-devices", where[0]])
@@ -163,7 +135,6 @@ if __name__ == "__main__":
         if chosen.mock:
             early = "cuda:sm_90", "cuda:0?dependent=1"
             tests["face-front-cubin"] = lambda scratch: machine_code(tools, catalogue.MODELS["face-front"], scratch)
-            tests["host-time"] = lambda scratch: host_time(tools, scratch)
             tests["face-front-dependent"] = lambda scratch: compare(tools, early, catalogue.MODELS["face-front"], False, False, scratch)
         return tests, hash_of_all
 
