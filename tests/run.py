@@ -37,7 +37,7 @@ SCRIPTS = {
     "gpu-archive": ("tests/gpu/gpu_archive.py", 1),
     "gpu-host-time": ("tests/gpu/gpu_host_time.py", 1),
     "gpu-cubin": ("tests/gpu/gpu_cubin.py", 8),
-    "gpu-hsaco": ("tests/gpu/gpu_hsaco.py", 8),
+    "gpu-hsaco": ("tests/gpu/gpu_hsaco.py", 14),
     "gpu-networks": ("tests/gpu/models_agree.py --networks", 10),
     "gpu-networks-large": ("tests/gpu/models_agree.py --large", ONLY_FULL),
     "dynamic": ("tests/models/dynamic.py", 14),

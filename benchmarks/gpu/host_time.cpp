@@ -133,8 +133,13 @@ int measure(const Options &options) {
     check(status, options.model);
     return std::pair(us_between(start, watched.submitted) + us_between(watched.finished, end), us_between(start, end));
   };
+  struct Watch { // until it ends, whatever ends it
+    const Device &device;
+    ~Watch() { device.get()->driver = watched.driver; }
+  };
   watched.driver = device.get()->driver;
   driver.submit = submit, driver.finish = finish;
+  const Watch watch{device};
   device.get()->driver = &driver;
   for (int i = 0; i < 3; ++i) run(); // the third launches a graph that is there
   const uint64_t before = watched.submissions;
@@ -151,7 +156,6 @@ int measure(const Options &options) {
     for (int i = 0; i < options.runs; ++i) launch.push_back(launch_us(*watched.stream, graph));
     hosts.push_back(median(host)), launches.push_back(median(launch)), totals.push_back(median(total));
   }
-  device.get()->driver = watched.driver;
   const double host = median(hosts), launch = median(launches), total = median(totals);
   std::printf(options.json ? "{\"host_us\": %.3f, \"launch_us\": %.3f, \"more_us\": %.3f, \"run_us\": %.3f}\n"
                            : "host %.2f us a run, its graph's launch alone %.2f us: %.2f us more; run and wait %.2f us\n",
@@ -163,24 +167,39 @@ int measure(const Options &options) {
   return 0;
 }
 
-} // namespace
+// The value of a flag, from `least` on.
+double number(const std::string &argument, const std::string &value, double least) {
+  char *end = nullptr;
+  const double out = std::strtod(value.c_str(), &end);
+  if (value.empty() || *end || !(out >= least) || out > 1e6) fail(argument + ": a number from " + std::to_string(int(least)) + " to 1000000 is expected");
+  return out;
+}
 
-int main(int argc, char **argv) {
+Options parse(int argc, char **argv) {
   Options options;
   for (int i = 1; i < argc; ++i) {
     const std::string argument = argv[i], value = argument.substr(std::min(argument.size(), argument.find('=') + 1));
     const auto is = [&](const char *name) { return argument.rfind(name, 0) == 0; };
     if (is("--device=")) options.device = value;
     else if (is("--input=")) options.inputs.push_back(value);
-    else if (is("--rounds=")) options.rounds = std::max(1, std::atoi(value.c_str()));
-    else if (is("--runs=")) options.runs = std::max(1, std::atoi(value.c_str()));
-    else if (is("--check=")) options.bar = std::atof(value.c_str());
+    else if (is("--rounds=")) options.rounds = int(number(argument, value, 1));
+    else if (is("--runs=")) options.runs = int(number(argument, value, 1));
+    else if (is("--check=")) options.bar = number(argument, value, 0);
     else if (argument == "--on-device") options.on_device = true;
     else if (argument == "--json") options.json = true;
+    else if (is("-")) fail(argument + ": no such flag; they are --device=, --input=, --on-device, --rounds=, --runs=, --check=, --json");
+    else if (!options.model.empty()) fail(argument + ": a second model");
     else options.model = argument;
   }
+  if (options.model.empty()) fail("usage: gpu_host_time MODEL.ingot [--device=cuda:0] [--input=...]... [--on-device] [--rounds=41] [--runs=100] [--check=2] [--json]");
+  return options;
+}
+
+} // namespace
+
+int main(int argc, char **argv) {
   try {
-    return measure(options);
+    return measure(parse(argc, argv));
   } catch (const Failure &failure) {
     std::fprintf(stderr, "gpu_host_time: %s\n", failure.what());
     return 2;

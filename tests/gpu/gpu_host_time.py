@@ -47,6 +47,15 @@ def bar(tools, program, scratch):
     return harness.ok() if status == 1 and "above the bar" in err else harness.fail(f"exit status {status}: {err}")
 
 
+def refused(tools, program):
+    """Flags that are none, numbers that are none, no model: exit status 2, and a message that says so."""
+    for flags, says in (["x", "--chek=2"], "no such flag"), (["x", "--check=two"], "a number from"), (["x", "--runs=0"], "a number from"), ([], "usage:"), (["x", "y"], "second model"):
+        status, _, err = tools.call([program, *flags], timeout=LIMIT)
+        if status != 2 or says not in err:
+            return harness.fail(f"{flags}: exit status {status}: {err}")
+    return harness.ok()
+
+
 def touched(tools, scratch):
     """Each operand once, and the compiler's count of operations."""
     archive, wrong = archive_of(tools, scratch)
@@ -67,6 +76,7 @@ def prepare(tools):
         "host-time-of-host-memory": lambda scratch: times(tools, program, [], scratch),
         "host-time-of-device-memory": lambda scratch: times(tools, program, ["--on-device"], scratch),
         "host-time-above-the-bar": lambda scratch: bar(tools, program, scratch),
+        "host-time-refused-flags": lambda scratch: refused(tools, program),
     }
     if not program.exists():
         tests = {name: lambda scratch: harness.skip("no benchmarks in this build") for name in tests}
