@@ -130,6 +130,14 @@ struct CodeVersion {
   std::string schedule;        // printable parameters, "{mr=8,nr=32}"
 };
 
+// A binding as a tensor: see ingot_tensor_map_t of schemas/gpu_abi.h. Bytes, but for sizes and box.
+struct TensorMap {
+  uint32_t binding = 0;
+  uint64_t offset = 0;
+  std::vector<uint64_t> sizes, strides;
+  std::vector<uint32_t> box;
+};
+
 struct Kernel {
   std::string name;
   std::vector<uint8_t> bindings; // access of each: program::kAccess*
@@ -137,6 +145,7 @@ struct Kernel {
   std::array<uint32_t, 3> local_size = {1, 1, 1}; // invocations a workgroup (GPU targets)
   std::vector<CodeVersion> versions;
   uint32_t flags = 0;                             // INGOT_KERNEL_FLAG_* of schemas/gpu_abi.h
+  std::vector<TensorMap> tensor_maps;             // the kernel's last arguments
 };
 
 // One loadable image.

@@ -8,6 +8,7 @@
 #define XXH_INLINE_ALL // nothing to link
 #include <xxhash.h>
 
+#include "schemas/gpu_abi.h"
 #include "archive_generated.h"
 #include "schemas/header.h"
 
@@ -148,6 +149,20 @@ Offset<schema::Kernel> kernel(FlatBufferBuilder &b, const Kernel &k) {
                               versions_v, k.flags);
 }
 
+std::vector<schema::TensorMap> tensor_maps(const Variant &v) {
+  std::vector<schema::TensorMap> out;
+  for (uint32_t k = 0; k < v.kernels.size(); ++k)
+    for (const TensorMap &m : v.kernels[k].tensor_maps) {
+      std::array<uint32_t, INGOT_TENSOR_MAP_RANK> box = {};
+      std::array<uint64_t, INGOT_TENSOR_MAP_RANK> sizes = {}, strides = {};
+      std::copy(m.box.begin(), m.box.end(), box.begin());
+      std::copy(m.sizes.begin(), m.sizes.end(), sizes.begin());
+      std::copy(m.strides.begin(), m.strides.end(), strides.begin());
+      out.emplace_back(k, m.binding, static_cast<uint32_t>(m.sizes.size()), flatbuffers::span<const uint32_t, 5>(box), m.offset, flatbuffers::span<const uint64_t, 5>(sizes), flatbuffers::span<const uint64_t, 5>(strides));
+    }
+  return out;
+}
+
 Offset<schema::Variant> variant(FlatBufferBuilder &b, const Variant &v, const Layout &layout) {
   std::vector<Offset<schema::Executable>> executables;
   for (const Executable &e : v.executables)
@@ -163,7 +178,10 @@ Offset<schema::Variant> variant(FlatBufferBuilder &b, const Variant &v, const La
   auto functions_v = b.CreateVector(functions);
   Offset<schema::Function> prepare;
   if (v.prepare) prepare = function(b, *v.prepare, layout);
-  return schema::CreateVariant(b, target, arch, v.io_alignment, executables_v, kernels_v, functions_v, prepare);
+  const std::vector<schema::TensorMap> maps = tensor_maps(v);
+  Offset<flatbuffers::Vector<const schema::TensorMap *>> maps_v;
+  if (!maps.empty()) maps_v = b.CreateVectorOfStructs(maps);
+  return schema::CreateVariant(b, target, arch, v.io_alignment, executables_v, kernels_v, functions_v, prepare, maps_v);
 }
 
 std::vector<uint8_t> metadata(const ArchiveModel &model, const Layout &layout) {

@@ -145,6 +145,25 @@ std::string words_text(const std::vector<uint8_t> &code) {
   return text + "\n";
 }
 
+void add_tensor_maps(const kernel::Kernel &k, archive::Kernel &out, archive::CodeVersion &v) {
+  for (const kernel::TensorMap &map : k.tensor_maps) {
+    const uint64_t bytes = byte_size(k.memories[map.memory].type);
+    archive::TensorMap m;
+    m.binding = map.memory;
+    m.offset = static_cast<uint64_t>(map.offset) * bytes;
+    for (size_t i = 0; i < map.rank(); ++i) {
+      m.sizes.push_back(static_cast<uint64_t>(map.sizes[i]));
+      m.strides.push_back(static_cast<uint64_t>(map.strides[i]) * bytes);
+      m.box.push_back(static_cast<uint32_t>(map.box[i]));
+    }
+    out.tensor_maps.push_back(std::move(m));
+  }
+  if (k.tensor_maps.empty())
+    return;
+  out.local_size[0] += kernel::kFeeders;
+  v.feature_mask |= INGOT_CUDA_TENSOR_MAPS;
+}
+
 } // namespace
 
 std::optional<GpuVariant> compile_gpu_variant(const CompileOptions &options, const TargetRequest &target,
@@ -229,6 +248,7 @@ std::optional<GpuVariant> compile_gpu_variant(const CompileOptions &options, con
     versions.versions.push_back(std::move(c.scheduled));
     archive::Kernel kernel = archive_kernel(versions);
     kernel.local_size = versions.versions[0].kernel.local_size;
+    add_tensor_maps(versions.versions[0].kernel, kernel, v);
     if (emit::has_error_ops(versions.versions[0].kernel))
       kernel.flags |= INGOT_KERNEL_FLAG_ERRORS;
     if (starts_early(gpu))
@@ -236,7 +256,7 @@ std::optional<GpuVariant> compile_gpu_variant(const CompileOptions &options, con
     kernel.versions.push_back(v);
     if (!c.binary.empty()) {
       v.executable = 1;
-      v.feature_mask = INGOT_CUDA_BINARY;
+      v.feature_mask |= INGOT_CUDA_BINARY;
       v.rank = 1;
       place(binaries, c.binary, v);
       kernel.versions.push_back(std::move(v));

@@ -124,6 +124,7 @@ std::optional<TargetRequest> parse_target(const std::string &text, std::string *
           const TargetRecord own = TargetRecord::cuda_sm90a();
           r.large_workgroup_memory_bytes = own.large_workgroup_memory_bytes;
           r.warpgroup_mma = own.warpgroup_mma;
+          r.tensor_feeds = own.tensor_feeds;
         }
       if (emit::ptx_options(request.gpu->architecture))
         return request;

@@ -743,6 +743,45 @@ void Builder::copy_async(uint32_t array, ValueId to, uint32_t buffer, ValueId fr
   append_effect(std::move(op));
 }
 
+uint32_t Builder::add_tensor_map(TensorMap map) {
+  kernel_.tensor_maps.push_back(std::move(map));
+  return static_cast<uint32_t>(kernel_.tensor_maps.size()) - 1;
+}
+
+void Builder::feed(uint32_t array, int64_t at, uint32_t map, const Values &coordinates, const std::vector<int64_t> &steps) {
+  Op op;
+  op.code = Opcode::kFeed;
+  op.memory = array;
+  op.imm = at;
+  op.imm2 = map;
+  op.imms = steps;
+  op.operands = coordinates;
+  append_effect(std::move(op));
+}
+
+void Builder::feed_start(uint32_t signals, int64_t stages, ValueId slices) {
+  Op op;
+  op.code = Opcode::kFeedStart;
+  op.memory = signals;
+  op.imm = stages;
+  op.operands = {slices};
+  append_effect(std::move(op));
+}
+
+void Builder::feed_wait(ValueId slice) {
+  Op op;
+  op.code = Opcode::kFeedWait;
+  op.operands = {slice};
+  append_effect(std::move(op));
+}
+
+void Builder::feed_free(ValueId slice) {
+  Op op;
+  op.code = Opcode::kFeedFree;
+  op.operands = {slice};
+  append_effect(std::move(op));
+}
+
 void Builder::copy_commit() {
   Op op;
   op.code = Opcode::kCopyCommit;

@@ -105,6 +105,11 @@ class Builder {
   void copy_async(uint32_t array, ValueId to, uint32_t buffer, ValueId from, ValueId condition, uint32_t elements);
   void copy_commit();
   void copy_wait(int64_t batches);
+  uint32_t add_tensor_map(TensorMap map); // its number
+  void feed(uint32_t array, int64_t at, uint32_t map, const Values &coordinates, const std::vector<int64_t> &steps);
+  void feed_start(uint32_t signals, int64_t stages, ValueId slices);
+  void feed_wait(ValueId slice);
+  void feed_free(ValueId slice);
   void error_if(ValueId condition, int64_t code, int64_t site);
 
   // Appends an op without regions as it is, with results of the types given; leaves are shared as usual. For passes

@@ -89,7 +89,7 @@ Block Interpreter::Program::flatten(const Region &region, uint32_t depth) {
     in.lane_numbers = op.imms.data();
     if (op.regions.empty()) {
       in.operand_count = static_cast<uint32_t>(op.operands.size());
-      if (op.code == Opcode::kTile || op.code == Opcode::kWarpgroupMma || op.code == Opcode::kWarpgroupWait)
+      if (op.code == Opcode::kTile || op.code == Opcode::kWarpgroupMma || op.code == Opcode::kWarpgroupWait || is_feed(op.code))
         for (const Values *list : {&op.operands, &op.results})
           for (ValueId id : *list)
             in.tile.push_back(slots[id]);
@@ -202,6 +202,16 @@ struct PendingCopy {
   int64_t to = 0;
   std::array<uint8_t, 16> bytes = {};
 };
+// Boxes that are fed. A slice comes as soon as its place is free.
+struct Feeds {
+  struct Box {
+    const interp::Instruction *in;
+    std::vector<int64_t> coordinates; // of slice 0
+  };
+  std::vector<Box> boxes;
+  int64_t stages = 0, slices = 0, brought = 0;
+  int64_t freed = 0; // slices
+};
 struct PendingCopies {
   std::vector<PendingCopy> open;                 // since the last commit
   std::vector<std::vector<PendingCopy>> batches; // the oldest first
@@ -236,6 +246,8 @@ class Machine {
   void memory_op(const Instruction &in, const Mask &mask);
   void subgroup_op(const Instruction &in, const Mask &mask);
   void copy_op(const Instruction &in, const Mask &mask);
+  void feed_op(const Instruction &in, const Mask &mask);
+  void bring(const Feeds::Box &box, int64_t slice);
   void fragment_load(const Instruction &in, const Mask &mask);
   void fragment_mma(const Instruction &in, const Mask &mask);
   void fragment_pack(const Instruction &in, const Mask &mask);
@@ -269,6 +281,7 @@ class Machine {
   std::vector<uint8_t> slots_, staging_, masks_;
   std::vector<MemoryState> memories_;
   std::vector<PendingCopies> pending_; // by thread
+  Feeds feeds_;
   std::array<uint64_t, 3> group_ = {0, 0, 0};
   uint32_t epoch_ = 0;
   uint64_t error_word_ = 0, ops_ = 0;
@@ -376,6 +389,7 @@ void Machine::group(const Block &body, uint64_t linear) {
   for (MemoryState &memory : memories_)
     std::fill(memory.own.begin(), memory.own.end(), uint8_t{0xff}); // what is read before it is written stands out
   pending_.assign(threads_, {});
+  feeds_ = {};
   run(body, Mask{masks_.data(), 0, threads_, threads_});
 }
 
@@ -420,6 +434,10 @@ void Machine::step(const Instruction &in, const Mask &mask) {
   case Opcode::kCopyAsync:
   case Opcode::kCopyCommit:
   case Opcode::kCopyWait: return copy_op(in, mask);
+  case Opcode::kFeed:
+  case Opcode::kFeedStart:
+  case Opcode::kFeedWait:
+  case Opcode::kFeedFree: return feed_op(in, mask);
   case Opcode::kFragmentLoad: return fragment_load(in, mask);
   case Opcode::kFragmentMma: return fragment_mma(in, mask);
   case Opcode::kFragmentPack: return fragment_pack(in, mask);
@@ -757,6 +775,66 @@ template <class T> void Machine::tile_op(const Instruction &in, const Mask &mask
         break;
     }
   }
+}
+
+// ---- Feeds
+
+void Machine::bring(const Feeds::Box &box, int64_t slice) {
+  const Op &op = *box.in->op;
+  const TensorMap &map = kernel_.tensor_maps[static_cast<size_t>(op.imm2)];
+  const MemoryState &from = memories_[map.memory], &to = memories_[op.memory];
+  if (static_cast<uint64_t>(map.end()) > from.elements)
+    fail(*box.in, 0, "a tensor of " + std::to_string(map.end()) + " elements in @" + kernel_.memories[map.memory].name + ", which has " + std::to_string(from.elements));
+  const int64_t place = slice % feeds_.stages * (static_cast<int64_t>(to.elements) / feeds_.stages) + op.imm;
+  for (int64_t e = 0; e < map.box_elements(); ++e) {
+    int64_t rest = e, source = map.offset;
+    bool inside = true;
+    for (size_t i = 0; i < map.rank(); ++i) {
+      const int64_t at = box.coordinates[i] + slice * op.imms[i] + rest % map.box[i];
+      rest /= map.box[i];
+      inside = inside && at >= 0 && at < map.sizes[i];
+      source += at * map.strides[i];
+    }
+    const int64_t line = e / kWarpgroupLine, k = e % kWarpgroupLine;
+    uint8_t *target = to.data + 2 * (place + line * kWarpgroupLine + ((k / 8) ^ (line % 8)) * 8 + k % 8);
+    if (inside)
+      std::memcpy(target, from.data + 2 * source, 2);
+    else
+      std::memset(target, 0, 2);
+  }
+}
+
+void Machine::feed_op(const Instruction &in, const Mask &mask) {
+  if (mask.count != threads_)
+    fail(in, mask.begin, "feeds that not all threads take part in");
+  for (uint32_t t = 1; t < threads_; ++t)
+    for (size_t i = 0; i < in.tile.size(); ++i)
+      if (*slot<int64_t>(in.tile[i], t) != *slot<int64_t>(in.tile[i], 0))
+        fail(in, t, "feeds that differ within the workgroup");
+  if (in.code == Opcode::kFeed) {
+    feeds_.boxes.push_back({&in, {}});
+    for (size_t at : in.tile)
+      feeds_.boxes.back().coordinates.push_back(*slot<int64_t>(at, 0));
+    return;
+  }
+  const int64_t number = *slot<int64_t>(in.tile[0], 0);
+  if (in.code == Opcode::kFeedStart) {
+    feeds_.stages = in.imm;
+    feeds_.slices = number;
+  } else if (number < 0 || number >= feeds_.slices) {
+    fail(in, 0, "slice " + std::to_string(number) + " of " + std::to_string(feeds_.slices));
+  } else if (in.code == Opcode::kFeedWait) {
+    if (number >= feeds_.brought)
+      fail(in, 0, "slice " + std::to_string(number) + " never comes: its place has not been freed");
+    return;
+  } else {
+    if (number != feeds_.freed)
+      fail(in, 0, "slice " + std::to_string(number) + " is freed out of turn");
+    feeds_.freed = number + 1;
+  }
+  for (; feeds_.brought < std::min(feeds_.slices, feeds_.freed + feeds_.stages); ++feeds_.brought)
+    for (const Feeds::Box &box : feeds_.boxes)
+      bring(box, feeds_.brought);
 }
 
 // ---- Copies under way

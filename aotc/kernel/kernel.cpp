@@ -25,7 +25,7 @@ constexpr std::string_view kNames[] = {
     "for", "if", "while", "yield",
     "barrier", "subgroup_add", "subgroup_min", "subgroup_max", "subgroup_shuffle",
     "copy_commit", "copy_wait", "fragment_mma", "fragment_pack", "fragment_row_add", "fragment_row_max", "fragment_row", "fragment_column",
-    "warpgroup_mma", "warpgroup_wait",
+    "warpgroup_mma", "warpgroup_wait", "feed", "feed_start", "feed_wait", "feed_free",
     "error"};
 static_assert(std::size(kNames) == kOpcodeCount);
 
@@ -73,6 +73,7 @@ bool is_atomic(Opcode op) { return op >= Opcode::kAtomicAdd && op <= Opcode::kAt
 bool is_subgroup(Opcode op) { return op >= Opcode::kSubgroupAdd && op <= Opcode::kSubgroupShuffle; }
 bool is_fragment(Opcode op) { return op == Opcode::kFragmentLoad || (op >= Opcode::kFragmentMma && op <= Opcode::kWarpgroupWait); }
 bool is_copy(Opcode op) { return op == Opcode::kCopyAsync || op == Opcode::kCopyCommit || op == Opcode::kCopyWait; }
+bool is_feed(Opcode op) { return op >= Opcode::kFeed && op <= Opcode::kFeedFree; }
 bool is_memory(Opcode op) { return op >= Opcode::kLoad && op <= Opcode::kPrefetch; }
 bool is_leaf(Opcode op) { return op <= Opcode::kLaneIota; }
 
@@ -91,7 +92,7 @@ bool has_side_effect(Opcode op) {
   case Opcode::kPrefetch:
     return true;
   default:
-    return is_subgroup(op) || is_copy(op) || op == Opcode::kWarpgroupMma || op == Opcode::kWarpgroupWait; // a wait counts those before it
+    return is_subgroup(op) || is_copy(op) || is_feed(op) || op == Opcode::kWarpgroupMma || op == Opcode::kWarpgroupWait; // a wait counts those before it
   }
 }
 
@@ -104,6 +105,20 @@ bool uses(const Region &region, Opcode code) {
         return true;
   }
   return false;
+}
+
+int64_t TensorMap::box_elements() const {
+  int64_t all = 1;
+  for (int64_t b : box)
+    all *= b;
+  return all;
+}
+
+int64_t TensorMap::end() const {
+  int64_t last = offset;
+  for (size_t i = 0; i < rank(); ++i)
+    last += (sizes[i] - 1) * strides[i];
+  return last + 1;
 }
 
 std::optional<TileShape> tile_shape(const Op &op) {

@@ -142,6 +142,17 @@ enum class Opcode : uint8_t {
   kWarpgroupWait, // (f32 x 4 ...) -> the same, imm: all but that many of the thread's latest kWarpgroupMma have ended. With 0 the results
                   // are there; else they are under way as before
 
+  // Boxes of tensors (Kernel::tensor_maps) that come to workgroup memory slice by slice, brought by none of the kernel's threads: it has
+  // kFeeders more, which do nothing else. Slice s is in place s % stages of each array, whose `count` the stages share evenly. A kernel
+  // has one kFeedStart at most; before it are only ops without side effects that touch no memory, and the kFeeds.
+  kFeed,       // (coordinate of slice 0, for each dimension of the map), imm: element in the place; imm2: map; imms: what a slice adds to each
+               // coordinate. The box goes to `memory`, lines of 64 elements in the order of its dimensions, eights changing places as
+               // kWarpgroupMma says; what lies outside of the tensor is zeros
+  kFeedStart,  // (slices), imm: stages. `memory`: an array of i64, twice as many as stages, that belongs to the feed
+  kFeedWait,   // (slice): what was fed for it is there. Every thread of the workgroup waits for each slice, in order
+  kFeedFree,   // (slice), in order: matrix units that this thread's subgroup began have ended with it, and nothing else will read it. After all
+               // subgroups have said so its place takes another one
+
   kError,      // (bool), imm: code, imm2: site. Where true, sets the run's error word (any one of several)
 };
 
@@ -159,6 +170,7 @@ Scalar dot_element(Opcode op);  // i8 or i16
 bool is_atomic(Opcode op);
 bool is_fragment(Opcode op);  // kFragment..., kWarpgroup...: a subgroup's threads run it together
 bool is_copy(Opcode op);      // kCopyAsync, kCopyCommit, kCopyWait
+bool is_feed(Opcode op);      // kFeed, kFeedStart, kFeedWait, kFeedFree
 bool is_subgroup(Opcode op);
 bool is_memory(Opcode op);  // kLoad ... kPrefetch: `memory` is meaningful
 bool has_side_effect(Opcode op); // must stay where it is even if its results are unused; control ops have regions
@@ -187,6 +199,21 @@ enum class Access : uint8_t { kRead, kWrite, kReadWrite };
 enum class Space : uint8_t { kBuffer, kWorkgroup, kPrivate };
 std::string_view name(Access access); // "read_write"
 std::string_view name(Space space);   // "workgroup"
+
+// A buffer as a tensor, of which boxes are fed. In elements, f16 or bf16; dimension 0 is the one whose elements follow each other.
+struct TensorMap {
+  static constexpr size_t kMaxRank = 5;
+  uint32_t memory = 0;          // the buffer
+  int64_t offset = 0;           // of the first element
+  std::vector<int64_t> sizes;   // 1 .. 2^31 each
+  std::vector<int64_t> strides; // the first is 1; the others are multiples of 8 up to 2^38
+  std::vector<int64_t> box;     // the first is 64; the others are up to 256
+  size_t rank() const { return sizes.size(); }
+  int64_t box_elements() const;
+  int64_t end() const;          // one more than the last element, from the buffer's beginning
+  bool operator==(const TensorMap &) const = default;
+};
+constexpr uint32_t kFeeders = 32; // threads
 
 // The parts of a kTile's operands.
 struct TileShape {
@@ -255,6 +282,7 @@ struct Kernel {
   FragmentShape fragment;        // of all fragments
   std::vector<Memory> memories;  // buffers first
   std::vector<Param> params;
+  std::vector<TensorMap> tensor_maps;
   std::vector<Type> types;       // by ValueId
   Region body;                   // no params, no yield
 

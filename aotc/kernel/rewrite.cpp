@@ -13,6 +13,7 @@ Kernel shell(const Kernel &in) {
   out.local_size = in.local_size;
   out.fragment = in.fragment;
   out.memories = in.memories;
+  out.tensor_maps = in.tensor_maps;
   out.params = in.params;
   return out;
 }

@@ -116,6 +116,7 @@ TargetRecord TargetRecord::cuda_sm90a() {
   r.name = "sm_90a";
   r.large_workgroup_memory_bytes = 227 << 10;
   r.warpgroup_mma = true;
+  r.tensor_feeds = true;
   return r;
 }
 

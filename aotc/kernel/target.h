@@ -50,6 +50,7 @@ struct TargetRecord {
   kernel::FragmentShape fragment;      // of its fragments
   bool warpgroup_mma = false;          // kWarpgroupMma
   bool async_copy = false;             // kCopyAsync is one instruction
+  bool tensor_feeds = false;           // kFeed
 
   MatrixUnits matrix_units() const { return warpgroup_mma ? MatrixUnits::kWarpgroup : fragment_f16 ? MatrixUnits::kSubgroup : MatrixUnits::kNone; }
 

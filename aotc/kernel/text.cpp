@@ -52,6 +52,9 @@ class Printer {
         text_ += " " + std::to_string(memory.count);
       text_ += " align " + std::to_string(memory.align) + "\n";
     }
+    for (const TensorMap &m : kernel_.tensor_maps)
+      text_ += "  tensor_map @" + memory_name(m.memory) + " " + std::to_string(m.offset) + " sizes " + numbers(m.sizes) + " strides " + numbers(m.strides) +
+               " box " + numbers(m.box) + "\n";
     region(kernel_.body, 1);
     text_ += "}\n";
   }
@@ -88,6 +91,14 @@ class Printer {
         text_ += ", " + std::to_string(op.imms.empty() ? 0 : op.imms[0]);
       text_ += ", @" + memory_name(op.memory) + ", @" + memory_name(op.imm2) + ", ";
       list(op.operands);
+      break;
+    case Opcode::kFeed:
+      text_ += " @" + memory_name(op.memory) + ", " + std::to_string(op.imm) + ", map " + std::to_string(op.imm2) + " " + numbers(op.imms);
+      operands(op);
+      break;
+    case Opcode::kFeedStart:
+      text_ += " @" + memory_name(op.memory) + ", " + std::to_string(op.imm) + ",";
+      operands(op);
       break;
     case Opcode::kCopyAsync:
       text_ += " " + std::to_string(op.imm) + ", @" + memory_name(op.imm2) + ",";
@@ -191,13 +202,17 @@ class Printer {
       text_ += std::to_string(op.imm);
     }
     if (op.code == Opcode::kShuffle) {
-      text_ += " [";
-      for (size_t i = 0; i < op.imms.size(); ++i)
-        text_ += (i ? " " : "") + std::to_string(op.imms[i]);
-      text_ += "]";
+      text_ += " " + numbers(op.imms);
     }
     if (is_memory(op.code) && op.align != 1)
       text_ += " align " + std::to_string(op.align);
+  }
+
+  static std::string numbers(const std::vector<int64_t> &list) {
+    std::string out = "[";
+    for (size_t i = 0; i < list.size(); ++i)
+      out += (i ? " " : "") + std::to_string(list[i]);
+    return out + "]";
   }
 
   void carried(const Op &op, const Values &params, size_t first_param, size_t first_operand) {
@@ -295,6 +310,8 @@ class Parser {
         buffer();
       else if (accept("array"))
         array();
+      else if (accept("tensor_map"))
+        tensor_map();
       else
         break;
     }
@@ -471,6 +488,17 @@ class Parser {
     kernel_.memories.push_back(std::move(m));
   }
 
+  void tensor_map() {
+    TensorMap m;
+    m.memory = memory();
+    m.offset = integer(INT64_MIN, INT64_MAX);
+    for (auto [what, list] : {std::pair("sizes", &m.sizes), std::pair("strides", &m.strides), std::pair("box", &m.box)}) {
+      expect(what);
+      *list = numbers();
+    }
+    kernel_.tensor_maps.push_back(std::move(m));
+  }
+
   uint32_t memory() {
     std::string memory_name = name_after('@');
     for (size_t i = 0; i < kernel_.memories.size(); ++i)
@@ -601,6 +629,20 @@ class Parser {
         op.operands.push_back(use());
       define_results(op, results);
       return op;
+    case Opcode::kFeed:
+    case Opcode::kFeedStart:
+      op.memory = memory();
+      expect(",");
+      op.imm = integer(0, INT32_MAX);
+      if (op.code == Opcode::kFeed) {
+        expect(",");
+        expect("map");
+        op.imm2 = integer(0, INT32_MAX);
+        op.imms = numbers();
+      } else {
+        expect(",");
+      }
+      break;
     case Opcode::kCopyAsync:
       op.imm = integer(1, INT32_MAX);
       expect(",");
@@ -689,12 +731,18 @@ class Parser {
     if (pending)
       fail("an operand", rest());
     if (op.code == Opcode::kShuffle) {
-      expect("[");
-      while (!accept("]"))
-        op.imms.push_back(integer(0, 2 * kMaxLanes - 1));
+      op.imms = numbers(0, 2 * kMaxLanes - 1);
     }
     if (is_memory(op.code) && accept("align"))
       op.align = static_cast<uint32_t>(integer(0, UINT32_MAX));
+  }
+
+  std::vector<int64_t> numbers(int64_t least = INT64_MIN, int64_t most = INT64_MAX) {
+    std::vector<int64_t> out;
+    expect("[");
+    while (!accept("]"))
+      out.push_back(integer(least, most));
+    return out;
   }
 
   void carried(Op &op, std::vector<uint64_t> &params) {

@@ -40,6 +40,7 @@ class Checker {
       fail("the body has params");
     std::vector<ValueId> scope;
     region(k_.body, scope, 0);
+    feed_order();
     uniformity();
   }
 
@@ -100,8 +101,27 @@ class Checker {
       require(!memory.constant || (is_buffer && memory.access == Access::kRead), "a constant that is no buffer, or that is written");
       require(memory.space != Space::kWorkgroup || k_.kind == Class::kSimt, "a workgroup array outside a simt kernel");
     }
+    for (const TensorMap &map : k_.tensor_maps)
+      tensor_map(map);
     for (Type type : k_.types)
       need(type.lanes >= 1 && type.lanes <= kMaxLanes, "a value of no lanes or more than 1024");
+  }
+
+  // What hardware takes ("Tensor Map Object Management" of CUDA's driver API), with lines of 128 bytes.
+  void tensor_map(const TensorMap &map) const {
+    need(map.memory < k_.buffer_count(), "a tensor map of no buffer");
+    const Memory &m = k_.memories[map.memory];
+    need((m.type == Scalar::kF16 || m.type == Scalar::kBF16) && m.access == Access::kRead, "a tensor map of a buffer that is not f16 or bf16, or that is written");
+    need(map.offset >= 0 && map.offset < (int64_t{1} << 38) && map.offset % 8 == 0 && m.align % 16 == 0, "a tensor map that does not begin at a multiple of 16 bytes");
+    need(map.rank() >= 1 && map.rank() <= TensorMap::kMaxRank && map.strides.size() == map.rank() && map.box.size() == map.rank(),
+         "a tensor map of no dimensions, or of more than 5, or with other numbers of strides");
+    need(map.strides[0] == 1 && map.box[0] == kWarpgroupLine, "a tensor map whose first dimension is not of lines of 64 elements");
+    for (size_t i = 0; i < map.rank(); ++i) {
+      need(map.sizes[i] >= 1 && map.sizes[i] <= (int64_t{1} << 31), "a tensor map's size outside 1 to 2^31");
+      need(map.box[i] >= 1 && map.box[i] <= 256, "a tensor map's box outside 1 to 256");
+      need(i == 0 || (map.strides[i] > 0 && map.strides[i] <= (int64_t{1} << 38) && map.strides[i] % 8 == 0), "a tensor map's stride that is no multiple of 16 bytes up to 2^39");
+    }
+    need(map.box_elements() / kWarpgroupLine % 8 == 0, "a tensor map's box of lines that are not whole eights");
   }
 
   // ---- Structure
@@ -176,17 +196,18 @@ class Checker {
          "only float add, sub and mul can be contracted");
     need(o.unroll == 1 || o.code == Opcode::kFor, "only a loop can be unrolled");
     const bool warpgroup = o.code == Opcode::kWarpgroupMma;
-    need(o.imms.empty() || o.code == Opcode::kShuffle || o.code == Opcode::kTile, "a lane list on another op than shuffle and tile");
+    need(o.imms.empty() || o.code == Opcode::kShuffle || o.code == Opcode::kTile || o.code == Opcode::kFeed, "a lane list on another op than shuffle, tile and feed");
     need(o.fimm == 0 || o.code == Opcode::kConst, "a float immediate on another op than const");
     bool uses_imm = o.code == Opcode::kConst || o.code == Opcode::kParam || o.code == Opcode::kGroupId ||
                     o.code == Opcode::kLocalId || o.code == Opcode::kGridSize || o.code == Opcode::kExtract ||
                     o.code == Opcode::kInsert || o.code == Opcode::kError || o.code == Opcode::kTile || o.code == Opcode::kCopyAsync ||
-                    o.code == Opcode::kCopyWait || o.code == Opcode::kFragmentLoad || o.code == Opcode::kFragmentMma || o.code == Opcode::kFragmentPack || warpgroup || o.code == Opcode::kWarpgroupWait;
+                    o.code == Opcode::kCopyWait || o.code == Opcode::kFragmentLoad || o.code == Opcode::kFragmentMma || o.code == Opcode::kFragmentPack || warpgroup || o.code == Opcode::kWarpgroupWait ||
+                    o.code == Opcode::kFeed || o.code == Opcode::kFeedStart;
     need(o.imm == 0 || uses_imm, "an immediate that the op does not use");
-    need(o.imm2 == 0 || o.code == Opcode::kError || o.code == Opcode::kTile || o.code == Opcode::kCopyAsync || o.code == Opcode::kFragmentMma || warpgroup, "a second immediate that the op does not use");
+    need(o.imm2 == 0 || o.code == Opcode::kError || o.code == Opcode::kTile || o.code == Opcode::kCopyAsync || o.code == Opcode::kFragmentMma || warpgroup || o.code == Opcode::kFeed, "a second immediate that the op does not use");
     need(o.regions.empty() || o.code == Opcode::kFor || o.code == Opcode::kIf || o.code == Opcode::kWhile,
          "regions on an op that has none");
-    need(is_memory(o.code) || ((o.memory == 0 || o.code == Opcode::kTile || warpgroup) && o.align == 1), "a memory on an op that accesses none");
+    need(is_memory(o.code) || ((o.memory == 0 || o.code == Opcode::kTile || warpgroup || is_feed(o.code)) && o.align == 1), "a memory on an op that accesses none");
   }
 
   void op(const Op &o, int depth) {
@@ -390,6 +411,12 @@ class Checker {
     case Opcode::kWarpgroupMma:
     case Opcode::kWarpgroupWait:
       warpgroup(o);
+      break;
+    case Opcode::kFeed:
+    case Opcode::kFeedStart:
+    case Opcode::kFeedWait:
+    case Opcode::kFeedFree:
+      feed(o);
       break;
     case Opcode::kError:
       counts(1, 0);
@@ -631,6 +658,67 @@ class Checker {
       need(type(i) == Type(Scalar::kIndex), "it takes three indices");
   }
 
+  void feed(const Op &o) const {
+    need(k_.kind == Class::kSimt && k_.local_size[0] % kSubgroup == 0 && k_.local_size[0] + kFeeders <= kMaxThreads && k_.local_size[1] * k_.local_size[2] == 1,
+         "feeds are for simt kernels of whole subgroups in one dimension that leave room for the threads that feed");
+    counts(o.operands.size(), 0);
+    for (size_t i = 0; i < o.operands.size(); ++i)
+      need(type(i) == Type(Scalar::kIndex), "it takes indices");
+    if (o.code == Opcode::kFeedWait || o.code == Opcode::kFeedFree) {
+      need(o.operands.size() == 1 && o.memory == 0, "it takes a slice");
+      return;
+    }
+    need(o.memory < k_.memories.size() && k_.memories[o.memory].space == Space::kWorkgroup, "it takes an array of the workgroup");
+    const Memory &m = k_.memories[o.memory];
+    if (o.code == Opcode::kFeedStart) {
+      need(o.operands.size() == 1 && o.imm >= 1 && m.type == Scalar::kI64 && m.count == 2 * static_cast<uint64_t>(o.imm), "its array is not of i64, two a stage");
+      return;
+    }
+    need(o.imm2 >= 0 && static_cast<size_t>(o.imm2) < k_.tensor_maps.size(), "no such tensor map");
+    const TensorMap &map = k_.tensor_maps[static_cast<size_t>(o.imm2)];
+    need(o.operands.size() == map.rank() && o.imms.size() == map.rank(), "its coordinates are not as many as the map has dimensions");
+    need(m.type == k_.memories[map.memory].type && m.align % 1024 == 0, "its array is not of the map's type and aligned to 1,024 bytes");
+    need(o.imm >= 0 && o.imm % (8 * int64_t{kWarpgroupLine}) == 0, "its place does not begin at a multiple of 8 lines");
+  }
+
+  // Feeds come before their start, that before whoever waits; and before it nothing is that the threads that feed must not do.
+  void feed_order() {
+    const Op *start = nullptr;
+    std::vector<const Op *> feeds;
+    feed_order(k_.body, start, feeds);
+    need(start || feeds.empty(), "feeds that are never started");
+  }
+  void feed_order(const Region &r, const Op *&start, std::vector<const Op *> &feeds) {
+    const bool has_start = uses(r, Opcode::kFeedStart);
+    for (const Op &o : r.ops) {
+      current_ = &o;
+      if (o.code == Opcode::kFeed) {
+        need(!start && has_start, "a feed that the start does not follow");
+        feeds.push_back(&o);
+      } else if (o.code == Opcode::kFeedStart) {
+        need(!start, "a second start of feeds");
+        need(!feeds.empty(), "a start without feeds");
+        start = &o;
+        for (const Op *feed : feeds) {
+          current_ = feed;
+          const uint64_t stages = static_cast<uint64_t>(o.imm), count = k_.memories[feed->memory].count, each = count / stages;
+          need(count % stages == 0 && each % (8 * kWarpgroupLine) == 0, "its array is not of as many places as the start has stages");
+          need(static_cast<uint64_t>(feed->imm + k_.tensor_maps[static_cast<size_t>(feed->imm2)].box_elements()) <= each, "the box does not fit its place");
+        }
+      } else if (o.code == Opcode::kFeedWait || o.code == Opcode::kFeedFree) {
+        need(start, "it comes before the start of feeds");
+      } else {
+        const bool leads = std::any_of(o.regions.begin(), o.regions.end(), [](const Region &part) { return uses(part, Opcode::kFeedStart); });
+        need(!leads || o.code == Opcode::kIf, "a start of feeds in a loop");
+        need(start || !has_start || leads || (o.regions.empty() && !is_memory(o.code) && !has_side_effect(o.code) && !is_fragment(o.code)) || o.code == Opcode::kYield,
+             "the threads that feed would do it too: only what touches no memory may come before the start");
+        for (const Region &part : o.regions)
+          feed_order(part, start, feeds);
+      }
+    }
+    current_ = nullptr;
+  }
+
   // ---- Control
 
   std::vector<Type> operand_types(const Op &o, size_t first) const {
@@ -773,6 +861,12 @@ class Checker {
           changed |= spread(side, divergent || splits, judge);
         break;
       }
+      case Opcode::kFeed:
+      case Opcode::kFeedStart:
+      case Opcode::kFeedWait:
+      case Opcode::kFeedFree:
+        need(!judge || (!divergent && !any_varies(o.operands)), "a feed that is not the same for the whole workgroup");
+        break;
       case Opcode::kBarrier:
         need(!judge || !divergent, "a barrier in control flow that is not uniform over the workgroup");
         break;
@@ -820,7 +914,7 @@ class TargetChecker {
   void run() {
     need(k_.kind == t_.kernel_class, "is of another class than the target's kernels");
     uint64_t threads = uint64_t{k_.local_size[0]} * k_.local_size[1] * k_.local_size[2];
-    need(threads <= t_.max_workgroup_invocations, "has more threads a workgroup than the target allows");
+    need(threads + (uses(k_.body, Opcode::kFeedStart) ? kFeeders : 0) <= t_.max_workgroup_invocations, "has more threads a workgroup than the target allows");
     need(k_.buffer_count() <= t_.max_buffers, "has more buffers than the target allows");
     uint64_t shared = 0;
     for (const Memory &memory : k_.memories) {
@@ -895,6 +989,7 @@ class TargetChecker {
         need(has_fragment(t_, static_cast<Scalar>(o.imm)), "the target has no matrix unit for these elements");
       if (o.code == Opcode::kFragmentPack)
         need(has_fragment(t_, static_cast<Scalar>(o.imm)), "the target has no matrix unit for these elements");
+      need(!is_feed(o.code) || t_.tensor_feeds, "the target has no feeds");
       need((o.code != Opcode::kWarpgroupMma && o.code != Opcode::kWarpgroupWait) || t_.warpgroup_mma, "the target has no matrix units of warpgroups");
       need(!is_fragment(o.code) || (t_.subgroup_size == k_.fragment.threads && t_.fragment == k_.fragment), "fragments of another shape than the target's");
       need(o.code != Opcode::kRem || !is_float(k_.types[o.results[0]].scalar), "a float remainder that has not been expanded");

@@ -29,6 +29,20 @@ std::string run_ptx(const std::string &text, const std::string &entry, std::vect
     add(reinterpret_cast<uintptr_t>(buffer.data()), 8);
   for (const auto &[bytes, bits] : params)
     add(bits, static_cast<size_t>(bytes));
+  // Tensor maps, which only kernels have that say what they are.
+  if (early && !early->tensor_maps.empty())
+    launch.block[0] += kernel::kFeeders;
+  for (const kernel::TensorMap &map : early ? early->tensor_maps : std::vector<kernel::TensorMap>()) {
+    uint64_t sizes[kernel::TensorMap::kMaxRank] = {}, strides[kernel::TensorMap::kMaxRank] = {};
+    uint32_t box[kernel::TensorMap::kMaxRank] = {};
+    for (size_t i = 0; i < map.rank(); ++i)
+      sizes[i] = static_cast<uint64_t>(map.sizes[i]), strides[i] = 2 * static_cast<uint64_t>(map.strides[i]), box[i] = static_cast<uint32_t>(map.box[i]);
+    mock::TensorMap made;
+    if (!mock::make_map(&made, reinterpret_cast<uintptr_t>(buffers[map.memory].data()) + 2 * static_cast<uint64_t>(map.offset), static_cast<uint32_t>(map.rank()), sizes,
+                        strides + 1, box))
+      return entry + " has a tensor map that the library would refuse";
+    launch.params.emplace_back(reinterpret_cast<const uint8_t *>(&made), reinterpret_cast<const uint8_t *>(&made + 1));
+  }
   if (launch.params.size() != kernel->second.param_sizes.size())
     return entry + " has " + std::to_string(kernel->second.param_sizes.size()) + " parameters";
   launch.memory = [&](uint64_t at, uint64_t *begin, uint64_t *end) {

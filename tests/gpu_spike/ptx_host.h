@@ -12,7 +12,7 @@
 namespace ingot::aotc::gpu_spike {
 
 // Runs the entry on the buffers, in binding order; params as param_words() gives them; shared_bytes: workgroup memory given at
-// launch. `early`: the kernel of the text, which then begins before kernels ahead have ended that write all buffers but its constants;
+// launch. `early`: the kernel of the text, with its tensor maps, which then begins before kernels ahead have ended that write all buffers but its constants;
 // early_reads: how often it reads before it waits for those.
 // "" or what went wrong.
 std::string run_ptx(const std::string &text, const std::string &entry, std::vector<std::vector<uint32_t>> &buffers,

@@ -37,7 +37,7 @@
 namespace {
 
 constexpr int kDevices = 64, kOk = 0, kInvalid = 1, kNoMemory = 2, kBadImage = 200, kInvalidPtx = 218, kNotFound = 500, kNotReady = 600, kLost = 719;
-constexpr uint32_t kShared = 48 << 10, kLargeShared = 99 << 10; // bytes a block: without being asked, and at most
+constexpr uint32_t kShared = 48 << 10, kLargeShared = 227 << 10; // bytes a block: without being asked, and at most
 using Address = unsigned long long;
 
 [[noreturn]] __attribute__((format(printf, 1, 2))) void wrong(const char *format, ...) {
@@ -692,6 +692,21 @@ EXPORT int cuLaunchKernel(void *handle, unsigned gx, unsigned gy, unsigned gz, u
     return 700;
   }, true, launch->early}, true);
 }
+
+#if !defined(MOCK_HIP)
+EXPORT int cuTensorMapEncodeTiled(void *map, int type, unsigned rank, void *address, const uint64_t *sizes, const uint64_t *strides, const unsigned *box,
+                                  const unsigned *steps, int interleave, int swizzle, int promotion, int outside) {
+  ENTER_UNLESS_LOST("cuTensorMapEncodeTiled");
+  if (reinterpret_cast<uintptr_t>(map) % 64 != 0) wrong("a tensor map that is not aligned to 64 bytes");
+  if (type != 1 || interleave != 0 || swizzle != 3 || promotion < 0 || promotion > 3 || outside != 0) wrong("cuTensorMapEncodeTiled with what is not expected");
+  if (rank < 1 || rank > 5) return kInvalid;
+  for (unsigned i = 0; i < rank; ++i)
+    if (steps[i] != 1) wrong("a tensor map with other steps than 1");
+  uint64_t begin = 0, end = 0;
+  if (!find_memory(x, reinterpret_cast<uintptr_t>(address), &begin, &end)) wrong("a tensor map of memory that is not allocated");
+  return mock::make_map(static_cast<mock::TensorMap *>(map), reinterpret_cast<uintptr_t>(address), rank, sizes, strides, box) ? kOk : kInvalid;
+}
+#endif
 
 bool refuses_in_graphs() {
   std::lock_guard lock(counts_mutex);

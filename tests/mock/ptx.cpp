@@ -114,6 +114,10 @@ class Parser {
       size_t size = s.find(".u64") != std::string::npos || s.find(".b64") != std::string::npos ? 8 : 4;
       size_t begin = s.find_last_of(' ') + 1;
       std::string name = s.substr(begin);
+      if (size_t bytes = name.find('['); bytes != std::string::npos) { // .param .align 64 .b8 name[128]
+        size = std::stoul(name.substr(bytes + 1));
+        name.resize(bytes);
+      }
       while (!name.empty() && (name.back() == ',' || name.back() == ')'))
         name.pop_back();
       uint32_t offset = kernel_.param_offsets.empty() ? 0 : kernel_.param_offsets.back() + 8;
@@ -260,6 +264,18 @@ class Parser {
       in.a = operand(arguments.at(0));
       return arguments.size() == 1;
     }
+    if (unsigned rank = 0; std::sscanf(word.c_str(), "cp.async.bulk.tensor.%ud", &rank) == 1) {
+      // cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes [to], [map, {x, y}], [signal];
+      if (word != "cp.async.bulk.tensor." + std::to_string(rank) + "d.shared::cluster.global.mbarrier::complete_tx::bytes" || arguments.size() != 3) return false;
+      const std::vector<std::string> source = split(arguments[1].substr(1, arguments[1].size() - 2));
+      Instruction to, signal;
+      address(arguments[0], to), address(arguments[2], signal);
+      in.op = Op::box;
+      in.a = to.a, in.b = operand(source.at(0)), in.c = signal.a;
+      if (source.size() != 2 || to.offset != 0 || signal.offset != 0) return false;
+      in.factors = list(source[1]);
+      return in.factors.size() == rank;
+    }
     if ((word != "cp.async.cg.shared.global" && word != "cp.async.ca.shared.global") || arguments.size() != 4)
       return false;
     Instruction to;
@@ -270,6 +286,19 @@ class Parser {
     in.b = operand(arguments[2]), in.c = operand(arguments[3]);
     return to.offset == 0 && in.b.kind == Operand::immediate && (in.b.value == 4 || in.b.value == 8 || in.b.value == 16) &&
            (word != "cp.async.cg.shared.global" || in.b.value == 16);
+  }
+
+  // mbarrier.init.shared::cta.b64 [signal], 1;   mbarrier.arrive.expect_tx.shared::cta.b64 _, [signal], 4096;
+  // mbarrier.arrive.shared::cta.b64 _, [signal];   mbarrier.try_wait.parity.shared::cta.b64 %p1, [signal], parity;
+  bool signal(const std::string &word, const std::vector<std::string> &arguments, Instruction &in) {
+    const bool init = word == "mbarrier.init.shared::cta.b64", expect = word == "mbarrier.arrive.expect_tx.shared::cta.b64",
+               arrive = word == "mbarrier.arrive.shared::cta.b64", wait = word == "mbarrier.try_wait.parity.shared::cta.b64";
+    if (!(init || expect || arrive || wait) || arguments.size() != (init || arrive ? 2u : 3u)) return false;
+    in.op = init ? Op::signal_init : expect ? Op::signal_expect : arrive ? Op::signal_arrive : Op::signal_wait;
+    address(arguments[init ? 0 : 1], in);
+    if (!arrive) in.b = operand(arguments[init ? 1 : 2]);
+    if (wait) in.d[0] = operand(arguments[0]);
+    return in.offset == 0 && (init || wait || arguments[0] == "_");
   }
 
   // wgmma.mma_async.sync.aligned.m64n8k16.f32.f16.f16 {sums}, a, b, 1, 1, 1, 0, 0;   wgmma.fence, wgmma.commit_group, wgmma.wait_group 0
@@ -348,7 +377,7 @@ class Parser {
       else if (p == "rpi") in.round = kUp;
       else if (p == "NaN") in.nan = true;
       else if (name == "setp" && compares.count(p)) in.compare = compares.at(p);
-      else if (name == "griddepcontrol" || name == "cp" || name == "ldmatrix" || name == "mma" || name == "wgmma" || name == "fence") continue; // looked at as a whole
+      else if (name == "griddepcontrol" || name == "cp" || name == "ldmatrix" || name == "mma" || name == "wgmma" || name == "fence" || name == "mbarrier" || name == "prefetch") continue; // looked at as a whole
       else if (p == "nc") in.cached = true;
       else if (p == "rn" || p == "rni" || p == "sync" || p == "uni" || p == "relaxed" || p == "sys" || p == "gpu" || p == "volatile" ||
                p == "idx" || p == "add" || p == "min" || p == "max" || p == "and" || p == "or" || p == "xor" || p == "exch") continue;
@@ -390,6 +419,15 @@ class Parser {
       for (size_t i = 0; i < 4 && known; i++) in.d[i] = to[i];
     } else if (name == "wgmma") {
       known = warpgroup(word, arguments, in);
+    } else if (name == "mbarrier") {
+      known = signal(word, arguments, in);
+    } else if (name == "prefetch") {
+      in.op = Op::prefetch_map;
+      known = word == "prefetch.tensormap" && arguments.size() == 1;
+      if (known) address(arguments[0], in);
+    } else if (word == "fence.mbarrier_init.release.cluster") {
+      in.op = Op::signals_fence;
+      known = arguments.empty();
     } else if (name == "fence") {
       in.op = Op::fence_async;
       known = word == "fence.proxy.async.shared::cta" && arguments.empty();
@@ -446,7 +484,12 @@ class Parser {
     else if (name == "prmt") take(Op::prmt, 3);
     else if (name == "cvt") take(Op::cvt, 1);
     else if (name == "cvta") take(Op::mov, 1);
-    else if (name == "bar") in.op = Op::bar;
+    else if (name == "bar") { // of some threads, where it says how many
+      in.op = Op::bar;
+      in.a = operand(arguments.at(0));
+      if (arguments.size() > 1) in.b = operand(arguments[1]);
+      known = arguments.size() <= 2 && in.a.kind == Operand::immediate && (arguments.size() == 1 || in.b.kind == Operand::immediate);
+    }
     else if (name == "shfl") take(Op::shfl, 4);
     else if (name == "atom") {
       // Kernels have sums, minima and maxima; of some with constants LLVM makes others, of an addition of 0 an `or`.
@@ -687,7 +730,7 @@ struct Copy {
 
 struct Thread {
   uint32_t pc = 0;
-  enum : uint8_t { runs, at_barrier, at_shuffle, done } state = runs;
+  enum : uint8_t { runs, at_barrier, at_shuffle, at_signal, done } state = runs;
   bool waited = false; // for the kernels ahead
   uint32_t id[3] = {};
   std::vector<Copy> open;                 // since the last commit
@@ -701,6 +744,19 @@ struct Thread {
   std::vector<size_t> committed;          // how many of them with each commit, the oldest first
   std::vector<std::pair<uint64_t, uint32_t>> written; // to shared memory since its last fence for the units of warpgroups
   std::map<uint64_t, uint64_t> sums;      // what the registers hold that these add to, by their numbers
+};
+
+// A box on its way, line by line of 128 bytes.
+struct Box {
+  uint8_t *to;
+  std::vector<uint8_t> bytes;
+};
+
+// An mbarrier.
+struct Signal {
+  uint32_t arrivals = 0, missing = 0, ended = 0; // of a phase, in this one; phases
+  uint64_t bytes = 0;                            // expected
+  std::vector<Box> boxes;
 };
 
 // Memory below 2 GiB: ldmatrix and cp.async take addresses of shared memory as 32 bits.
@@ -743,14 +799,21 @@ class Block {
       threads_[t].id[1] = t / l_.block[0] % l_.block[1];
       threads_[t].id[2] = t / l_.block[0] / l_.block[1];
     }
+    signals_.clear();
     for (;;) {
-      bool all_done = true;
+      bool all_done = true, any = false;
       for (uint32_t t = 0; t < threads_.size(); t++) {
-        if (threads_[t].state == Thread::runs) go(t);
+        const bool waits = threads_[t].state == Thread::at_signal;
+        if (threads_[t].state == Thread::runs || waits) {
+          const uint32_t before = threads_[t].pc;
+          threads_[t].state = Thread::runs;
+          go(t);
+          any = any || !waits || threads_[t].state != Thread::at_signal || threads_[t].pc != before;
+        }
         all_done = all_done && threads_[t].state == Thread::done;
       }
       if (all_done) return;
-      if (!exchange()) release_barrier();
+      if (!exchange() && !release_barriers() && !any) stuck();
     }
   }
 
@@ -910,13 +973,101 @@ class Block {
     return reinterpret_cast<const uint8_t *>(uintptr_t(address));
   }
 
-  void release_barrier() {
-    uint32_t at = threads_[0].pc;
-    for (const Thread &t : threads_) {
-      if (t.state != Thread::at_barrier) throw Wrong("a barrier that not all threads reach");
-      if (t.pc != at) throw Wrong("threads at different barriers");
+  // Those that all have come to, of the block or of as many threads as it says; false where there is none.
+  bool release_barriers() {
+    std::map<uint64_t, std::vector<uint32_t>> waiting; // by number
+    for (uint32_t t = 0; t < threads_.size(); t++)
+      if (threads_[t].state == Thread::at_barrier) waiting[k_.code[threads_[t].pc].a.value].push_back(t);
+    bool any = false;
+    for (const auto &[number, list] : waiting) {
+      const uint32_t at = threads_[list[0]].pc;
+      const Operand &some = k_.code[at].b;
+      if (list.size() != (some.kind == Operand::none ? threads_.size() : some.value)) continue;
+      for (uint32_t t : list)
+        if (threads_[t].pc != at) throw Wrong("threads at different barriers");
+      for (uint32_t t : list) threads_[t].state = Thread::runs, ++threads_[t].pc;
+      any = true;
     }
-    for (Thread &t : threads_) t.state = Thread::runs, ++t.pc;
+    return any;
+  }
+  [[noreturn]] void stuck() const {
+    for (const Thread &t : threads_)
+      if (t.state == Thread::at_barrier) throw Wrong("a barrier that not all threads reach");
+    throw Wrong("an mbarrier whose phase never ends");
+  }
+
+  Signal &signal_at(const Instruction &in, uint32_t t) {
+    Instruction at = in;
+    at.space = kShared;
+    access(at, t, 8);
+    auto found = signals_.find(get(in.a, t));
+    if (found == signals_.end()) throw Wrong("an mbarrier that was not initialised");
+    return found->second;
+  }
+  void arrive(Signal &s) {
+    if (s.missing == 0) throw Wrong("more arrivals at an mbarrier than it counts");
+    --s.missing;
+  }
+  // What was expected comes now that somebody waits for it.
+  bool ended(Signal &s, uint64_t parity) {
+    uint64_t coming = 0;
+    for (const Box &b : s.boxes) coming += b.bytes.size();
+    if (coming > s.bytes && s.missing == 0) throw Wrong("boxes of more bytes than their mbarrier expects");
+    if (s.missing == 0 && coming == s.bytes) {
+      for (const Box &b : s.boxes) {
+        std::memcpy(b.to, b.bytes.data(), b.bytes.size());
+        if (has_products_) std::fill_n(unfenced_.begin() + (b.to - shared_base()), b.bytes.size(), 0);
+      }
+      s.boxes.clear();
+      s.bytes = 0, s.missing = s.arrivals, ++s.ended;
+    }
+    return (s.ended & 1) != (parity & 1);
+  }
+  const TensorMap &map_at(uint64_t at) const {
+    for (const std::vector<uint8_t> &p : l_.params)
+      if (at == uint64_t(uintptr_t(p.data())) && p.size() == sizeof(TensorMap)) {
+        const TensorMap &m = *reinterpret_cast<const TensorMap *>(p.data());
+        if (m.magic != TensorMap::kMagic) throw Wrong("an argument that is no tensor map");
+        return m;
+      }
+    throw Wrong("a tensor map that is no argument of the kernel");
+  }
+  // Reads now; the place has NaNs until it comes.
+  void bring_box(const Instruction &in, uint32_t t) {
+    const TensorMap &m = map_at(get(in.b, t));
+    if (in.factors.size() != m.rank) throw Wrong("as many coordinates as the tensor map has not");
+    uint64_t lines = 1;
+    for (uint32_t i = 1; i < m.rank; i++) lines *= m.box[i];
+    Instruction to = in;
+    to.space = kShared;
+    if (get(in.a, t) % 128 != 0) throw Wrong("a box that does not begin at 128 bytes");
+    Box box{access(to, t, 16), std::vector<uint8_t>(lines * 128), };
+    to.offset = int64_t(lines) * 128 - 16;
+    access(to, t, 16);
+    for (uint64_t l = 0; l < lines; l++) {
+      uint64_t rest = l, from = m.address;
+      bool inside = true;
+      for (uint32_t i = 1; i < m.rank; i++) {
+        const int64_t at = int64_t(int32_t(get(in.factors[i], t))) + int64_t(rest % m.box[i]);
+        rest /= m.box[i];
+        inside = inside && at >= 0 && uint64_t(at) < m.sizes[i];
+        from += uint64_t(at) * m.strides[i];
+      }
+      for (uint32_t k = 0; inside && k < 64; k++) {
+        const int64_t at = int64_t(int32_t(get(in.factors[0], t))) + k;
+        if (at < 0 || uint64_t(at) >= m.sizes[0]) continue;
+        Instruction word = in;
+        word.op = Op::ld, word.space = kGlobal, word.offset = 0;
+        word.a = {Operand::immediate, from + 2 * uint64_t(at)};
+        uint64_t place = uint64_t(uintptr_t(box.to)) + l * 128 + 2 * k; // the 16 bytes change places by the line's number, which is in the address
+        place ^= (place >> 7 & 7) << 4;
+        std::memcpy(box.bytes.data() + (place - uint64_t(uintptr_t(box.to))), access(word, t, 2), 2);
+      }
+    }
+    std::memset(box.to, 0xff, box.bytes.size());
+    Instruction signal = in;
+    signal.a = in.c;
+    signal_at(signal, t).boxes.push_back(std::move(box));
   }
 
   uint64_t get(const Operand &o, uint32_t t) const {
@@ -926,6 +1077,7 @@ class Block {
     case Operand::shared: return uint64_t(uintptr_t(shared_base())) + o.value;
     case Operand::given: return uint64_t(uintptr_t(shared_base())) + k_.given_at;
     case Operand::local: return uint64_t(uintptr_t(local_base(t))) + o.value;
+    case Operand::param: return uint64_t(uintptr_t(l_.params[o.value / 8].data()));
     case Operand::special:
       if (o.value < kNtid) return threads_[t].id[o.value];
       if (o.value < kCtaid) return l_.block[o.value - kNtid];
@@ -998,6 +1150,13 @@ class Block {
           th.state = Thread::done;
           return;
         case Op::bar: th.state = Thread::at_barrier; return;
+        case Op::signal_wait:
+          set(in.d[0], t, ended(signal_at(in, t), get(in.b, t)));
+          if (!(get(in.d[0], t) & 1)) { // tried again when others have gone on
+            th.state = Thread::at_signal;
+            return;
+          }
+          break;
         case Op::shfl: case Op::ldmatrix: case Op::mma: case Op::wgmma_wait: th.state = Thread::at_shuffle; return;
         default: step(in, t);
         }
@@ -1092,6 +1251,23 @@ class Block {
       }
       return;
     case Op::wgmma: return start_product(in, t);
+    case Op::signal_init: {
+      Instruction at = in;
+      at.space = kShared;
+      access(at, t, 8);
+      const auto n = uint32_t(get(in.b, t));
+      if (!signals_.emplace(get(in.a, t), Signal{n, n, 0, 0, {}}).second) throw Wrong("an mbarrier that is initialised twice");
+      return;
+    }
+    case Op::signals_fence: return;
+    case Op::signal_expect: {
+      Signal &s = signal_at(in, t);
+      s.bytes += get(in.b, t);
+      return arrive(s);
+    }
+    case Op::signal_arrive: return arrive(signal_at(in, t));
+    case Op::box: return bring_box(in, t);
+    case Op::prefetch_map: return void(map_at(get(in.a, t)));
     case Op::fence_async:
       for (const auto &[at, size] : threads_[t].written)
         for (uint64_t i = at; i < at + size; i++)
@@ -1137,6 +1313,7 @@ class Block {
   LowMemory shared_;
   std::vector<uint8_t> local_;
   bool has_products_ = false;
+  std::map<uint64_t, Signal> signals_; // by address
   std::vector<uint32_t> unfenced_; // by byte of shared memory: who wrote it without a fence since, plus 1
   uint64_t seen_[2] = {}; // the last piece of memory
 };
@@ -1150,6 +1327,18 @@ std::string parse(const std::string &text, std::map<std::string, Kernel> &kernel
   } catch (const std::exception &e) {
     return e.what();
   }
+}
+
+bool make_map(TensorMap *out, uint64_t address, uint32_t rank, const uint64_t *sizes, const uint64_t *strides, const uint32_t *box) {
+  bool good = rank >= 1 && rank <= 5 && address % 16 == 0 && box[0] == 64;
+  *out = {TensorMap::kMagic, address, rank, {}, {}, {}, {}};
+  for (uint32_t i = 0; good && i < rank; i++) {
+    out->sizes[i] = sizes[i], out->box[i] = box[i];
+    out->strides[i] = i == 0 ? 2 : strides[i - 1];
+    good = sizes[i] >= 1 && sizes[i] <= uint64_t(1) << 32 && box[i] >= 1 && box[i] <= 256 &&
+           (i == 0 || (out->strides[i] % 16 == 0 && out->strides[i] > 0 && out->strides[i] < uint64_t(1) << 40));
+  }
+  return good;
 }
 
 std::string run(const Kernel &kernel, const Launch &launch, Chain *chain) {

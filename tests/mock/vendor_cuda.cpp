@@ -24,6 +24,9 @@ static_assert(CU_DEVICE_ATTRIBUTE_MAX_GRID_DIM_X == 5 && CU_DEVICE_ATTRIBUTE_MAX
 static_assert(CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT == 16 && CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR == 75 && CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR == 76);
 
 static_assert(sizeof(CUlaunchAttribute) == sizeof(LaunchAttribute) && offsetof(CUlaunchAttribute, value) == offsetof(LaunchAttribute, value));
+static_assert(sizeof(CUtensorMap) == sizeof(TensorMap) && alignof(CUtensorMap) <= alignof(TensorMap) && CU_TENSOR_MAP_DATA_TYPE_UINT16 == kMapWords);
+static_assert(CU_TENSOR_MAP_INTERLEAVE_NONE == kMapInterleave && CU_TENSOR_MAP_SWIZZLE_128B == kMapSwizzle);
+static_assert(CU_TENSOR_MAP_L2_PROMOTION_L2_256B == kMapPromotion && CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE == kMapZeros);
 static_assert(CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION == kLaunchProgrammatic);
 static_assert(sizeof(CUlaunchConfig) == sizeof(LaunchConfig) && offsetof(CUlaunchConfig, blockDimX) == offsetof(LaunchConfig, block));
 static_assert(offsetof(CUlaunchConfig, sharedMemBytes) == offsetof(LaunchConfig, shared_bytes) && offsetof(CUlaunchConfig, hStream) == offsetof(LaunchConfig, stream));

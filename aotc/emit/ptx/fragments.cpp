@@ -196,4 +196,44 @@ void ptx_copy_wait(llvm::IRBuilderBase &b, int64_t batches) {
   assembly(b, b.getVoidTy(), "cp.async.wait_group " + std::to_string(batches) + ";", "", {}, true);
 }
 
+void ptx_signal_init(llvm::IRBuilderBase &b, V signal, uint32_t arrivals) {
+  assembly(b, b.getVoidTy(), "mbarrier.init.shared::cta.b64 [$0], " + std::to_string(arrivals) + ";", "r", {offset_of(b, signal)}, true);
+}
+
+void ptx_signals_fence(llvm::IRBuilderBase &b) { assembly(b, b.getVoidTy(), "fence.mbarrier_init.release.cluster;", "", {}, true); }
+
+void ptx_signal_expect(llvm::IRBuilderBase &b, V signal, uint64_t bytes) {
+  assembly(b, b.getVoidTy(), "mbarrier.arrive.expect_tx.shared::cta.b64 _, [$0], " + std::to_string(bytes) + ";", "r", {offset_of(b, signal)}, true);
+}
+
+void ptx_signal_arrive(llvm::IRBuilderBase &b, V signal) {
+  assembly(b, b.getVoidTy(), "mbarrier.arrive.shared::cta.b64 _, [$0];", "r", {offset_of(b, signal)}, true);
+}
+
+void ptx_signal_wait(llvm::IRBuilderBase &b, V signal, V parity) {
+  llvm::Function *in = b.GetInsertBlock()->getParent();
+  auto *again = llvm::BasicBlock::Create(b.getContext(), "signal", in), *ended = llvm::BasicBlock::Create(b.getContext(), "signalled", in);
+  V at = offset_of(b, signal);
+  b.CreateBr(again);
+  b.SetInsertPoint(again); // the instruction itself waits for a time that the hardware sets
+  b.CreateCondBr(assembly(b, b.getInt1Ty(), "mbarrier.try_wait.parity.shared::cta.b64 $0, [$1], $2;", "=b,r,r", {at, parity}, true), ended, again);
+  b.SetInsertPoint(ended);
+}
+
+void ptx_tensor_copy(llvm::IRBuilderBase &b, V to, V map, const std::vector<V> &coordinates, V signal) {
+  std::vector<V> operands = {offset_of(b, to), map};
+  std::string constraints = "r,l", list;
+  for (V at : coordinates) {
+    list += (list.empty() ? "$" : ", $") + std::to_string(operands.size());
+    constraints += ",r";
+    operands.push_back(at);
+  }
+  operands.push_back(offset_of(b, signal));
+  const std::string text = "cp.async.bulk.tensor." + std::to_string(coordinates.size()) + "d.shared::cluster.global.mbarrier::complete_tx::bytes [$0], [$1, {" + list +
+                           "}], [$" + std::to_string(operands.size() - 1) + "];";
+  assembly(b, b.getVoidTy(), text, constraints + ",r", operands, true);
+}
+
+void ptx_prefetch_map(llvm::IRBuilderBase &b, V map) { assembly(b, b.getVoidTy(), "prefetch.tensormap [$0];", "l", {map}, true); }
+
 } // namespace ingot::aotc::emit

@@ -30,4 +30,14 @@ void ptx_copy_async(llvm::IRBuilderBase &b, llvm::Value *to, llvm::Value *from, 
 void ptx_copy_commit(llvm::IRBuilderBase &b);
 void ptx_copy_wait(llvm::IRBuilderBase &b, int64_t batches);
 
+// Signals: objects of 8 bytes in shared memory ("mbarrier" of PTX). A phase ends when all have arrived and all bytes expected have come.
+void ptx_signal_init(llvm::IRBuilderBase &b, llvm::Value *signal, uint32_t arrivals);
+void ptx_signals_fence(llvm::IRBuilderBase &b);                                    // what was initialised may be used by copies after a barrier
+void ptx_signal_expect(llvm::IRBuilderBase &b, llvm::Value *signal, uint64_t bytes); // arrives, and says how many bytes will come
+void ptx_signal_arrive(llvm::IRBuilderBase &b, llvm::Value *signal);
+void ptx_signal_wait(llvm::IRBuilderBase &b, llvm::Value *signal, llvm::Value *parity); // until a phase of this parity, i32, has ended
+// The box of `map` (a CUtensorMap) at the coordinates, i32, to shared memory; its bytes come to `signal`.
+void ptx_tensor_copy(llvm::IRBuilderBase &b, llvm::Value *to, llvm::Value *map, const std::vector<llvm::Value *> &coordinates, llvm::Value *signal);
+void ptx_prefetch_map(llvm::IRBuilderBase &b, llvm::Value *map);
+
 } // namespace ingot::aotc::emit

@@ -33,6 +33,11 @@ llvm::Function *GpuFunction::emit_entry() {
   bool errors = has_error_ops(kernel_);
   if (errors)
     types.push_back(global);
+  const auto error_argument = static_cast<unsigned>(types.size()) - 1;
+  if (!kernel_.tensor_maps.empty() && !map_type())
+    fail("tensor maps on a target that has none");
+  for (size_t i = 0; i < kernel_.tensor_maps.size(); ++i)
+    types.push_back(map_type());
   function_ = llvm::Function::Create(llvm::FunctionType::get(b_.getVoidTy(), types, false),
                                      llvm::Function::ExternalLinkage, kernel_.name, module_);
   mark_entry();
@@ -43,7 +48,7 @@ llvm::Function *GpuFunction::emit_entry() {
   bind_memories();
   bind_params();
   if (errors)
-    error_ = function_->getArg(static_cast<unsigned>(types.size()) - 1);
+    error_ = function_->getArg(error_argument);
   begin();
   emit_region(kernel_.body);
   b_.CreateRetVoid();

@@ -5,7 +5,8 @@
 // A backend (aotc/emit/ptx, aotc/emit/hsaco) says how its hardware spells these: see the virtual functions.
 //
 // Entry: (pointers of the buffers..., params..., [error word]). Pointers are global and never alias. A param is a 32-bit word:
-// index, i32 or f32; an i64 has 64 bits. The error word is there where the kernel has error ops (schemas/gpu_abi.h).
+// index, i32 or f32; an i64 has 64 bits. The error word is there where the kernel has error ops (schemas/gpu_abi.h). Tensor maps come last,
+// as a backend has them.
 #pragma once
 
 #include <functional>
@@ -40,6 +41,8 @@ class GpuFunction : public FunctionEmitter {
   virtual V from_lane(V word, V lane) = 0;    // another lane's i32; every lane of the subgroup takes part
   virtual V lane_id() = 0;                    // i32, within the subgroup
   virtual void begin() {}                     // before anything touches memory
+  // The type of a tensor map as an argument; null where the target has none.
+  virtual llvm::Type *map_type() { return nullptr; }
   virtual uint32_t subgroup_lanes() const { return record_.subgroup_size; }
 
   void emit_op(const kernel::Op &op) override;

@@ -47,10 +47,12 @@ class PtxFunction final : public GpuFunction {
   }
   void mark_entry() override {
     annotate("kernel", 1);
-    annotate("reqntidx", kernel_.local_size[0]);
+    annotate("reqntidx", kernel_.local_size[0] + (feeds_ ? kernel::kFeeders : 0));
     annotate("reqntidy", kernel_.local_size[1]);
     annotate("reqntidz", kernel_.local_size[2]);
+    mark_maps();
   }
+  llvm::Type *map_type() override { return llvm::PointerType::get(context_, 0); }
   V group_id(unsigned dimension) override {
     return special(llvm::Intrinsic::nvvm_read_ptx_sreg_ctaid_x, llvm::Intrinsic::nvvm_read_ptx_sreg_ctaid_y,
                    llvm::Intrinsic::nvvm_read_ptx_sreg_ctaid_z, dimension);
@@ -64,6 +66,11 @@ class PtxFunction final : public GpuFunction {
                    llvm::Intrinsic::nvvm_read_ptx_sreg_nctaid_z, dimension);
   }
   void barrier() override {
+    if (feeds_) { // not for those who feed, and what they brought is there for matrix units without a fence
+      b_.CreateCall(llvm::InlineAsm::get(llvm::FunctionType::get(b_.getVoidTy(), false), "bar.sync 1, " + std::to_string(kernel_.local_size[0]) + ";", "~{memory}", true))
+          ->addFnAttr(llvm::Attribute::Convergent);
+      return;
+    }
     if (warpgroups_)
       ptx_warpgroup_fence(b_);
     b_.CreateIntrinsic(llvm::Intrinsic::nvvm_barrier0, {}, {});
@@ -104,6 +111,10 @@ class PtxFunction final : public GpuFunction {
       return set_all(op, ptx_warpgroup_mma(b_, kernel_.memories[op.memory].type, moved(op.memory, 0), moved(static_cast<uint32_t>(op.imm2), 1), op.imm, all(op, 3)));
     }
     case Opcode::kWarpgroupWait: return set_all(op, ptx_warpgroup_wait(b_, op.imm, all(op, 0)));
+    case Opcode::kFeed: return feed_ops_.push_back(&op);
+    case Opcode::kFeedStart: return start_feeds(op);
+    case Opcode::kFeedWait: return ptx_signal_wait(b_, signal(stage(op)), phase(op));
+    case Opcode::kFeedFree: return free_slice(op);
     default: return GpuFunction::emit_op(op);
     }
   }
@@ -125,9 +136,143 @@ class PtxFunction final : public GpuFunction {
     const kernel::Memory &m = kernel_.memories[static_cast<size_t>(memory)];
     return m.space == kernel::Space::kBuffer && !m.constant;
   }
+  // Tensor maps are arguments by value, in the memory of parameters.
+  void mark_maps() {
+    llvm::Type *bytes = llvm::ArrayType::get(b_.getInt8Ty(), 128);
+    std::vector<llvm::Metadata *> numbers; // from 1 on
+    for (size_t i = 0; i < kernel_.tensor_maps.size(); ++i) {
+      const auto argument = static_cast<unsigned>(function_->arg_size() - kernel_.tensor_maps.size() + i);
+      function_->addParamAttr(argument, llvm::Attribute::getWithByValType(context_, bytes));
+      function_->addParamAttr(argument, llvm::Attribute::getWithAlignment(context_, llvm::Align(64)));
+      function_->addParamAttr(argument, llvm::Attribute::ReadOnly);
+      numbers.push_back(llvm::ConstantAsMetadata::get(b_.getInt32(argument + 1)));
+    }
+    if (!numbers.empty())
+      module_.getOrInsertNamedMetadata("nvvm.annotations")
+          ->addOperand(llvm::MDNode::get(context_, {llvm::ValueAsMetadata::get(function_), llvm::MDString::get(context_, "grid_constant"), llvm::MDNode::get(context_, numbers)}));
+  }
+  V map(size_t number) {
+    return b_.CreatePtrToInt(function_->getArg(static_cast<unsigned>(function_->arg_size() - kernel_.tensor_maps.size() + number)), b_.getInt64Ty());
+  }
+
+  // ---- Feeds: one thread of one more subgroup brings slices. Of the signals, number s says that the slice in place s is there, number
+  // stages + s that all subgroups are done with it.
+
+  uint32_t stages() const { return static_cast<uint32_t>(start_->imm); }
+  V signal(V number) { return pointer(memories_[start_->memory], number); }
+  V slice_of(const kernel::Op &op) { return b_.CreateTrunc(get(op.operands[0]), b_.getInt32Ty()); }
+  V stage(const kernel::Op &op) { return b_.CreateURem(slice_of(op), b_.getInt32(stages())); }
+  V phase(const kernel::Op &op) { return b_.CreateAnd(b_.CreateUDiv(slice_of(op), b_.getInt32(stages())), 1); }
+  // Are there more slices than places?
+  bool places_return() const {
+    auto *slices = llvm::dyn_cast<llvm::ConstantInt>(slices_);
+    return !slices || slices->getSExtValue() > static_cast<int64_t>(stages());
+  }
+
+  void copy_box(const kernel::Op &op, V slice, V at_stage) {
+    const kernel::TensorMap &m = kernel_.tensor_maps[static_cast<size_t>(op.imm2)];
+    const kernel::Memory &array = kernel_.memories[op.memory];
+    std::vector<V> coordinates;
+    for (size_t i = 0; i < m.rank(); ++i) {
+      V first = b_.CreateTrunc(get(op.operands[i]), b_.getInt32Ty());
+      coordinates.push_back(b_.CreateAdd(first, b_.CreateMul(slice, b_.getInt32(static_cast<uint32_t>(op.imms[i])))));
+    }
+    V to = b_.CreateAdd(b_.CreateMul(at_stage, b_.getInt32(static_cast<uint32_t>(array.count / stages()))), b_.getInt32(static_cast<uint32_t>(op.imm)));
+    ptx_tensor_copy(b_, pointer(memories_[op.memory], to), map(static_cast<size_t>(op.imm2)), coordinates, signal(at_stage));
+  }
+  // Those of constants, of others, or all.
+  enum class Which { kConstants, kOthers, kAll };
+  void copy_boxes(Which which, V slice, V at_stage) {
+    for (const kernel::Op *op : feed_ops_) {
+      const bool constant = kernel_.memories[kernel_.tensor_maps[static_cast<size_t>(op->imm2)].memory].constant;
+      if (which == Which::kAll || constant == (which == Which::kConstants))
+        copy_box(*op, slice, at_stage);
+    }
+  }
+  // for (i32 slice = first; slice < end; ++slice), with the stage that the slice has and how often that was taken before, if the first has stage 0
+  // and `taken`.
+  template <class Body> void each_slice(V first, V end, uint32_t taken, const Body &body) {
+    llvm::BasicBlock *before = b_.GetInsertBlock(), *head = block("slices"), *in = block("slice"), *after = block("slices_end");
+    b_.CreateBr(head);
+    b_.SetInsertPoint(head);
+    llvm::PHINode *slice = b_.CreatePHI(b_.getInt32Ty(), 2), *at = b_.CreatePHI(b_.getInt32Ty(), 2), *turn = b_.CreatePHI(b_.getInt32Ty(), 2);
+    slice->addIncoming(first, before), at->addIncoming(b_.getInt32(0), before), turn->addIncoming(b_.getInt32(taken), before);
+    b_.CreateCondBr(b_.CreateICmpSLT(slice, end), in, after);
+    b_.SetInsertPoint(in);
+    body(slice, at, turn);
+    V next = b_.CreateAdd(at, b_.getInt32(1)), round = b_.CreateICmpEQ(next, b_.getInt32(stages()));
+    llvm::BasicBlock *last = b_.GetInsertBlock();
+    slice->addIncoming(b_.CreateAdd(slice, b_.getInt32(1)), last);
+    at->addIncoming(b_.CreateSelect(round, b_.getInt32(0), next), last);
+    turn->addIncoming(b_.CreateAdd(turn, b_.CreateZExt(round, b_.getInt32Ty())), last);
+    b_.CreateBr(head);
+    b_.SetInsertPoint(after);
+  }
+  template <class Then> void only(V condition, const Then &then) {
+    llvm::BasicBlock *in = block("only"), *after = block("after");
+    b_.CreateCondBr(condition, in, after);
+    b_.SetInsertPoint(in);
+    then();
+    b_.CreateBr(after);
+    b_.SetInsertPoint(after);
+  }
+
+  void start_feeds(const kernel::Op &op) {
+    start_ = &op;
+    slices_ = slice_of(op);
+    V thread = local_id(0), own = b_.getInt32(kernel_.local_size[0]), feeder = b_.CreateICmpEQ(thread, own);
+    only(b_.CreateICmpEQ(thread, b_.getInt32(0)), [&] {
+      for (uint32_t s = 0; s < stages(); ++s) {
+        ptx_signal_init(b_, signal(b_.getInt32(s)), 1);
+        if (places_return())
+          ptx_signal_init(b_, signal(b_.getInt32(stages() + s)), kernel_.local_size[0] / kernel::kSubgroup);
+      }
+      ptx_signals_fence(b_);
+    });
+    only(feeder, [&] {
+      for (size_t i = 0; i < kernel_.tensor_maps.size(); ++i)
+        ptx_prefetch_map(b_, map(i));
+    });
+    b_.CreateIntrinsic(llvm::Intrinsic::nvvm_barrier0, {}, {});
+    llvm::BasicBlock *feeds = block("feeds"), *others = block("others");
+    b_.CreateCondBr(b_.CreateICmpUGE(thread, own), feeds, others);
+    b_.SetInsertPoint(feeds);
+    uint64_t bytes = 0;
+    for (const kernel::Op *f : feed_ops_)
+      bytes += 2 * static_cast<uint64_t>(kernel_.tensor_maps[static_cast<size_t>(f->imm2)].box_elements());
+    V zero = b_.getInt32(0), at_once = b_.CreateBinaryIntrinsic(llvm::Intrinsic::smin, slices_, b_.getInt32(stages()));
+    only(feeder, [&] { // constants need not wait for the kernels ahead
+      each_slice(zero, at_once, 0, [&](V slice, V at, V) {
+        ptx_signal_expect(b_, signal(at), bytes);
+        copy_boxes(Which::kConstants, slice, at);
+      });
+    });
+    if (early_)
+      wait();
+    only(feeder, [&] {
+      each_slice(zero, at_once, 0, [&](V slice, V at, V) { copy_boxes(Which::kOthers, slice, at); });
+      if (places_return())
+        each_slice(at_once, slices_, 0, [&](V slice, V at, V turn) {
+          ptx_signal_wait(b_, signal(b_.CreateAdd(at, b_.getInt32(stages()))), b_.CreateAnd(turn, 1));
+          ptx_signal_expect(b_, signal(at), bytes);
+          copy_boxes(Which::kAll, slice, at);
+        });
+    });
+    b_.CreateRetVoid();
+    b_.SetInsertPoint(others);
+    if (early_)
+      wait();
+  }
+
+  void free_slice(const kernel::Op &op) {
+    if (places_return())
+      only(b_.CreateICmpEQ(b_.CreateAnd(local_id(0), kernel::kSubgroup - 1), b_.getInt32(0)),
+           [&] { ptx_signal_arrive(b_, signal(b_.CreateAdd(stage(op), b_.getInt32(stages())))); });
+  }
+
   // Does it access what other kernels of a run may write, or read while this one writes it?
   bool touches(const kernel::Op &op) const {
-    if (op.code == Opcode::kError)
+    if (op.code == Opcode::kError || op.code == Opcode::kFeedStart)
       return true;
     if (op.code == Opcode::kCopyAsync)
       return shared_with_others(op.imm2);
@@ -144,6 +289,8 @@ class PtxFunction final : public GpuFunction {
     auto first = std::find_if(region.ops.begin(), region.ops.end(), [this](const kernel::Op &op) { return touches(op); });
     if (first == region.ops.end())
       return false;
+    if (first->code == Opcode::kFeedStart) // it waits itself
+      return true;
     if (first->code != Opcode::kIf) {
       waits_.insert(&*first);
       return true;
@@ -186,6 +333,10 @@ class PtxFunction final : public GpuFunction {
   }
   std::set<const kernel::Op *> waits_;         // ops that come after a wait
   std::set<const kernel::Op *> others_follow_; // yields of branches that waited, before ones that have not
+  const bool feeds_ = kernel::uses(kernel_.body, Opcode::kFeedStart);
+  std::vector<const kernel::Op *> feed_ops_;
+  const kernel::Op *start_ = nullptr;
+  V slices_ = nullptr; // i32
   const bool warpgroups_ = kernel::uses(kernel_.body, Opcode::kWarpgroupMma);
 };
 

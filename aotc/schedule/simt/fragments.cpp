@@ -7,7 +7,8 @@
 //     epilogue and stores, by the neighbouring columns of a fragment that a thread has (the record's FragmentShape says how many)
 //
 // On a target with matrix units for warpgroups (128 threads), factors of f16 whose lines along k come by copies go to these straight
-// from workgroup memory (see kWarpgroupMma); copies are begun while they work.
+// from workgroup memory (see kWarpgroupMma); copies are begun while they work. Where the target has feeds (kFeed) and both factors are
+// tensors with fixed sizes, these bring the slices, and no thread waits for others between two of them.
 //
 // An operand comes by copies of 16 bytes where it is contiguous and aligned for certain, through registers where the target has no
 // copies under way; else element by element through registers, whatever its expression is (padding, strides, gathers). Elements outside are zeros. A lies [m][k], B lies [k][n] or
@@ -47,7 +48,7 @@ constexpr uint32_t kPad = 16;    // bytes: rows of workgroup memory start in dif
 constexpr uint32_t kStep = 32;   // bytes along k of a fragment
 constexpr uint32_t kRows = 16, kColumns = 16; // of a pair of fragments
 constexpr uint32_t kWarpgroupRows = 64;
-constexpr uint32_t kMostStages = 12;
+constexpr uint32_t kMostStages = 12, kMostFeedStages = 16;
 constexpr uint32_t kOverlapStages = 4; // that warpgroups need to begin a product while the one before is under way
 constexpr uint32_t kDeepStages = 3; // that several warpgroups need to share a part: with fewer, shorter slices are faster
 constexpr uint32_t kMostSums = 64; // of a thread, where a product takes more registers than that, or slices come through them
@@ -130,6 +131,12 @@ struct Side {
   uint32_t array = 0;
   bool whole = false;         // no tile is cut
   ValueId origin = kNoValue, limit = kNoValue;
+  // Where it is a tensor of fixed sizes in memory: in elements. Along k its lines are pieces of 64 if `pieces` is not 1.
+  struct Tensor {
+    int64_t offset = 0, k = 0, pieces = 1, piece_stride = 0, rows = 0, row_stride = 0;
+    std::vector<std::pair<uint32_t, int64_t>> batch; // axes, strides
+  };
+  std::optional<Tensor> tensor;
   uint32_t line() const { return lines_along_k ? slice : extent; }
   uint32_t lines() const { return lines_along_k ? extent : slice; }
   uint32_t pitch() const { return line() + pad; }
@@ -167,6 +174,7 @@ class SimtFragments {
     a_.load = *left, bs_.load = *right;
     arrange(a_);
     arrange(bs_);
+    fed_ = record_.tensor_feeds && a_.tensor && bs_.tensor;
     if (number >= 0) {
       if (!fits(kTiles[static_cast<size_t>(number) % std::size(kTiles)], k))
         return std::nullopt;
@@ -179,6 +187,8 @@ class SimtFragments {
     const uint32_t align = t_.warpgroups ? 1024 : 128;
     a_.array = b_.add_array("tile_a", kernel::Space::kWorkgroup, scalar_, uint64_t{stages_} * a_.elements(), align);
     bs_.array = b_.add_array("tile_b", kernel::Space::kWorkgroup, scalar_, uint64_t{stages_} * bs_.elements(), align);
+    if (feeds())
+      signals_ = b_.add_array("signals", kernel::Space::kWorkgroup, Scalar::kI64, 2 * uint64_t{stages_}, 8);
     if (t_.deep > 1)
       partial_ = b_.add_array("partial", kernel::Space::kWorkgroup, Scalar::kF32, partial_elements(), 128);
     const Expr rows = extent_product(d_, a_.axes), columns = extent_product(d_, bs_.axes);
@@ -188,7 +198,7 @@ class SimtFragments {
     const Expr groups = extent_product(d_, batch_) * down * across;
     out_.grid = folded_grid(groups);
     out_.description = std::string(scalar_ == Scalar::kF32 ? "simt_fragments_f32" : t_.warpgroups ? "simt_warpgroups" : "simt_fragments") + "{m=" + std::to_string(t_.m) + ",n=" + std::to_string(t_.n) + ",k=" + std::to_string(slice_) +
-                       ",deep=" + std::to_string(t_.deep) + ",stages=" + std::to_string(stages_) + comes(a_) + comes(bs_) + "}";
+                       ",deep=" + std::to_string(t_.deep) + ",stages=" + std::to_string(stages_) + (feeds() ? ",fed" : comes(a_) + comes(bs_)) + "}";
     ValueId group = group_number(b_);
     b_.if_then(b_.lt(group, l_.expr(groups)), [&] {
       Lowering::Scope scope(l_);
@@ -207,6 +217,9 @@ class SimtFragments {
  private:
   static std::string comes(const Side &s) { return s.copied ? ",copied" : s.vectors ? ",vectors" : ""; }
 
+  // Bring others than the threads that multiply the slices?
+  bool feeds() const { return t_.warpgroups && fed_; }
+
   // Takes the tile with the longest slices, and the most stages of them, that the memory allows.
   bool fits(const Tile &tile, int64_t k) {
     const uint32_t element = byte_size(scalar_), long_slice = kLongSlice / element;
@@ -220,7 +233,7 @@ class SimtFragments {
       while (t_.deep > 1 && (k < 2 * t_.deep * kernel::kWarpgroupLine || !choose_stages(t_.deep * kernel::kWarpgroupLine, kDeepStages, k)))
         t_.deep /= 2;
       const uint32_t slice = t_.deep * kernel::kWarpgroupLine;
-      return t_.threads() <= record_.max_workgroup_invocations && (choose_stages(slice, 2, k) || (choose_stages(slice, 1, k) && slices_at_most(stages_)));
+      return t_.threads() + (fed_ ? kernel::kFeeders : 0) <= record_.max_workgroup_invocations && (choose_stages(slice, 2, k) || (choose_stages(slice, 1, k) && slices_at_most(stages_)));
     }
     if (a_.vectors && bs_.vectors && k >= 2 * long_slice)
       for (; t_.deep >= 1; t_.deep /= 2)
@@ -262,13 +275,13 @@ class SimtFragments {
   }
 
   // Through registers comes the next slice alone.
-  uint32_t most_stages() const { return record_.async_copy ? kMostStages : 2; }
+  uint32_t most_stages() const { return feeds() ? kMostFeedStages : record_.async_copy ? kMostStages : 2; }
 
   // As many stages of such slices as k fills and as fit, in the memory that any workgroup has or that one may ask for; false
   // where these are fewer than `least`.
   bool choose_stages(uint32_t slice, uint32_t least, int64_t k) {
     slice_ = a_.slice = bs_.slice = slice;
-    const uint64_t bytes = byte_size(scalar_) * uint64_t{a_.elements() + bs_.elements()}, others = 4 * partial_elements();
+    const uint64_t bytes = byte_size(scalar_) * uint64_t{a_.elements() + bs_.elements()}, others = 4 * partial_elements() + (feeds() ? 16 * kMostFeedStages : 0);
     const uint64_t memory = std::max(record_.workgroup_memory_bytes, record_.large_workgroup_memory_bytes);
     const auto slices = static_cast<uint64_t>((k + slice - 1) / slice);
     stages_ = memory <= others ? 0 : static_cast<uint32_t>(std::min({uint64_t{most_stages()}, std::max<uint64_t>(least, slices), (memory - others) / bytes}));
@@ -285,6 +298,98 @@ class SimtFragments {
     s.lines_along_k = &s == &a_ || scalar_ == Scalar::kF32 || (k || !other ? s.reads_along_k || k : false);
     s.vectors = s.lines_along_k ? k : other;
     s.copied = s.vectors && record_.async_copy;
+    if (is_load && k && s.lines_along_k && scalar_ == Scalar::kF16)
+      s.tensor = tensor_of(s, load);
+  }
+
+  std::optional<Side::Tensor> tensor_of(const Side &s, const Value &load) const {
+    constexpr int64_t kEight = 16 / 2, kMostStride = int64_t{1} << 38, kMostSize = int64_t{1} << 31;
+    struct Run {
+      int64_t stride, size;
+    };
+    Expr rest = load.expr;
+    bool good = load.guards.empty();
+    // The axes as few runs, the innermost first; one of a single point is none.
+    auto runs = [&](const std::vector<uint32_t> &axes) {
+      std::vector<Run> out;
+      for (size_t i = axes.size(); i-- > 0;) {
+        const dispatch::Axis &axis = d_.axes[axes[i]];
+        const auto linear = rest.linear_in(axis.symbol);
+        const auto stride = linear ? linear->coefficient.constant() : std::nullopt, size = axis.extent.constant();
+        good = good && stride && size && *size >= 1;
+        if (!good)
+          break;
+        rest = linear->rest;
+        if (*size == 1)
+          continue;
+        if (!out.empty() && *stride == out.back().stride * out.back().size)
+          out.back().size *= *size;
+        else
+          out.push_back({*stride, *size});
+      }
+      return out;
+    };
+    const std::vector<Run> k = runs(f_.k), rows = runs(s.axes);
+    Side::Tensor t;
+    for (uint32_t axis : batch_)
+      if (const std::vector<Run> one = runs({axis}); good && !one.empty() && one[0].stride != 0)
+        t.batch.emplace_back(axis, one[0].stride);
+    const auto offset = rest.constant();
+    if (!good || !offset || k.empty() || k.size() > 2 || k[0].stride != 1 || (k.size() == 2 && k[0].size != kernel::kWarpgroupLine) || rows.size() != 1)
+      return std::nullopt;
+    t.offset = *offset;
+    t.k = k[0].size;
+    if (k.size() == 2)
+      t.pieces = k[1].size, t.piece_stride = k[1].stride;
+    t.rows = rows[0].size, t.row_stride = rows[0].stride;
+    auto fine = [&](int64_t stride, int64_t size) { good = good && stride > 0 && stride % kEight == 0 && stride <= kMostStride && size <= kMostSize; };
+    fine(kEight, t.k);
+    fine(t.row_stride, t.rows);
+    if (t.pieces > 1)
+      fine(t.piece_stride, t.pieces);
+    for (auto [axis, stride] : t.batch)
+      fine(stride, *d_.axes[axis].extent.constant());
+    good = good && t.offset >= 0 && t.offset % kEight == 0 && t.offset <= kMostStride && 2 + (t.pieces > 1 ? 1 : 0) + t.batch.size() <= kernel::TensorMap::kMaxRank;
+    return good ? std::optional(t) : std::nullopt;
+  }
+
+  // The slices of a side are fed: `permuted` of B, whose lines are then in the order of column_of_line.
+  void feed(const Side &s, bool permuted) {
+    const Side::Tensor &t = *s.tensor;
+    kernel::TensorMap map;
+    map.memory = d_.values[s.load].operand;
+    map.offset = t.offset;
+    Values at;
+    std::vector<int64_t> steps;
+    auto dimension = [&](int64_t size, int64_t stride, int64_t box, ValueId first, int64_t step) {
+      map.sizes.push_back(size), map.strides.push_back(stride), map.box.push_back(box);
+      at.push_back(first), steps.push_back(step);
+    };
+    const int64_t line = kernel::kWarpgroupLine, run = shape_.run, all = 8 * int64_t{beside_}, tile = s.extent;
+    dimension(t.k, 1, line, b_.index(0), t.pieces > 1 ? 0 : slice_);
+    if (t.pieces > 1)
+      dimension(t.pieces, t.piece_stride, 1, b_.index(0), t_.deep);
+    if (permuted && beside_ > 1) {
+      dimension(run, t.row_stride, run, b_.index(0), 0);
+      dimension(8 / run, run * beside_ * t.row_stride, 8 / run, b_.index(0), 0);
+      dimension(beside_, run * t.row_stride, beside_, b_.index(0), 0);
+      dimension(t.rows / all, all * t.row_stride, tile / all, b_.div(s.origin, b_.index(all)), 0);
+    } else {
+      dimension(t.rows, t.row_stride, tile, s.origin, 0);
+    }
+    for (auto [axis, stride] : t.batch)
+      dimension(*d_.axes[axis].extent.constant(), stride, 1, l_.expr(d_.axes[axis].symbol), 0);
+    const uint32_t number = b_.add_tensor_map(std::move(map));
+    for (uint32_t part = 0; part < t_.deep; ++part) {
+      Values first = at;
+      first[t.pieces > 1 ? 1 : 0] = b_.index(t.pieces > 1 ? part : part * line);
+      b_.feed(s.array, int64_t{part} * tile * line, number, first, steps);
+    }
+  }
+  // Dimensions of a map of B where its lines are permuted, beside those of k, pieces and batch.
+  bool permutes(int64_t beside) const {
+    const Side::Tensor &t = *bs_.tensor;
+    return t.rows % (8 * beside) == 0 && 5 + (t.pieces > 1 ? 1 : 0) + t.batch.size() <= kernel::TensorMap::kMaxRank;
   }
 
   // What a thread brings of each slice: item i has a place along m or n and one along k.
@@ -337,7 +442,7 @@ class SimtFragments {
     }
     const uint32_t own = t_.n / t_.across / 8;
     for (uint32_t beside = kMostLanes / shape_.run; beside > 1; beside /= 2)
-      if (bs_.lines_along_k && own % beside == 0 && *extent % (shape_.run * beside) == 0)
+      if (bs_.lines_along_k && own % beside == 0 && *extent % (shape_.run * beside) == 0 && (!feeds() || permutes(beside)))
         return beside;
     return 1;
   }
@@ -415,7 +520,6 @@ class SimtFragments {
   void tile() {
     const uint32_t beside = fragments_beside();
     beside_ = std::max(1u, beside);
-    const Share a = share(a_), bs = share(bs_);
     ValueId unit = b_.div(b_.local_id(0), b_.index(t_.unit()));
     if (t_.deep > 1) {
       depth_part_ = b_.div(unit, b_.index(t_.parts()));
@@ -424,6 +528,35 @@ class SimtFragments {
     const uint32_t own_m = t_.m / t_.down, own_n = t_.n / t_.across, apart = t_.warpgroups ? kWarpgroupRows : kRows, rows = own_m / apart, pairs = own_n / kColumns;
     ValueId row0 = b_.mul(b_.div(unit, b_.index(t_.across)), b_.index(own_m));
     ValueId column0 = b_.mul(b_.rem(unit, b_.index(t_.across)), b_.index(own_n));
+    Values sums = feeds() ? multiply_fed(row0, column0, rows, pairs) : multiply_brought(row0, column0, rows, pairs);
+    if (t_.deep > 1)
+      share_sums(sums, unit);
+    if (t_.warpgroups) // of 64 rows, a subgroup has 16
+      row0 = b_.add(row0, b_.mul(b_.rem(b_.div(b_.local_id(0), b_.index(kernel::kSubgroup)), b_.index(4)), b_.index(kRows)));
+    epilogue(sums, row0, column0, rows, apart, pairs, beside == 0 ? 1 : shape_.run * beside_);
+  }
+
+  // Sums of all slices, which are fed.
+  Values multiply_fed(ValueId row0, ValueId column0, uint32_t rows, uint32_t pairs) {
+    feed(a_, false);
+    feed(bs_, true);
+    const int64_t slices = fixed_slices();
+    b_.feed_start(signals_, stages_, b_.index(slices));
+    const Values init(size_t{rows} * pairs * 2, b_.zero(Type(Scalar::kF32, shape_.sums())));
+    const Values sums = b_.for_loop(b_.index(0), b_.index(slices), b_.index(1), init, [&](ValueId slice, const Values &carried) {
+      b_.feed_wait(slice);
+      const Values begun = begin_multiply(carried, b_.rem(slice, b_.index(stages_)), row0, column0, rows);
+      const Values next = b_.warpgroup_wait(begun, rows); // the product before has ended
+      if (slices > stages_)
+        b_.if_then(b_.lt(b_.index(0), slice), [&] { b_.feed_free(b_.sub(slice, b_.index(1))); });
+      return next;
+    });
+    return b_.warpgroup_wait(sums);
+  }
+
+  // Sums of all slices, which the threads bring themselves.
+  Values multiply_brought(ValueId row0, ValueId column0, uint32_t rows, uint32_t pairs) {
+    const Share a = share(a_), bs = share(bs_);
     // Slices before the first one that the loop brings, which is the one whose place is free then: all, or all but the one at work,
     // or but that one and the one that matrix units may still be at.
     const bool whole = slices_at_most(stages_);
@@ -479,13 +612,7 @@ class SimtFragments {
         put(bs_, bs, from_b, stage);
       return t_.warpgroups ? b_.warpgroup_wait(begun, overlap ? rows : 0) : next;
     });
-    if (overlap)
-      sums = b_.warpgroup_wait(sums);
-    if (t_.deep > 1)
-      share_sums(sums, unit);
-    if (t_.warpgroups) // of 64 rows, a subgroup has 16
-      row0 = b_.add(row0, b_.mul(b_.rem(b_.div(b_.local_id(0), b_.index(kernel::kSubgroup)), b_.index(4)), b_.index(kRows)));
-    epilogue(sums, row0, column0, rows, apart, pairs, beside == 0 ? 1 : shape_.run * beside_);
+    return overlap ? b_.warpgroup_wait(sums) : sums;
   }
 
   // Subgroups that share a part of the tile put their sums where each will find its share of them.
@@ -665,7 +792,8 @@ class SimtFragments {
   Scalar scalar_ = Scalar::kF16;                  // of the factors
   uint32_t vector_ = 0, step_ = 0;                // elements: of a copy, of a fragment along k
   uint32_t stages_ = 0, slice_ = 0;
-  uint32_t partial_ = 0;
+  uint32_t partial_ = 0, signals_ = 0;
+  bool fed_ = false; // both sides could be
   uint32_t beside_ = 1; // fragments whose columns of a thread are one piece of memory
   ValueId k_ = kNoValue, depth_part_ = kNoValue, thread_ = kNoValue; // the last: among those of all parts
 };

@@ -47,7 +47,10 @@ bool runs(const char *arch, const Physical &p) {
 uint64_t features(const char *arch, const Physical &p) {
   bool alone = false;
   const int number = number_of(arch, &alone);
-  return runs(arch, p) && p.capability / 10 == number / 10 ? INGOT_CUDA_BINARY : 0;
+  uint64_t have = 0;
+  if (runs(arch, p) && p.capability / 10 == number / 10) have |= INGOT_CUDA_BINARY;
+  if (p.capability >= 90 && p.tensor_maps) have |= INGOT_CUDA_TENSOR_MAPS;
+  return have;
 }
 
 } // namespace

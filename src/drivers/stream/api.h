@@ -35,6 +35,12 @@ struct LaunchConfig {
 static_assert(sizeof(LaunchAttribute) == 72 && sizeof(LaunchConfig) == 56, "as cuda.h has them");
 constexpr int kLaunchProgrammatic = 6; // CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION
 
+// CUtensorMap; CU_TENSOR_MAP_DATA_TYPE_UINT16, _INTERLEAVE_NONE, _SWIZZLE_128B, _L2_PROMOTION_L2_256B, _FLOAT_OOB_FILL_NONE.
+struct alignas(64) TensorMap {
+  uint64_t words[16];
+};
+constexpr int kMapWords = 1, kMapInterleave = 0, kMapSwizzle = 3, kMapPromotion = 3, kMapZeros = 0;
+
 constexpr int kFunctionAsks = 8; // CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES: what launches of the function may ask for
 
 // Codes that both libraries share.

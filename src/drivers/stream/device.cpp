@@ -62,6 +62,7 @@ Code look_at(const Vendor &vendor, const Api &api, int ordinal, Physical *out, E
   p.capability = major * 10 + minor;
   if (!vendor.architecture(api, &p)) return fail(error, INGOT_UNAVAILABLE, "%s: device %d does not say what its architecture is", vendor.name, ordinal);
   p.memory_bytes = bytes;
+  p.tensor_maps = api.TensorMapEncode != nullptr;
   for (int i = 0; i < 16; ++i) snprintf(p.id + 2 * i, 3, "%02x", uuid[i]);
   return INGOT_OK;
 }

@@ -22,6 +22,11 @@ uint32_t pick_version(const Physical &p, const ingot_driver_kernel_t &k, uint64_
   return best;
 }
 
+// Older callers have none.
+uint32_t maps_of(const ingot_driver_code_t &code) {
+  return code.struct_size >= offsetof(ingot_driver_code_t, tensor_map_count) + sizeof code.tensor_map_count ? code.tensor_map_count : 0;
+}
+
 // What the device must have for one kernel.
 Code check_limits(const Physical &p, const ingot_driver_kernel_t &k, uint64_t features, Error *error) {
   const uint64_t invocations = uint64_t(k.local_size[0]) * k.local_size[1] * k.local_size[2];
@@ -138,6 +143,28 @@ Code load_modules(ingot_driver_executable_t &e, const ingot_driver_code_t &code,
   return texts ? compile_module(e, code, pieces, &e.modules[code.kernel_count], error) : INGOT_OK;
 }
 
+// The archive's tensor maps: what the library would refuse, or that lies where 64 bits end, is refused here.
+Code take_maps(ingot_driver_executable_t &e, const ingot_driver_code_t &code, Error *error) {
+  const uint32_t count = maps_of(code);
+  INGOT_TRY(e.tensor_maps.create(e.device->allocator, count, "tensor maps", error));
+  for (uint32_t n = 0; n < count; ++n) {
+    const ingot_tensor_map_t &m = code.tensor_maps[n];
+    bool good = m.kernel < code.kernel_count && (n == 0 || code.tensor_maps[n - 1].kernel <= m.kernel) && m.binding < code.kernels[m.kernel].binding_count &&
+                m.rank >= 1 && m.rank <= INGOT_TENSOR_MAP_RANK && m.offset % 16 == 0 && m.offset < uint64_t(1) << 40 && m.box[0] == 64;
+    for (uint32_t i = 0; good && i < m.rank; ++i)
+      good = m.sizes[i] >= 1 && m.sizes[i] <= uint64_t(1) << 32 && m.box[i] >= 1 && m.box[i] <= 256 && m.strides[i] < uint64_t(1) << 40 &&
+             (i == 0 ? m.strides[i] == 2 : m.strides[i] > 0 && m.strides[i] % 16 == 0) && m.sizes[i] - 1 <= (uint64_t(1) << 56) / m.strides[i];
+    if (!good) return fail(error, INGOT_CORRUPT, "tensor map %u of the variant is none", n);
+    ingot_driver_executable_t::Kernel &k = e.kernels[m.kernel];
+    if (k.maps++ == 0) k.first_map = n;
+    if (uint64_t(code.kernels[m.kernel].binding_count) + code.kernels[m.kernel].param_count + 1 + k.maps > kMaxArguments)
+      return fail(error, INGOT_INCOMPATIBLE, "kernel '%.80s' has %u tensor maps and more, the driver takes %u arguments in all", code.kernels[m.kernel].name, k.maps, kMaxArguments);
+    e.most_maps = k.maps > e.most_maps ? k.maps : e.most_maps;
+    e.tensor_maps[n] = m;
+  }
+  return INGOT_OK;
+}
+
 Code fill(ingot_driver_executable_t &e, const ingot_driver_code_t &code, Error *error) {
   ingot_driver_device_t &d = *e.device;
   INGOT_TRY(e.kernels.create(d.allocator, code.kernel_count, "kernels", error));
@@ -150,6 +177,7 @@ Code fill(ingot_driver_executable_t &e, const ingot_driver_code_t &code, Error *
   }
   if (code.kernel_count == 0) return INGOT_OK;
   INGOT_TRY(load_modules(e, code, error));
+  INGOT_TRY(take_maps(e, code, error));
   for (uint32_t i = 0; i < code.kernel_count; ++i) {
     const ingot_driver_kernel_t &k = code.kernels[i];
     ingot_driver_executable_t::Kernel &out = e.kernels[i];

@@ -26,6 +26,24 @@ uint32_t period_of(uint64_t pattern) {
   return uint8_t(pattern) != uint8_t(pattern >> 8) ? 2 : 1;
 }
 
+// A tensor map of the dispatch, as an argument.
+Code encode(ingot_driver_device_t &d, const ingot_tensor_map_t &map, const ingot_driver_dispatch_t &dispatch, uint64_t *argument, Error *error) {
+  const ingot_driver_span_t &b = dispatch.bindings[map.binding];
+  uint64_t end = map.offset + 2;
+  for (uint32_t i = 0; i < map.rank; ++i) end += (map.sizes[i] - 1) * map.strides[i];
+  if (end > b.length)
+    return fail(error, INGOT_CORRUPT, "%s: buffer %u of a dispatch of kernel %u has %llu bytes, its tensor map takes %llu", d.vendor->name, map.binding, map.kernel,
+                (unsigned long long)b.length, (unsigned long long)end);
+  const unsigned steps[INGOT_TENSOR_MAP_RANK] = {1, 1, 1, 1, 1};
+  TensorMap out;
+  Current current(d);
+  INGOT_STREAM_TRY(d, d.api.TensorMapEncode(&out, kMapWords, map.rank, reinterpret_cast<void *>(uintptr_t(b.memory->address + b.offset + map.offset)), map.sizes,
+                                            map.strides + 1, map.box, steps, kMapInterleave, kMapSwizzle, kMapPromotion, kMapZeros),
+                   "making a tensor map");
+  memcpy(argument, out.words, sizeof out.words);
+  return INGOT_OK;
+}
+
 } // namespace
 
 Code recording_create(ingot_driver_stream_t *stream, const ingot_driver_recording_size_t *size, ingot_driver_recording_t **out, Error *error) {
@@ -35,7 +53,8 @@ Code recording_create(ingot_driver_stream_t *stream, const ingot_driver_recordin
   r->stream = stream;
   const auto fill = [&]() -> Code {
     INGOT_TRY(r->commands.create(d.allocator, size_t(size->dispatches) + size->copies + size->fills, "a recording", error));
-    INGOT_TRY(r->arguments.create(d.allocator, size_t(size->bindings) + size->params + size->dispatches, "a recording", error));
+    INGOT_TRY(r->arguments.create(d.allocator, size_t(size->bindings) + size->params + size_t(size->dispatches) * (1 + stream->executable->most_maps * kMapArgument),
+                                  "a recording", error));
     if (size->fills) INGOT_TRY(allocate(&d, INGOT_MEMORY_UPLOAD, uint64_t(size->fills) * kPatternBytes, &r->patterns, error));
     return INGOT_OK;
   };
@@ -96,7 +115,9 @@ void record_dispatch(ingot_driver_recording_t *recording, const ingot_driver_dis
   for (uint32_t i = 0; i < dispatch->param_count; ++i) *argument++ = uint64_t(dispatch->params[i]);
   if (k.errors) *argument++ = s.errors->address;
   c.argument_count = uint32_t(argument - &r.arguments[c.first_argument]);
-  r.argument_count += c.argument_count;
+  r.argument_count += c.argument_count + k.maps * kMapArgument;
+  for (uint32_t i = 0; i < k.maps; ++i, argument += kMapArgument)
+    if (encode(*s.device, s.executable->tensor_maps[k.first_map + i], *dispatch, argument, &r.error) != INGOT_OK) return;
   ++r.dispatch_count;
 }
 

@@ -12,6 +12,7 @@
 #define INGOT_DRIVER_PREFIX ingot_stream_driver
 #include <ingot/driver.h>
 
+#include "schemas/gpu_abi.h"
 #include "src/drivers/common/device.h"
 #include "src/drivers/stream/api.h"
 #include "src/runtime/platform/mutex.h"
@@ -19,7 +20,8 @@
 namespace ingot::stream {
 
 constexpr uint32_t kMaxBindings = 64;  // of the archive format
-constexpr uint32_t kMaxArguments = 192; // of a kernel: bindings, params, error word
+constexpr uint32_t kMaxArguments = 192; // of a kernel: bindings, params, error word, tensor maps
+constexpr uint32_t kMapArgument = sizeof(TensorMap) / 8; // words
 constexpr uint32_t kFolder = 480;       // bytes of a folder's name
 constexpr uint64_t kStagingBytes = 16 << 20;
 
@@ -33,6 +35,7 @@ struct Physical {
   int max_threads = 0, max_block[3] = {}, max_grid[3] = {}, warp_size = 0, shared_bytes = 0, multiprocessors = 0;
   int large_shared_bytes = 0; // the most that a launch may ask for
   uint64_t memory_bytes = 0;
+  bool tensor_maps = false; // the library makes them
 };
 
 struct CacheCounts {
@@ -79,13 +82,16 @@ struct ingot_driver_executable_t {
     uint32_t local_size[3] = {};
     uint32_t shared_bytes = 0; // asked for at each launch
     uint32_t bindings = 0, params = 0, version = INGOT_NONE, module = 0;
-    bool errors = false;    // the last argument is the error word's address
+    uint32_t first_map = 0, maps = 0; // of `tensor_maps`: its last arguments
+    bool errors = false;    // the last argument before them is the error word's address
     bool dependent = false; // may start while the kernel before it ends (programmatic dependent launch)
   };
   ~ingot_driver_executable_t();
   ingot_driver_device_t *device = nullptr;
   ingot::Array<ingot::stream::Module> modules; // one for each kernel that is machine code, and the last for all that are text
   ingot::Array<Kernel> kernels;
+  ingot::Array<ingot_tensor_map_t> tensor_maps;
+  uint32_t most_maps = 0; // of a kernel
 };
 
 struct ingot_driver_recording_t {
@@ -93,7 +99,7 @@ struct ingot_driver_recording_t {
   struct Command {
     enum Kind : uint32_t { dispatch, copy, fill } kind;
     uint32_t kernel, site, grid[3];
-    uint32_t first_argument, argument_count;
+    uint32_t first_argument, argument_count; // words; those of tensor maps follow
     ingot::stream::Address target, source;
     uint64_t length;
     uint32_t pattern_bytes;

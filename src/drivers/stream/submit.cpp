@@ -26,7 +26,9 @@ int launch(ingot_driver_stream_t &s, ingot_driver_recording_t &r, const ingot_dr
   const Api &api = s.device->api;
   const ingot_driver_executable_t::Kernel &k = s.executable->kernels[c.kernel];
   void *arguments[kMaxArguments];
-  for (uint32_t i = 0; i < c.argument_count; ++i) arguments[i] = &r.arguments[c.first_argument + i];
+  uint64_t *const words = &r.arguments[c.first_argument];
+  for (uint32_t i = 0; i < c.argument_count; ++i) arguments[i] = words + i;
+  for (uint32_t i = 0; i < k.maps; ++i) arguments[c.argument_count + i] = words + c.argument_count + i * kMapArgument;
   const uint32_t *g = c.grid, *b = k.local_size;
   if (!dependent || !k.dependent || !api.LaunchKernelEx)
     return api.LaunchKernel(k.function, g[0], g[1], g[2], b[0], b[1], b[2], k.shared_bytes, to, arguments, nullptr);

@@ -1,4 +1,5 @@
 // Instances, drivers and devices: URIs, probing, opening, and what a driver gets to see of a variant.
+#include "schemas/gpu_abi.h"
 #include "src/drivers/table.h"
 #include "src/runtime/api/adopt.h"
 #include "src/runtime/api/memory.h"
@@ -53,7 +54,9 @@ Code DriverCode::build(const ingot_archive_t &archive, uint32_t variant, const i
     }
   }
   code_ = {sizeof code_,          text(v->target()), text(v->arch()), uint32_t(images_.size()), uint32_t(kernels_.size()),
-           images_.data(), kernels_.data()};
+           images_.data(), kernels_.data(), nullptr,        count(v->tensor_maps())};
+  static_assert(sizeof(schema::TensorMap) == sizeof(ingot_tensor_map_t), "the same layout");
+  if (v->tensor_maps()) code_.tensor_maps = reinterpret_cast<const ingot_tensor_map_t *>(v->tensor_maps()->data());
   return INGOT_OK;
 }
 
