@@ -25,8 +25,9 @@ using namespace coefficients;
 // The functions for f32 or f64 of some number of lanes.
 class Math {
  public:
-  Math(Builder &b, Type type)
-      : b_(b), float_(type), int_(type.with_scalar(type.scalar == Scalar::kF64 ? Scalar::kI64 : Scalar::kI32)),
+  // `half`: results become f16, so that those of f32 may be off by a tenth of its last place.
+  Math(Builder &b, Type type, bool half = false)
+      : half_(half), b_(b), float_(type), int_(type.with_scalar(type.scalar == Scalar::kF64 ? Scalar::kI64 : Scalar::kI32)),
         wide_(type.scalar == Scalar::kF64), mantissa_(wide_ ? 52 : 23), bias_(wide_ ? 1023 : 127) {}
 
   V apply(Opcode op, V x, V y);
@@ -90,6 +91,7 @@ class Math {
   V high_part(V x);
   V pow(V x, V y);
 
+  bool half_;
   Builder &b_;
   Type float_, int_;
   bool wide_;
@@ -112,6 +114,11 @@ V Math::scale(V x, V n) {
 }
 
 V Math::exp(V x) {
+  if (half_ && !wide_) { // 2^n 2^f, without the ends of f32's range: what is beyond them is 0 and infinity in f16
+    V n = min(max(x, c(-87)), c(88)) * c(1.4426950408889634), whole = rint(n);
+    V p = polynomial(n - whole, kExp2Half32);
+    return select(x < c(-87), c(0), from_bits(bits(p) + shl(to_int(whole), mantissa_)));
+  }
   V n{&b_, kNoValue};
   V clamped = min(max(x, c(wide_ ? -746 : -104)), c(wide_ ? 710 : 89));
   V r = reduce_exp(clamped, n);
@@ -225,6 +232,10 @@ V Math::atanh(V x) {
 // ---- Error function
 
 V Math::erf(V x) {
+  if (half_ && !wide_) {
+    V near = min(max(x, c(-3)), c(3));
+    return near * polynomial(near * near, kErfHalf32);
+  }
   V a = abs(x), t = x * x;
   V small = x * polynomial(t, pick(kErfSmall32, kErfSmall64));
   V tail = x;
@@ -473,7 +484,10 @@ V Math::apply(Opcode op, V x, V y) {
 
 class Expander : public Rewriter {
  public:
-  using Rewriter::Rewriter;
+  explicit Expander(const Kernel &kernel) : Rewriter(kernel), half_(true) {
+    for (const Memory &m : kernel.memories)
+      half_ = half_ && (m.space != Space::kBuffer || m.access == Access::kRead || m.type == Scalar::kF16);
+  }
 
  protected:
   Values rewrite(const Op &op) override {
@@ -483,8 +497,11 @@ class Expander : public Rewriter {
     Type work = type.scalar == Scalar::kF64 ? type : type.with_scalar(Scalar::kF32);
     V x{&b_, b_.convert(work, one(op.operands[0]))};
     V y = op.operands.size() > 1 ? V{&b_, b_.convert(work, one(op.operands[1]))} : x;
-    return {b_.convert(type, Math(b_, work).apply(op.code, x, y).id)};
+    return {b_.convert(type, Math(b_, work, half_).apply(op.code, x, y).id)};
   }
+
+ private:
+  bool half_; // all that the kernel writes is f16
 };
 
 bool has_math(const Region &region) {

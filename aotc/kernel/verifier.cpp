@@ -671,7 +671,7 @@ class Checker {
     need(o.memory < k_.memories.size() && k_.memories[o.memory].space == Space::kWorkgroup, "it takes an array of the workgroup");
     const Memory &m = k_.memories[o.memory];
     if (o.code == Opcode::kFeedStart) {
-      need(o.operands.size() == 1 && o.imm >= 1 && m.type == Scalar::kI64 && m.count == 2 * static_cast<uint64_t>(o.imm), "its array is not of i64, two a stage");
+      need(o.operands.size() == 1 && o.imm >= 1 && o.imm <= kSubgroup && m.type == Scalar::kI64 && m.count == 2 * static_cast<uint64_t>(o.imm), "its array is not of i64, two a stage, or there are more than 32");
       return;
     }
     need(o.imm2 >= 0 && static_cast<size_t>(o.imm2) < k_.tensor_maps.size(), "no such tensor map");

@@ -180,23 +180,13 @@ class PtxFunction final : public GpuFunction {
     V to = b_.CreateAdd(b_.CreateMul(at_stage, b_.getInt32(static_cast<uint32_t>(array.count / stages()))), b_.getInt32(static_cast<uint32_t>(op.imm)));
     ptx_tensor_copy(b_, pointer(memories_[op.memory], to), map(static_cast<size_t>(op.imm2)), coordinates, signal(at_stage));
   }
-  // Those of constants, of others, or all.
-  enum class Which { kConstants, kOthers, kAll };
-  void copy_boxes(Which which, V slice, V at_stage) {
-    for (const kernel::Op *op : feed_ops_) {
-      const bool constant = kernel_.memories[kernel_.tensor_maps[static_cast<size_t>(op->imm2)].memory].constant;
-      if (which == Which::kAll || constant == (which == Which::kConstants))
-        copy_box(*op, slice, at_stage);
-    }
-  }
-  // for (i32 slice = first; slice < end; ++slice), with the stage that the slice has and how often that was taken before, if the first has stage 0
-  // and `taken`.
-  template <class Body> void each_slice(V first, V end, uint32_t taken, const Body &body) {
+  // for (i32 slice = first; slice < end; ++slice), with the slice's stage, the first having stage `from`, and how often that came round.
+  template <class Body> void each_slice(V first, V end, uint32_t from, const Body &body) {
     llvm::BasicBlock *before = b_.GetInsertBlock(), *head = block("slices"), *in = block("slice"), *after = block("slices_end");
     b_.CreateBr(head);
     b_.SetInsertPoint(head);
     llvm::PHINode *slice = b_.CreatePHI(b_.getInt32Ty(), 2), *at = b_.CreatePHI(b_.getInt32Ty(), 2), *turn = b_.CreatePHI(b_.getInt32Ty(), 2);
-    slice->addIncoming(first, before), at->addIncoming(b_.getInt32(0), before), turn->addIncoming(b_.getInt32(taken), before);
+    slice->addIncoming(first, before), at->addIncoming(b_.getInt32(from), before), turn->addIncoming(b_.getInt32(0), before);
     b_.CreateCondBr(b_.CreateICmpSLT(slice, end), in, after);
     b_.SetInsertPoint(in);
     body(slice, at, turn);
@@ -217,47 +207,62 @@ class PtxFunction final : public GpuFunction {
     b_.SetInsertPoint(after);
   }
 
+  void copy_boxes(bool constant, V slice, V at) {
+    for (const kernel::Op *op : feed_ops_)
+      if (kernel_.memories[kernel_.tensor_maps[static_cast<size_t>(op->imm2)].memory].constant == constant)
+        copy_box(*op, slice, at);
+  }
+  // What the thread does that feeds. Constants of the first slices need not wait for the kernels ahead; those of all would keep what the
+  // first product takes waiting behind them.
+  void bring_slices() {
+    constexpr uint32_t kFirst = 2;
+    uint64_t bytes = 0;
+    for (const kernel::Op *op : feed_ops_)
+      bytes += 2 * static_cast<uint64_t>(kernel_.tensor_maps[static_cast<size_t>(op->imm2)].box_elements());
+    auto bring = [&](V slice, V at) {
+      ptx_signal_expect(b_, signal(at), bytes);
+      copy_boxes(false, slice, at);
+      copy_boxes(true, slice, at);
+    };
+    auto at_most = [&](uint32_t n) { return b_.CreateBinaryIntrinsic(llvm::Intrinsic::smin, slices_, b_.getInt32(n)); };
+    const uint32_t begun = std::min(kFirst, stages());
+    V first = at_most(begun), at_once = at_most(stages());
+    each_slice(b_.getInt32(0), first, 0, [&](V slice, V at, V) {
+      ptx_signal_expect(b_, signal(at), bytes);
+      copy_boxes(true, slice, at);
+    });
+    if (early_)
+      wait();
+    each_slice(b_.getInt32(0), first, 0, [&](V slice, V at, V) { copy_boxes(false, slice, at); });
+    each_slice(first, at_once, begun, [&](V slice, V at, V) { bring(slice, at); });
+    if (places_return())
+      each_slice(at_once, slices_, 0, [&](V slice, V at, V turn) {
+        ptx_signal_wait(b_, signal(b_.CreateAdd(at, b_.getInt32(stages()))), b_.CreateAnd(turn, 1));
+        bring(slice, at);
+      });
+  }
+
   void start_feeds(const kernel::Op &op) {
     start_ = &op;
     slices_ = slice_of(op);
-    V thread = local_id(0), own = b_.getInt32(kernel_.local_size[0]), feeder = b_.CreateICmpEQ(thread, own);
+    V thread = local_id(0), own = b_.getInt32(kernel_.local_size[0]), feeder = b_.CreateSub(thread, own);
     only(b_.CreateICmpEQ(thread, b_.getInt32(0)), [&] {
-      for (uint32_t s = 0; s < stages(); ++s) {
-        ptx_signal_init(b_, signal(b_.getInt32(s)), 1);
-        if (places_return())
-          ptx_signal_init(b_, signal(b_.getInt32(stages() + s)), kernel_.local_size[0] / kernel::kSubgroup);
-      }
-      ptx_signals_fence(b_);
-    });
-    only(feeder, [&] {
       for (size_t i = 0; i < kernel_.tensor_maps.size(); ++i)
         ptx_prefetch_map(b_, map(i));
+    });
+    only(b_.CreateICmpULT(feeder, b_.getInt32(stages())), [&] {
+      ptx_signal_init(b_, signal(feeder), 1);
+      if (places_return())
+        ptx_signal_init(b_, signal(b_.CreateAdd(feeder, b_.getInt32(stages()))), kernel_.local_size[0] / kernel::kSubgroup);
+      ptx_signals_fence(b_);
     });
     b_.CreateIntrinsic(llvm::Intrinsic::nvvm_barrier0, {}, {});
     llvm::BasicBlock *feeds = block("feeds"), *others = block("others");
     b_.CreateCondBr(b_.CreateICmpUGE(thread, own), feeds, others);
     b_.SetInsertPoint(feeds);
-    uint64_t bytes = 0;
-    for (const kernel::Op *f : feed_ops_)
-      bytes += 2 * static_cast<uint64_t>(kernel_.tensor_maps[static_cast<size_t>(f->imm2)].box_elements());
-    V zero = b_.getInt32(0), at_once = b_.CreateBinaryIntrinsic(llvm::Intrinsic::smin, slices_, b_.getInt32(stages()));
-    only(feeder, [&] { // constants need not wait for the kernels ahead
-      each_slice(zero, at_once, 0, [&](V slice, V at, V) {
-        ptx_signal_expect(b_, signal(at), bytes);
-        copy_boxes(Which::kConstants, slice, at);
-      });
-    });
+    only(b_.CreateICmpEQ(feeder, b_.getInt32(0)), [&] { bring_slices(); });
     if (early_)
       wait();
-    only(feeder, [&] {
-      each_slice(zero, at_once, 0, [&](V slice, V at, V) { copy_boxes(Which::kOthers, slice, at); });
-      if (places_return())
-        each_slice(at_once, slices_, 0, [&](V slice, V at, V turn) {
-          ptx_signal_wait(b_, signal(b_.CreateAdd(at, b_.getInt32(stages()))), b_.CreateAnd(turn, 1));
-          ptx_signal_expect(b_, signal(at), bytes);
-          copy_boxes(Which::kAll, slice, at);
-        });
-    });
     b_.CreateRetVoid();
     b_.SetInsertPoint(others);
     if (early_)

@@ -7,8 +7,8 @@
 //     epilogue and stores, by the neighbouring columns of a fragment that a thread has (the record's FragmentShape says how many)
 //
 // On a target with matrix units for warpgroups (128 threads), factors of f16 whose lines along k come by copies go to these straight
-// from workgroup memory (see kWarpgroupMma); copies are begun while they work. Where the target has feeds (kFeed) and both factors are
-// tensors with fixed sizes, these bring the slices, and no thread waits for others between two of them.
+// from workgroup memory (see kWarpgroupMma); copies are begun while they work. Where the target has feeds (kFeed), both factors are
+// tensors with fixed sizes and no tile is cut, these bring the slices, and no thread waits for others between two of them.
 //
 // An operand comes by copies of 16 bytes where it is contiguous and aligned for certain, through registers where the target has no
 // copies under way; else element by element through registers, whatever its expression is (padding, strides, gathers). Elements outside are zeros. A lies [m][k], B lies [k][n] or
@@ -53,6 +53,7 @@ constexpr uint32_t kOverlapStages = 4; // that warpgroups need to begin a produc
 constexpr uint32_t kDeepStages = 3; // that several warpgroups need to share a part: with fewer, shorter slices are faster
 constexpr uint32_t kMostSums = 64; // of a thread, where a product takes more registers than that, or slices come through them
 constexpr uint32_t kMostLanes = 8; // that are stored at once
+constexpr uint32_t kMostEarly = 64; // elements of constants that a thread loads before the sums are there
 
 // `across` x `down` parts of an m x n tile; `deep` subgroups, or warpgroups, a part, where the slices are long enough.
 struct Tile {
@@ -97,15 +98,15 @@ int64_t epilogue_ops(const Dispatch &d, dispatch::ValueId reduce) {
 }
 
 // What a product costs with such a tile, in microseconds, if slices are of `slice` bytes along k and `stages` of them under way,
-// and `ops` follow the sum of each element.
-double cost(const Tile &t, int64_t batch, int64_t m, int64_t n, int64_t k, uint32_t element, uint32_t slice, uint32_t stages, int64_t ops) {
+// and `ops` follow the sum of each element. `fed`: no thread of it waits for a place.
+double cost(const Tile &t, int64_t batch, int64_t m, int64_t n, int64_t k, uint32_t element, uint32_t slice, uint32_t stages, int64_t ops, bool fed) {
   const auto tiles = static_cast<double>(batch * ((m + t.m - 1) / t.m) * ((n + t.n - 1) / t.n));
   const auto slices = static_cast<double>((k * element + slice - 1) / slice);
   const double waves = static_cast<double>(static_cast<int64_t>((tiles + kProcessors - 1) / kProcessors));
   const double busy = static_cast<double>(std::min(kBusySubgroups, t.subgroups())) / kBusySubgroups;
   if (t.warpgroups) {
     const double bytes = 1.0 * slice * (t.m + t.n);
-    const double step = std::max(t.m * t.n / 128.0 * (slice / kStep) * kGroupProductTime, bytes * kGroupByteTime) + kGroupSliceTime + (slices > stages ? kGroupTurnTime : 0);
+    const double step = std::max(t.m * t.n / 128.0 * (slice / kStep) * kGroupProductTime, bytes * kGroupByteTime) + kGroupSliceTime + (slices > stages && !fed ? kGroupTurnTime : 0);
     const double tile = (t.deep > 1 ? kGroupSharingTime : 0) + static_cast<double>(t.m * t.n * ops) * kOpTime / busy;
     return std::max(waves * slices * step, tiles * slices * bytes / kAllBytes) + waves * tile;
   }
@@ -217,8 +218,9 @@ class SimtFragments {
  private:
   static std::string comes(const Side &s) { return s.copied ? ",copied" : s.vectors ? ",vectors" : ""; }
 
-  // Bring others than the threads that multiply the slices?
-  bool feeds() const { return t_.warpgroups && fed_; }
+  // Bring others than the threads that multiply the slices? Where tiles are cut this is slower (197x768x768 on an H200: 3.9 us by 3.5,
+  // 128x768x768 3.4 by 3.3, 1024x1024x1024 6.7 by 7.5).
+  bool feeds() const { return t_.warpgroups && fed_ && a_.tensor->rows % t_.m == 0 && bs_.tensor->rows % t_.n == 0; }
 
   // Takes the tile with the longest slices, and the most stages of them, that the memory allows.
   bool fits(const Tile &tile, int64_t k) {
@@ -233,7 +235,7 @@ class SimtFragments {
       while (t_.deep > 1 && (k < 2 * t_.deep * kernel::kWarpgroupLine || !choose_stages(t_.deep * kernel::kWarpgroupLine, kDeepStages, k)))
         t_.deep /= 2;
       const uint32_t slice = t_.deep * kernel::kWarpgroupLine;
-      return t_.threads() + (fed_ ? kernel::kFeeders : 0) <= record_.max_workgroup_invocations && (choose_stages(slice, 2, k) || (choose_stages(slice, 1, k) && slices_at_most(stages_)));
+      return t_.threads() + (feeds() ? kernel::kFeeders : 0) <= record_.max_workgroup_invocations && (choose_stages(slice, 2, k) || (choose_stages(slice, 1, k) && slices_at_most(stages_)));
     }
     if (a_.vectors && bs_.vectors && k >= 2 * long_slice)
       for (; t_.deep >= 1; t_.deep /= 2)
@@ -255,7 +257,7 @@ class SimtFragments {
       if (t.parts() * t.deep * (t.warpgroups ? kernel::kWarpgroup : shape_.threads) > record_.max_workgroup_invocations || !fits(t, k) ||
           (few_registers && t.m * t.n > kMostSums * t.parts() * shape_.threads))
         continue;
-      double c = cost(t_, batch, m, n, k, byte_size(scalar_), slice_ * byte_size(scalar_), stages_, ops);
+      double c = cost(t_, batch, m, n, k, byte_size(scalar_), slice_ * byte_size(scalar_), stages_, ops, feeds());
       if (!t.warpgroups)
         c *= kSubgroupsSlower;
       if (!best || c < least) {
@@ -528,12 +530,16 @@ class SimtFragments {
     const uint32_t own_m = t_.m / t_.down, own_n = t_.n / t_.across, apart = t_.warpgroups ? kWarpgroupRows : kRows, rows = own_m / apart, pairs = own_n / kColumns;
     ValueId row0 = b_.mul(b_.div(unit, b_.index(t_.across)), b_.index(own_m));
     ValueId column0 = b_.mul(b_.rem(unit, b_.index(t_.across)), b_.index(own_n));
+    const uint32_t lanes = beside == 0 ? 1 : shape_.run * beside_; // that are stored at once
+    begin_ = [&] { columns(column0, pairs, lanes); };
     Values sums = feeds() ? multiply_fed(row0, column0, rows, pairs) : multiply_brought(row0, column0, rows, pairs);
+    if (right_.empty())
+      columns(column0, pairs, lanes);
     if (t_.deep > 1)
       share_sums(sums, unit);
     if (t_.warpgroups) // of 64 rows, a subgroup has 16
       row0 = b_.add(row0, b_.mul(b_.rem(b_.div(b_.local_id(0), b_.index(kernel::kSubgroup)), b_.index(4)), b_.index(kRows)));
-    epilogue(sums, row0, column0, rows, apart, pairs, beside == 0 ? 1 : shape_.run * beside_);
+    epilogue(sums, row0, rows, apart, pairs, lanes);
   }
 
   // Sums of all slices, which are fed.
@@ -542,6 +548,7 @@ class SimtFragments {
     feed(bs_, true);
     const int64_t slices = fixed_slices();
     b_.feed_start(signals_, stages_, b_.index(slices));
+    begin_();
     const Values init(size_t{rows} * pairs * 2, b_.zero(Type(Scalar::kF32, shape_.sums())));
     const Values sums = b_.for_loop(b_.index(0), b_.index(slices), b_.index(1), init, [&](ValueId slice, const Values &carried) {
       b_.feed_wait(slice);
@@ -582,6 +589,8 @@ class SimtFragments {
       if (a_.copied || bs_.copied)
         b_.copy_commit();
     }
+    if (t_.warpgroups)
+      begin_();
     Values init(size_t{rows} * pairs * 2, b_.zero(Type(Scalar::kF32, shape_.sums())));
     ValueId slices = b_.div(b_.add(k_, b_.index(slice_ - 1)), b_.index(slice_));
     Values sums = b_.for_loop(b_.index(0), slices, b_.index(1), init, [&](ValueId slice, const Values &carried) {
@@ -724,24 +733,59 @@ class SimtFragments {
     return out;
   }
 
+  // A thread's row or column of the result.
+  struct Place {
+    ValueId inside;
+    Values axes;
+    std::vector<std::pair<dispatch::ValueId, ValueId>> loaded; // before the sums are there: constants that only the column decides about
+  };
+  Place place(const Side &s, ValueId at) { return Place{within(s, at), unflatten(l_, s.axes, at), {}}; }
+  void bind_columns(const Place &column, uint32_t lanes) {
+    for (size_t x = 0; x < bs_.axes.size(); ++x)
+      if (lanes > 1 && x + 1 == bs_.axes.size())
+        l_.bind_lanes(bs_.axes[x], column.axes[x], lanes, kNoValue, lanes);
+      else
+        l_.bind(bs_.axes[x], column.axes[x]);
+  }
+  // What follows the sums and can be loaded before them.
+  std::vector<dispatch::ValueId> early_loads() const {
+    std::vector<dispatch::ValueId> out;
+    uint64_t bound = l_.bound();
+    for (uint32_t axis : bs_.axes)
+      bound |= axis_bit(axis);
+    for (dispatch::ValueId v = 0; v < d_.values.size(); ++v) {
+      const Value &load = d_.values[v];
+      if (load.kind == ValueKind::kLoad && v != a_.load && v != bs_.load && load.guards.empty() && d_.operands[load.operand].constant && (l_.axes_of(v) & ~bound) == 0)
+        out.push_back(v);
+    }
+    return out;
+  }
+  // A thread's columns: of each group of fragments beside each other the first, or each of a run.
+  void columns(ValueId column0, uint32_t pairs, uint32_t lanes) {
+    ValueId column_in = b_.fragment_column();
+    const uint32_t groups = 2 * pairs / beside_, each = lanes == 1 ? shape_.run : 1;
+    std::vector<dispatch::ValueId> early = early_loads();
+    if (!t_.warpgroups || !bs_.whole || groups * each * lanes * early.size() > kMostEarly)
+      early.clear();
+    for (uint32_t g = 0; g < groups; ++g)
+      for (uint32_t e = 0; e < each; ++e) {
+        right_.push_back(place(bs_, b_.add(b_.add(bs_.origin, column0), b_.add(b_.mul(b_.extract(column_in, e), b_.index(beside_)), b_.index(int64_t{g} * 8 * beside_)))));
+        Lowering::Scope scope(l_);
+        bind_columns(right_.back(), lanes);
+        for (dispatch::ValueId v : early)
+          right_.back().loaded.emplace_back(v, l_.eval(v));
+      }
+  }
+
   // `apart`: from a fragment's rows to those of the one below; `lanes`: columns that are computed and stored at once.
-  void epilogue(const Values &sums, ValueId row0, ValueId column0, uint32_t rows, uint32_t apart, uint32_t pairs, uint32_t lanes) {
-    ValueId row_in = b_.fragment_row(), column_in = b_.fragment_column();
+  void epilogue(const Values &sums, ValueId row0, uint32_t rows, uint32_t apart, uint32_t pairs, uint32_t lanes) {
+    ValueId row_in = b_.fragment_row();
     const uint32_t across = 2 * pairs, groups = across / beside_;
-    // A thread's rows and columns, shared by fragments beside and below.
-    struct Place {
-      ValueId inside;
-      Values axes;
-    };
-    auto place = [&](const Side &s, ValueId at) { return Place{within(s, at), unflatten(l_, s.axes, at)}; };
-    std::vector<Place> down, right; // of a thread's rows of a fragment; of a group's columns: its first, or each of a run
+    std::vector<Place> down; // a thread's rows, shared by fragments beside each other
     const uint32_t own_rows = shape_.rows(), each = lanes == 1 ? shape_.run : 1;
     for (uint32_t i = 0; i < rows; ++i)
       for (uint32_t own = 0; own < own_rows; ++own)
         down.push_back(place(a_, b_.add(b_.add(a_.origin, row0), b_.add(b_.extract(row_in, shape_.run * own), b_.index(int64_t{i} * apart)))));
-    for (uint32_t g = 0; g < groups; ++g)
-      for (uint32_t e = 0; e < each; ++e)
-        right.push_back(place(bs_, b_.add(b_.add(bs_.origin, column0), b_.add(b_.mul(b_.extract(column_in, e), b_.index(beside_)), b_.index(int64_t{g} * 8 * beside_)))));
     uint32_t turn = 0;
     for (uint32_t i = 0; i < rows; ++i)
       for (uint32_t g = 0; g < groups; ++g)
@@ -753,15 +797,13 @@ class SimtFragments {
             const ValueId all = joined(parts);
             const Place &row = down[own_rows * i + own];
             for (uint32_t e = 0; e < each; ++e) {
-              const Place &column = right[each * g + e];
+              const Place &column = right_[each * g + e];
               auto store = [&] {
                 Lowering::Scope scope(l_);
                 bind_axes(l_, a_.axes, row.axes);
-                for (size_t x = 0; x < bs_.axes.size(); ++x)
-                  if (lanes > 1 && x + 1 == bs_.axes.size())
-                    l_.bind_lanes(bs_.axes[x], column.axes[x], lanes, kNoValue, lanes);
-                  else
-                    l_.bind(bs_.axes[x], column.axes[x]);
+                bind_columns(column, lanes);
+                for (auto [load, value] : column.loaded)
+                  l_.set(load, value);
                 l_.set(f_.reduce, lanes == 1 ? b_.extract(all, e) : all);
                 for (const dispatch::Store &s : d_.stores)
                   l_.store(s);
@@ -794,6 +836,8 @@ class SimtFragments {
   uint32_t stages_ = 0, slice_ = 0;
   uint32_t partial_ = 0, signals_ = 0;
   bool fed_ = false; // both sides could be
+  std::vector<Place> right_;
+  std::function<void()> begin_; // what threads do before they wait for slices
   uint32_t beside_ = 1; // fragments whose columns of a thread are one piece of memory
   ValueId k_ = kNoValue, depth_part_ = kNoValue, thread_ = kNoValue; // the last: among those of all parts
 };
