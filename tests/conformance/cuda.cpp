@@ -235,6 +235,31 @@ CASE("cuda: the application's context, stream and memory", Case::kernels | Case:
   }
 }
 
+// A pool of the driver's own in the application's context, whose other work nothing waits for.
+CASE("cuda: memory of a pool in the application's context", Case::cuda) {
+  App app;
+  const bool pools = app.library.mocked() && dlsym(app.library.handle, "cuMemPoolCreate");
+  auto *slow = reinterpret_cast<void (*)(int)>(dlsym(app.library.handle, "mock_cuda_slow"));
+  for (const char *options : {"", "pool=8", "pool=0"}) {
+    ingot::Instance instance;
+    ingot_cuda_import_t given = {};
+    given.struct_size = sizeof given;
+    given.context = static_cast<CUctx_st *>(app.context);
+    given.stream = static_cast<CUstream_st *>(app.stream);
+    ingot_device_t *device = nullptr;
+    ingot_error_t error = {};
+    EQUAL(ingot_cuda_device_import(instance.get(), &given, options, &device, &error), INGOT_OK);
+    const ingot::Device owner(device);
+    const uint64_t before = app.library.calls("cuMemAllocFromPoolAsync");
+    if (slow) slow(1);
+    app.set(app.memory[0], 7);
+    for (int round = 0; round < 3; ++round) GOOD(owner.allocate(10000));
+    if (slow) slow(0);
+    EQUAL(app.library.calls("cuMemAllocFromPoolAsync") - before, pools && options != std::string("pool=0") ? 3u : 0u);
+    EXPECT(app.get(app.memory[0]) == Ints(64, 7));
+  }
+}
+
 CASE("cuda: what cannot be imported is refused", Case::cuda) {
   App app;
   ingot::Instance instance;

@@ -9,6 +9,10 @@
 // Device 0 is well. Device N > 0 is lost at its N-th launch of a kernel or graph: that and everything after it gives 719.
 // mock_cuda_fail_at(n): the n-th call from now on that can run out of memory does so. mock_cuda_calls(name): how often that
 // function was called; of "": all of them together. mock_cuda_refuse_dependent(1): no dependent launch becomes part of a graph. mock_cuda_slow(1): streams do not begin until mock_cuda_slow(0).
+//
+// mock_cuda_pools(1): the device has memory pools; 0: it has none; -1: it does not know the question; another code: it has, and
+// making one gives that code. mock_cuda_taken(): how often memory of devices was taken from the system; mock_cuda_held(): how many bytes of it
+// are not yet given back. MOCK_OLD: the library has no functions for pools.
 #include <algorithm>
 #include <atomic>
 #include <chrono>
@@ -26,6 +30,8 @@
 #include <string>
 #include <thread>
 #include <vector>
+
+#include <sanitizer/asan_interface.h>
 
 #include "tests/mock/ptx.h"
 #if defined(MOCK_HIP)
@@ -97,6 +103,19 @@ struct Link {
   bool complete = false;
 };
 
+// Memory on a device, of a pool or of none.
+struct Pool;
+struct Piece {
+  size_t bytes = 0, taken = 0; // asked for; taken from the system
+  Pool *pool = nullptr;
+  Stream *ordered = nullptr; // the stream of its allocation or free, until the host has waited for it
+};
+struct Pool {
+  uint64_t keeps = 0, held = 0;
+  uint32_t used = 0; // pieces
+  std::map<Address, Piece> idle;
+};
+
 struct Context {
   int device = 0;
   uint32_t references = 0;
@@ -105,6 +124,8 @@ struct Context {
   uint32_t launches = 0;
   std::map<Address, std::pair<size_t, bool>> memory; // begin: bytes, of the host
   std::map<Address, size_t> registered;
+  std::map<Address, Piece> pooled; // in `memory` too, once it was waited for
+  std::set<Pool *> pools;
   std::set<Stream *> streams;
   std::set<Event *> events;
   std::set<Module *> modules;
@@ -120,6 +141,8 @@ std::map<std::string, uint64_t> calls;
 bool initialised = false;
 int fail_in = 0;
 bool refuses_dependent = false;
+int pools = 1;
+uint64_t taken = 0, held = 0;
 std::mutex slow_mutex;
 std::condition_variable slow_changed;
 bool slow = false;
@@ -235,7 +258,8 @@ int count_launch(Context &x) {
 }
 
 void check_empty(Context &x) {
-  if (!x.memory.empty()) wrong("leak: %zu allocations", x.memory.size());
+  if (!x.memory.empty() || !x.pooled.empty()) wrong("leak: %zu allocations, %zu of pools", x.memory.size(), x.pooled.size());
+  if (!x.pools.empty()) wrong("leak: %zu memory pools", x.pools.size());
   if (!x.registered.empty()) wrong("leak: %zu registered pieces of host memory", x.registered.size());
   if (!x.streams.empty() || !x.events.empty()) wrong("leak: %zu streams, %zu events", x.streams.size(), x.events.size());
   if (!x.modules.empty() || !x.links.empty()) wrong("leak: %zu modules, %zu linkers", x.modules.size(), x.links.size());
@@ -256,6 +280,40 @@ int run_work(const std::vector<Work> &all) {
   return result;
 }
 
+// Device memory from the system, and back.
+void *take(size_t bytes) {
+  void *memory = bytes > size_t(1) << 34 ? nullptr : std::aligned_alloc(256, (bytes + 255) / 256 * 256);
+  if (!memory) return nullptr;
+  std::memset(memory, 0xee, bytes < 1 << 20 ? bytes : 1 << 20);
+  std::lock_guard lock(counts_mutex);
+  ++taken;
+  held += bytes;
+  return memory;
+}
+void give_back(Address at, size_t bytes) {
+  std::free(reinterpret_cast<void *>(uintptr_t(at)));
+  std::lock_guard lock(counts_mutex);
+  held -= bytes;
+}
+
+// What pools do once the host has waited for that stream: its allocations may be used anywhere, its frees be given back. null: for none.
+void settle(Context &x, Stream *stream) {
+  for (auto &[at, piece] : x.pooled)
+    if (stream && piece.ordered == stream) piece.ordered = nullptr, x.memory[at] = {piece.bytes, false};
+  for (Pool *pool : x.pools)
+    for (auto p = pool->idle.begin(); p != pool->idle.end();) {
+      if (p->second.ordered == stream) p->second.ordered = nullptr;
+      if (p->second.ordered || pool->held <= pool->keeps) {
+        ++p;
+        continue;
+      }
+      pool->held -= p->second.taken;
+      ASAN_UNPOISON_MEMORY_REGION(reinterpret_cast<void *>(uintptr_t(p->first)), p->second.taken);
+      give_back(p->first, p->second.taken);
+      p = pool->idle.erase(p);
+    }
+}
+
 std::string add_text(std::map<std::string, mock::Kernel> &kernels, const char *text) { return mock::parse(text, kernels); }
 
 } // namespace
@@ -274,6 +332,18 @@ EXPORT uint64_t mock_cuda_calls(const char *name) {
 EXPORT void mock_cuda_refuse_dependent(int on) {
   std::lock_guard lock(counts_mutex);
   refuses_dependent = on != 0;
+}
+EXPORT void mock_cuda_pools(int how) {
+  std::lock_guard lock(counts_mutex);
+  pools = how;
+}
+EXPORT uint64_t mock_cuda_taken() {
+  std::lock_guard lock(counts_mutex);
+  return taken;
+}
+EXPORT uint64_t mock_cuda_held() {
+  std::lock_guard lock(counts_mutex);
+  return held;
 }
 EXPORT void mock_cuda_slow(int on) {
   std::lock_guard lock(slow_mutex);
@@ -315,13 +385,19 @@ EXPORT int cuDeviceGetUuid(uint8_t *bytes, int device) {
   return kOk;
 }
 EXPORT int cuDeviceGetAttribute(int *value, int attribute, int) {
+  std::unique_lock lock(counts_mutex);
+  const int has_pools = pools;
+  lock.unlock();
 #if defined(MOCK_HIP)
+  constexpr int kPools = 88;
   static const std::map<int, int> values = {{56, 1024}, {26, 1024}, {27, 1024}, {28, 1024}, {29, 2147483647}, {30, 65535}, {31, 65535},
                                             {74, 65536}, {87, 64}, {63, 4}, {23, 9}, {61, 4}};
 #else
+  constexpr int kPools = 115;
   static const std::map<int, int> values = {{1, 1024}, {2, 1024}, {3, 1024}, {4, 64}, {5, 2147483647}, {6, 65535}, {7, 65535},
                                             {8, kShared}, {97, kLargeShared}, {10, 32}, {16, 4}, {75, 9}, {76, 0}};
 #endif
+  if (attribute == kPools && has_pools != -1) return *value = has_pools != 0, kOk;
   auto found = values.find(attribute);
   if (found == values.end()) return kInvalid;
   *value = found->second;
@@ -451,9 +527,8 @@ EXPORT int cuMemAlloc_v2(Address *out, size_t bytes) {
   ENTER_UNLESS_LOST("cuMemAlloc_v2");
   if (bytes == 0) return kInvalid;
   if (out_of_memory()) return kNoMemory;
-  void *memory = bytes > size_t(1) << 34 ? nullptr : std::aligned_alloc(256, (bytes + 255) / 256 * 256);
+  void *memory = take(bytes);
   if (!memory) return kNoMemory;
-  std::memset(memory, 0xee, bytes < 1 << 20 ? bytes : 1 << 20);
   *out = Address(uintptr_t(memory));
   x.memory[*out] = {bytes, false};
   return kOk;
@@ -461,10 +536,12 @@ EXPORT int cuMemAlloc_v2(Address *out, size_t bytes) {
 static int free_memory(const char *name, Address at, bool of_host) {
   ENTER(name);
   auto found = x.memory.find(at);
-  if (found == x.memory.end() || found->second.second != of_host) wrong("%s of what was not allocated so", name);
+  if (found == x.memory.end() || found->second.second != of_host || x.pooled.count(at)) wrong("%s of what was not allocated so", name);
   end_if_lost(x, lock);
+  const size_t bytes = found->second.first;
   x.memory.erase(at);
-  std::free(reinterpret_cast<void *>(uintptr_t(at)));
+  if (of_host) std::free(reinterpret_cast<void *>(uintptr_t(at)));
+  else give_back(at, bytes);
   return kOk;
 }
 EXPORT int cuMemFree_v2(Address at) { return free_memory("cuMemFree_v2", at, false); }
@@ -495,6 +572,92 @@ EXPORT int cuMemHostGetDevicePointer_v2(Address *out, void *at, unsigned) {
   *out = Address(uintptr_t(at));
   return kOk;
 }
+
+#if !defined(MOCK_OLD)
+// CUmemPoolProps: what it is, how it is shared, where it lies (two words), and what must be 0.
+EXPORT int cuMemPoolCreate(void **out, const void *properties) {
+  ENTER_UNLESS_LOST("cuMemPoolCreate");
+  int words[22];
+  std::memcpy(words, properties, sizeof words);
+  if (words[0] != 1 || words[1] != 0 || words[2] != 1 || words[3] != x.device) wrong("cuMemPoolCreate of other memory than this device's");
+  if (std::any_of(words + 4, words + 22, [](int w) { return w != 0; })) wrong("cuMemPoolCreate with what is not expected");
+  std::unique_lock counts(counts_mutex);
+  if (pools == 0 || pools == -1) wrong("cuMemPoolCreate on a device that has none");
+  if (pools != 1) return pools;
+  counts.unlock();
+  if (out_of_memory()) return kNoMemory;
+  Pool *pool = new Pool;
+  x.pools.insert(pool);
+  *out = pool;
+  return kOk;
+}
+EXPORT int cuMemPoolSetAttribute(void *handle, int attribute, void *value) {
+  ENTER_UNLESS_LOST("cuMemPoolSetAttribute");
+  Pool &pool = alive(x.pools, handle, "cuMemPoolSetAttribute");
+  if (attribute != 4) wrong("cuMemPoolSetAttribute of attribute %d", attribute);
+  if (out_of_memory()) return kNoMemory;
+  std::memcpy(&pool.keeps, value, sizeof pool.keeps);
+  return kOk;
+}
+EXPORT int cuMemPoolDestroy(void *handle) {
+  ENTER("cuMemPoolDestroy");
+  Pool *pool = &alive(x.pools, handle, "cuMemPoolDestroy");
+  if (pool->used) wrong("a memory pool is destroyed while %u pieces of it are used", pool->used);
+  pool->keeps = 0;
+  for (auto &[at, piece] : pool->idle) {
+    if (piece.ordered && !x.lost) wrong("a memory pool is destroyed before a free was waited for");
+    piece.ordered = nullptr;
+  }
+  settle(x, nullptr);
+  x.pools.erase(pool);
+  delete pool;
+  return kOk;
+}
+EXPORT int cuMemAllocFromPoolAsync(Address *out, size_t bytes, void *handle, void *stream) {
+  ENTER_UNLESS_LOST("cuMemAllocFromPoolAsync");
+  Pool &pool = alive(x.pools, handle, "cuMemAllocFromPoolAsync");
+  Stream &s = alive(x.streams, stream, "cuMemAllocFromPoolAsync");
+  if (s.capture) wrong("cuMemAllocFromPoolAsync becomes part of a graph");
+  if (bytes == 0) return kInvalid;
+  if (out_of_memory()) return kNoMemory;
+  auto best = pool.idle.end(); // the smallest that is large enough, if not too large
+  for (auto p = pool.idle.begin(); p != pool.idle.end(); ++p) {
+    const bool fits = p->second.taken >= bytes && p->second.taken / 2 <= bytes && (!p->second.ordered || p->second.ordered == &s);
+    if (fits && (best == pool.idle.end() || p->second.taken < best->second.taken)) best = p;
+  }
+  Piece piece = {bytes, bytes, &pool, &s};
+  if (best != pool.idle.end()) {
+    *out = best->first;
+    piece.taken = best->second.taken;
+    pool.idle.erase(best);
+    ASAN_UNPOISON_MEMORY_REGION(reinterpret_cast<void *>(uintptr_t(*out)), piece.taken);
+  } else {
+    *out = Address(uintptr_t(take(bytes)));
+    if (!*out) return kNoMemory;
+    pool.held += bytes;
+  }
+  ++pool.used;
+  x.pooled[*out] = piece;
+  return kOk;
+}
+EXPORT int cuMemFreeAsync(Address at, void *stream) {
+  ENTER("cuMemFreeAsync");
+  Stream &s = alive(x.streams, stream, "cuMemFreeAsync");
+  if (s.capture) wrong("cuMemFreeAsync becomes part of a graph");
+  auto found = x.pooled.find(at);
+  if (found == x.pooled.end()) wrong("cuMemFreeAsync of what is of no pool");
+  end_if_lost(x, lock);
+  Piece piece = found->second;
+  x.pooled.erase(found);
+  x.memory.erase(at);
+  piece.ordered = x.lost ? nullptr : &s;
+  --piece.pool->used;
+  piece.pool->idle[at] = piece;
+  std::memset(reinterpret_cast<void *>(uintptr_t(at)), 0xdd, piece.bytes < 1 << 20 ? piece.bytes : 1 << 20);
+  ASAN_POISON_MEMORY_REGION(reinterpret_cast<void *>(uintptr_t(at)), piece.taken);
+  return x.lost;
+}
+#endif
 
 EXPORT int cuMemcpyAsync(Address to, Address from, size_t bytes, void *stream) {
   ENTER_UNLESS_LOST("cuMemcpyAsync");
@@ -535,6 +698,10 @@ EXPORT int cuStreamDestroy_v2(void *handle) {
     ENTER("cuStreamDestroy_v2");
     s = &alive(x.streams, handle, "cuStreamDestroy_v2");
     if (s->capture) wrong("a stream is destroyed while it captures");
+    const auto ordered = [&](const auto &p) { return p.second.ordered == s; };
+    if (std::any_of(x.pooled.begin(), x.pooled.end(), ordered)) wrong("a stream is destroyed before an allocation on it was waited for");
+    for (Pool *pool : x.pools)
+      if (std::any_of(pool->idle.begin(), pool->idle.end(), ordered)) wrong("a stream is destroyed before a free on it was waited for");
     x.streams.erase(s);
     s->stop = true;
   }
@@ -552,7 +719,7 @@ EXPORT int cuStreamSynchronize(void *handle) {
       ENTER_UNLESS_LOST("cuStreamSynchronize");
       Stream &s = alive(x.streams, handle, "cuStreamSynchronize");
       if (s.capture) wrong("cuStreamSynchronize of a stream that captures");
-      if (idle(s)) return kOk;
+      if (idle(s)) return settle(x, &s), kOk;
     }
     std::this_thread::sleep_for(std::chrono::microseconds(20));
   }

@@ -24,6 +24,11 @@
 #define cuMemHostRegister_v2 hipHostRegister
 #define cuMemHostUnregister hipHostUnregister
 #define cuMemHostGetDevicePointer_v2 hipHostGetDevicePointer
+#define cuMemPoolCreate hipMemPoolCreate
+#define cuMemPoolDestroy hipMemPoolDestroy
+#define cuMemPoolSetAttribute hipMemPoolSetAttribute
+#define cuMemAllocFromPoolAsync hipMallocFromPoolAsync
+#define cuMemFreeAsync hipFreeAsync
 #define cuMemcpyAsync hipMemcpyDtoDAsync
 #define cuMemsetD8Async hipMemsetD8Async
 #define cuMemsetD16Async hipMemsetD16Async

@@ -32,5 +32,10 @@ static_assert(sizeof(CUlaunchConfig) == sizeof(LaunchConfig) && offsetof(CUlaunc
 static_assert(offsetof(CUlaunchConfig, sharedMemBytes) == offsetof(LaunchConfig, shared_bytes) && offsetof(CUlaunchConfig, hStream) == offsetof(LaunchConfig, stream));
 static_assert(offsetof(CUlaunchConfig, attrs) == offsetof(LaunchConfig, attributes) && offsetof(CUlaunchConfig, numAttrs) == offsetof(LaunchConfig, attribute_count));
 
+static_assert(CU_DEVICE_ATTRIBUTE_MEMORY_POOLS_SUPPORTED == 115 && CU_MEMPOOL_ATTR_RELEASE_THRESHOLD == kPoolKeeps);
+static_assert(CU_MEM_ALLOCATION_TYPE_PINNED == kPoolPinned && CU_MEM_LOCATION_TYPE_DEVICE == kPoolOnDevice && sizeof(cuuint64_t) == sizeof(uint64_t));
+static_assert(sizeof(CUmemPoolProps) == sizeof(PoolProperties) && offsetof(CUmemPoolProps, handleTypes) == offsetof(PoolProperties, handles));
+static_assert(offsetof(CUmemPoolProps, location.type) == offsetof(PoolProperties, location) && offsetof(CUmemPoolProps, location.id) == offsetof(PoolProperties, device));
+
 #define INGOT_STREAM_NAME(member, symbol, demanded) static_assert(same_call<&Api::member>(&symbol), #symbol);
 #include "src/drivers/cuda/names.inc"

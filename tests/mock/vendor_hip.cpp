@@ -22,6 +22,14 @@ static_assert(hipDeviceAttributeMaxBlockDimX == 26 && hipDeviceAttributeMaxBlock
 static_assert(hipDeviceAttributeMaxGridDimX == 29 && hipDeviceAttributeMaxGridDimZ == 31);
 static_assert(hipDeviceAttributeMultiprocessorCount == 63 && hipDeviceAttributeComputeCapabilityMajor == 23 && hipDeviceAttributeComputeCapabilityMinor == 61);
 
+static_assert(hipDeviceAttributeMemoryPoolsSupported == 88 && hipMemPoolAttrReleaseThreshold == kPoolKeeps);
+static_assert(hipMemAllocationTypePinned == kPoolPinned && hipMemLocationTypeDevice == kPoolOnDevice);
+static_assert(sizeof(hipMemPoolProps) == sizeof(PoolProperties) && offsetof(hipMemPoolProps, handleTypes) == offsetof(PoolProperties, handles));
+static_assert(offsetof(hipMemPoolProps, location.type) == offsetof(PoolProperties, location) && offsetof(hipMemPoolProps, location.id) == offsetof(PoolProperties, device));
+static_assert(same_call<&Api::MemPoolCreate>(&hipMemPoolCreate) && same_call<&Api::MemPoolDestroy>(&hipMemPoolDestroy) &&
+              same_call<&Api::MemPoolSetAttribute>(&hipMemPoolSetAttribute) && same_call<&Api::MemFreeAsync>(&hipFreeAsync));
+static_assert(same_call<&Api::MemAllocFromPool>(static_cast<hipError_t (*)(void **, size_t, hipMemPool_t, hipStream_t)>(&hipMallocFromPoolAsync))); // not a template
+
 // What the driver can do without may be missing from an older header.
 #define COMPARE_true(member, symbol) static_assert(same_call<&Api::member>(&symbol), #symbol);
 #define COMPARE_false(member, symbol)

@@ -71,6 +71,8 @@ constexpr Vendor kVendor = {
     /*multiprocessors=*/16,
     /*major=*/75,
     /*minor=*/76,
+    /*memory_pools=*/115,
+    /*pool_share=*/16,
     architecture,
     runs,
     features,

@@ -29,7 +29,8 @@ Code import_into(ingot_driver_device_t &d, const ingot_cuda_import_t &given, con
   }
   d.shared_stream = given.stream != nullptr;
   d.application_stream = reinterpret_cast<Stream>(given.stream);
-  return INGOT_OK;
+  Current current(d);
+  return open_pool(d, error);
 }
 
 } // namespace

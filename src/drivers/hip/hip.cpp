@@ -55,6 +55,8 @@ constexpr Vendor kVendor = {
     /*multiprocessors=*/63,
     /*major=*/23,
     /*minor=*/61,
+    /*memory_pools=*/88,
+    /*pool_share=*/0, // on some chips memory of AMD's pools was read as zeros: see docs/gpu.md
     architecture,
     runs,
     [](const char *, const Physical &) { return uint64_t(0); },

@@ -15,7 +15,17 @@ using Event = struct EventT *;
 using Graph = struct GraphT *;
 using GraphExec = struct GraphExecT *;
 using Link = struct LinkT *;
+using Pool = struct PoolT *;
 using Address = unsigned long long; // on the device
+
+// CUmemPoolProps and hipMemPoolProps: what the pool's memory is, where it lies, and what is 0 here.
+struct PoolProperties {
+  int type, handles, location, device;
+  char rest[72];
+};
+static_assert(sizeof(PoolProperties) == 88, "as both headers have it");
+constexpr int kPoolPinned = 1, kPoolOnDevice = 1; // type: it does not migrate; location
+constexpr int kPoolKeeps = 4;                     // the attribute: bytes that it may hold before it gives idle ones back (the release threshold)
 
 // CUlaunchAttribute with the one that is used, and CUlaunchConfig.
 struct LaunchAttribute {
@@ -69,7 +79,8 @@ struct Vendor {
   uint32_t text_format, image_format; // text_format: what the library's linker makes code of, or 0; image_format: code
   bool (*find)(void *library, Api *api, const char **missing); // fills the table; the first name that is not there
   // Numbers of attributes. large_shared_bytes: what a launch may ask for; 0: it may not.
-  int max_threads, max_block[3], max_grid[3], warp_size, shared_bytes, large_shared_bytes, multiprocessors, major, minor;
+  int max_threads, max_block[3], max_grid[3], warp_size, shared_bytes, large_shared_bytes, multiprocessors, major, minor, memory_pools;
+  uint32_t pool_share; // a memory pool keeps one part in so many of the device's memory; 0: none unless the URI asks for one
   // Writes the architecture that code is made for; false where the device does not say.
   bool (*architecture)(const Api &api, Physical *physical);
   // Whether code for that architecture runs on the device.

@@ -1,6 +1,7 @@
 // Finding, opening and describing devices.
 #include <dlfcn.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "src/drivers/stream/stream.h"
 #include "src/runtime/platform/platform.h"
@@ -75,8 +76,11 @@ Code parse_options(ingot_driver_device_t &d, const char *text, Error *error) {
       d.cache_folder[length - 6] = 0;
     } else if (length == 11 && (memcmp(text, "dependent=1", 11) == 0 || memcmp(text, "dependent=0", 11) == 0)) {
       d.dependent = text[10] == '1';
+    } else if (length > 5 && length < 14 && memcmp(text, "pool=", 5) == 0 && strspn(text + 5, "0123456789") == length - 5) {
+      d.pool_bytes = int64_t(strtoull(text + 5, nullptr, 10)) << 20;
     } else {
-      return fail(error, INGOT_INVALID_ARGUMENT, "%s: unknown option '%.60s': known are cache=FOLDER and dependent=0", d.vendor->name, text);
+      return fail(error, INGOT_INVALID_ARGUMENT, "%s: unknown option '%.60s': known are cache=FOLDER, dependent=0 and pool=MIB", d.vendor->name,
+                  text);
     }
     text += length + (text[length] == '&');
   }
@@ -113,7 +117,8 @@ Code open_into(ingot_driver_device_t &d, const char *id, uint32_t ordinal, const
   d.api.DriverGetVersion(&d.driver_version);
   INGOT_STREAM_TRY(d, d.api.PrimaryRetain(&d.context, d.physical.handle), "retaining the primary context");
   d.retained = true;
-  return INGOT_OK;
+  Current current(d);
+  return open_pool(d, error);
 }
 
 } // namespace
@@ -168,6 +173,7 @@ Code describe(ingot_driver_device_t *d, ingot_driver_visit_t visit, void *user, 
   number("multiprocessors", uint64_t(p.multiprocessors));
   number("memory bytes", p.memory_bytes);
   visit(user, "memory", "discrete");
+  if (d->pool) number("memory pool bytes", uint64_t(d->pool_bytes));
   number("workgroup invocations", uint64_t(p.max_threads));
   number("workgroup memory bytes", uint64_t(p.shared_bytes));
   if (p.large_shared_bytes) number("workgroup memory bytes at launch", uint64_t(p.large_shared_bytes));
@@ -192,6 +198,7 @@ ingot_driver_device_t::~ingot_driver_device_t() {
     for (Event e : staged)
       if (e) api.EventDestroy(e);
     if (transfer_stream) api.StreamDestroy(transfer_stream);
+    close_pool(*this);
   }
   if (retained) api.PrimaryRelease(physical.handle);
 }

@@ -21,10 +21,7 @@ Code check_lost(ingot_driver_device_t &d, Error *error) {
 
 Code allocate_into(ingot_driver_device_t &d, ingot_driver_memory_kind_t kind, ingot_driver_memory_t &m, Error *error) {
   const size_t bytes = size_t(align_up(m.size, 16)); // the last access of a kernel may be a whole vector
-  if (kind == INGOT_MEMORY_DEVICE) {
-    INGOT_STREAM_TRY(d, d.api.MemAlloc(&m.address, bytes), "allocating device memory");
-    return INGOT_OK;
-  }
+  if (kind == INGOT_MEMORY_DEVICE) return take(d, bytes, &m.address, error);
   void *pointer = nullptr;
   INGOT_STREAM_TRY(d, d.api.HostAlloc(&pointer, bytes, kHostPortable | kHostMapped), "allocating pinned memory");
   m.host = static_cast<uint8_t *>(pointer);
@@ -81,7 +78,7 @@ void release(ingot_driver_device_t *device, ingot_driver_memory_t *m) {
   if (m->owner == ingot_driver_memory_t::own && m->host)
     device->api.HostFree(m->host);
   else if (m->owner == ingot_driver_memory_t::own && m->address)
-    device->api.MemFree(m->address);
+    give_back(*device, m->address);
   else if (m->owner == ingot_driver_memory_t::registered && m->host)
     device->api.HostUnregister(m->host);
   destroy_object(device->allocator, m);

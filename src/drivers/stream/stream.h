@@ -1,6 +1,6 @@
 // Objects of the drivers cuda and hip: one code over a table of functions (api.h), found by dlopen.
 //
-//   memory      an allocation on the device, or pinned memory of the host that the device sees
+//   memory      an allocation on the device, from its pool where it has one, or pinned memory of the host that the device sees
 //   executable  modules of kernels: machine code as it is; PTX is compiled for the device once, at load, or comes out of the cache folder
 //   stream      a stream of the library's, an error word, and graphs of what was submitted more than once
 //   recording   a list of commands, issued to the stream one by one, or captured from it into a graph
@@ -57,6 +57,9 @@ struct ingot_driver_device_t {
   bool shared_stream = false;                      // everything is submitted to the application's stream
   ingot::stream::Stream application_stream = nullptr;
   bool dependent = true;                           // kernels that can wait for the one before them are started early
+  int64_t pool_bytes = -1;                         // the most that the pool keeps; 0: no pool; -1: the vendor's share
+  ingot::stream::Pool pool = nullptr;              // of all memory on the device, if not null
+  ingot::stream::Stream pool_stream = nullptr;     // allocations and frees alone
   std::atomic<bool> lost{false};
   std::atomic<uint64_t> generations{0};            // of recordings
   char cache_folder[ingot::stream::kFolder] = {};  // or empty
@@ -183,6 +186,12 @@ void unmap(ingot_driver_device_t *device, ingot_driver_memory_t *memory);
 Code write(ingot_driver_device_t *device, ingot_driver_memory_t *memory, uint64_t offset, const void *data, size_t length, Error *error);
 Code read(ingot_driver_device_t *device, ingot_driver_memory_t *memory, uint64_t offset, void *data, size_t length, Error *error);
 Code import_host(ingot_driver_device_t *device, void *host, uint64_t size, ingot_driver_memory_t **out, Error *error);
+
+// pool.cpp. Pre: the context is current.
+Code open_pool(ingot_driver_device_t &device, Error *error); // or leaves device.pool null, where it cannot have one
+void close_pool(ingot_driver_device_t &device);
+Code take(ingot_driver_device_t &device, size_t bytes, Address *address, Error *error); // memory on the device
+void give_back(ingot_driver_device_t &device, Address address);
 
 // executable.cpp
 Code supports(ingot_driver_device_t *device, const ingot_driver_code_t *code, Error *error);
