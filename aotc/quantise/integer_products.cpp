@@ -45,7 +45,7 @@ bool is_byte(ElementType e) { return e == ElementType::kU8 || e == ElementType::
 
 class Pass {
  public:
-  explicit Pass(const graph::Function &function) : in_(function), out_(function), b_(out_, out_.graph) {
+  Pass(const graph::Function &function, bool guarded_loads) : in_(function), out_(function), b_(out_, out_.graph), guarded_loads_(guarded_loads) {
     out_.graph.ops.clear();
     scan(function.graph, true);
     for (const graph::Signature &output : function.graph.outputs)
@@ -487,11 +487,16 @@ class Pass {
       low[2 + i] = op.exprs[i];
       high[2 + i] = op.exprs[2 + i];
     }
-    ValueId fill = x.zero ? b_.convert(ElementType::kU8, x.zero->source) : b_.splat_int(ElementType::kU8, {}, 0);
-    ValueId padded = b_.pad(x.bytes, low, high, graph::PadMode::kConstant, fill);
-    auto convolve = [&](ValueId weight) {
-      return b_.conv(padded, weight, op.strides, op.dilations, none, none, 1);
-    };
+    ValueId padded = x.bytes;
+    std::vector<Expr> before = none, after = none;
+    if (guarded_loads_ && !x.zero) {
+      before = {op.exprs[0], op.exprs[1]};
+      after = {op.exprs[2], op.exprs[3]};
+    } else {
+      ValueId fill = x.zero ? b_.convert(ElementType::kU8, x.zero->source) : b_.splat_int(ElementType::kU8, {}, 0);
+      padded = b_.pad(x.bytes, low, high, graph::PadMode::kConstant, fill);
+    }
+    auto convolve = [&](ValueId weight) { return b_.conv(padded, weight, op.strides, op.dilations, before, after, 1); };
     ValueId raw = convolve(w.bytes);
     std::optional<Part> x_zero, w_zero, x_sum, w_sum, x_scale, w_scale;
     auto of_weights = [&](const Parameter &p, ValueId value) {
@@ -555,6 +560,7 @@ class Pass {
   const graph::Function &in_;
   graph::Function out_;
   graph::GraphBuilder b_;
+  bool guarded_loads_;
   std::map<ValueId, const Op *> definitions_;
   std::map<ValueId, std::vector<const Op *>> uses_;
   std::set<ValueId> kept_;              // outputs, and what sub-graphs use
@@ -563,6 +569,6 @@ class Pass {
 
 } // namespace
 
-graph::Function integer_products(const graph::Function &function) { return Pass(function).run(); }
+graph::Function integer_products(const graph::Function &function, bool guarded_loads) { return Pass(function, guarded_loads).run(); }
 
 } // namespace ingot::aotc::quantise

@@ -10,7 +10,8 @@
 //
 // which is equal in i32, overflow included. Bytes of the other sign are moved by 128, and their zero point with them. The sums
 // over weights are constants; those over the left side are there only where the right one has a zero point. Padding of
-// a convolution is the zero point, which a pad op adds before.
+// a convolution is the zero point, which a pad op adds before; where that is 0, on targets whose products guard their loads, the
+// convolution keeps its padding.
 //
 //   %a = mul(convert f32 (%qa - za), sa)              %r = mul(convert f32 (integer product), sa * sb)
 //   %b = mul(convert f32 (%qb - zb), sb)
@@ -27,6 +28,6 @@
 namespace ingot::aotc::quantise {
 
 // Assumes a verified graph; sub-graphs stay as they are.
-graph::Function integer_products(const graph::Function &function);
+graph::Function integer_products(const graph::Function &function, bool guarded_loads);
 
 } // namespace ingot::aotc::quantise
