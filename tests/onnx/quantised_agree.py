@@ -65,6 +65,31 @@ def fills(m, n, k):
     return m >= 8 and n >= 8 and k >= 32
 
 
+def has_mock(tools):
+    return (tools.build / "tests/mock/libcuda.so.1").exists()
+
+
+def on_mock(tools, path, runs, wrong, scratch, units, target="cuda", words=""):
+    """None, or what is wrong with the model for cuda; `words`: of a kernel's schedule."""
+    os.environ["LD_LIBRARY_PATH"] = str(tools.build / "tests/mock")
+    status, _, err = tools.compile(path, scratch / "model.ingot", f"--target={target}")
+    if status != 0:
+        return f"{target}: aotc: exit status {status}: {err}"
+    _, text, _ = tools.call([tools.ingot, "inspect", scratch / "model.ingot"])
+    if ("simt_fragments_i8{" in text) != units:
+        return f"{target}: " + ("no product on matrix units" if units else "a product on matrix units that would leave them empty")
+    if words not in text:
+        return f"{target}: no kernel with {words}"
+    for feeds, wanted in runs:
+        outputs, status, err = tools.run(scratch / "model.ingot", feeds, list(wanted), scratch, "--device=cuda:0")
+        if outputs is None:
+            return f"{target}: ingot run: exit status {status}: {err}"
+        for output, value in wanted.items():
+            if problem := wrong(outputs[output], value):
+                return f"{target}: {problem}"
+    return None
+
+
 def run_everywhere(tools, model, feeds, wanted, wrong, scratch, form=None, units=True):
     """`form`: a kernel that x86-64-v4-vnni has; `units`: whether cuda has one on matrix units."""
     path = scratch / "model.onnx"
@@ -87,22 +112,9 @@ def run_everywhere(tools, model, feeds, wanted, wrong, scratch, form=None, units
                 problem = wrong(outputs[output], value)
                 if problem:
                     return harness.fail(f"{name}: {problem}")
-    mock = tools.build / "tests/mock"
-    if (mock / "libcuda.so.1").exists():
-        os.environ["LD_LIBRARY_PATH"] = str(mock)
-        status, _, err = tools.compile(path, scratch / "model.ingot", "--target=cuda")
-        if status != 0:
-            return harness.fail(f"cuda: aotc: exit status {status}: {err}")
-        _, text, _ = tools.call([tools.ingot, "inspect", scratch / "model.ingot"])
-        if ("simt_fragments_i8{" in text) != units:
-            return harness.fail("cuda: no product on matrix units" if units else "cuda: a product on matrix units that would leave them empty")
-        outputs, status, err = tools.run(scratch / "model.ingot", feeds, list(wanted), scratch, "--device=cuda:0")
-        if outputs is None:
-            return harness.fail(f"cuda: ingot run: exit status {status}: {err}")
-        for output, value in wanted.items():
-            problem = wrong(outputs[output], value)
-            if problem:
-                return harness.fail(f"cuda: {problem}")
+    if has_mock(tools):
+        if problem := on_mock(tools, path, [(feeds, wanted)], wrong, scratch, units):
+            return harness.fail(problem)
         here["cuda on a mock"] = None
     missing = [name for name in VERSIONS if name not in here]
     return harness.ok(f"{', '.join(here)}, vmvx" + (f"; this machine lacks {', '.join(missing)}" if missing else ""))
@@ -157,7 +169,7 @@ def integer(tools, seed, scratch):
     inputs = [quantised.value("x", left, x.shape)] + ([] if constant else [quantised.value("w", right, w.shape)])
     model = b.model(inputs, [quantised.value("y", np.int32, y.shape)])
     return run_everywhere(tools, model, {"x": x} if constant else {"x": x, "w": w}, {"y": y.astype(np.int32)},
-                          lambda a, e: harness.agrees(a, e, proves=False), scratch, "dot4{", fills(y.size // w.shape[axis], w.shape[axis], w.size // w.shape[axis]))
+                          exact, scratch, "dot4{", fills(y.size // w.shape[axis], w.shape[axis], w.size // w.shape[axis]))
 
 
 def qlinear(tools, seed, scratch):
@@ -248,6 +260,39 @@ def residual_network(tools, scratch, activation):
     return run_everywhere(tools, model, feeds, reference(model, feeds), lambda a, e: apart(a, e, 3 * 6 / 255), scratch, "dot4{")
 
 
+def exact(actual, expected):
+    return harness.agrees(actual, expected, proves=False)
+
+
+def product_on_mock(tools, scratch, left, right, size, ms, words):
+    """Products whose sums are exact, at several numbers of rows, with zero points of rows' and columns' factors."""
+    if not has_mock(tools):
+        return harness.skip("this build has no mock of cuda's library")
+    k, n = size
+    rng = np.random.default_rng(k)
+    zx, zw = draw_zero(rng, left), draw_zero(rng, right, (n,))
+    model, w = quantised.matmul_integer("rows" if len(ms) > 1 else ms[0], k, n, left, right, zx, zw, seed=k)
+    (scratch / "model.onnx").write_bytes(model.SerializeToString())
+    runs = []
+    for m in ms:
+        x = draw_bytes(rng, left, (m, k))
+        y = (x.astype(np.int64) - np.int64(zx)) @ (w.astype(np.int64) - zw.astype(np.int64))
+        runs.append(({"a": x}, {"y": y.astype(np.int32)}))
+    problem = on_mock(tools, scratch / "model.onnx", runs, exact, scratch, True, words=words)
+    return harness.fail(problem) if problem else harness.ok()
+
+
+def half_network(tools, scratch):
+    """Memory in f16 changes nothing about bytes."""
+    if not has_mock(tools):
+        return harness.skip("this build has no mock of cuda's library")
+    model = quantised.resnet_like(32, (16, 32), (1, 2), 10, 3)
+    (scratch / "model.onnx").write_bytes(model.SerializeToString())
+    feeds = {"image": np.random.default_rng(4).standard_normal((1, 3, 32, 32)).astype(np.float32)}
+    problem = on_mock(tools, scratch / "model.onnx", [(feeds, reference(model, feeds))], lambda a, e: apart(a, e, 3 * 6 / 255), scratch, True, "cuda,precision=f16")
+    return harness.fail(problem) if problem else harness.ok()
+
+
 def prepare(tools):
     tests = {}
     for family, function in (("integer", integer), ("qlinear", qlinear), ("qdq", qdq)):
@@ -256,6 +301,12 @@ def prepare(tools):
     tests["floats-stay"] = lambda scratch: float_products(tools, scratch)
     for activation in (np.uint8, np.int8):
         tests[f"residual-network-{np.dtype(activation)}"] = lambda scratch, a=activation: residual_network(tools, scratch, a)
+    tests["half-network"] = lambda scratch: half_network(tools, scratch)
+    for left in (np.uint8, np.int8):
+        for right in (np.uint8, np.int8):
+            name = f"{np.dtype(left)}-{np.dtype(right)}"
+            tests[f"free-rows-{name}"] = lambda scratch, a=left, b=right: product_on_mock(tools, scratch, a, b, (272, 72), (1, 3, 8, 17, 70), "simt_fragments_i8{")
+            tests[f"deep-{name}"] = lambda scratch, a=left, b=right: product_on_mock(tools, scratch, a, b, (4096, 40), (24,), "_parts")
     pins = harness.versions()
     return tests, harness.hash_of(HERE / "quantised_agree.py", HERE.parent / "models/quantised.py", pins["ONNXRUNTIME_VERSION"])
 
