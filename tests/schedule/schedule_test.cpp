@@ -910,12 +910,13 @@ TEST_CASE("products of bytes on matrix units") {
   for (int tile = 0; tile < 13; ++tile)
     for (ElementType left : kTypes)
       for (ElementType right : kTypes) {
-        const bool free = random() % 4 == 0, fused = random() & 1, zeros = random() & 1;
-        const int64_t rows = pick({5, 16, 31, 70}), n = pick({8, 20, 24, 33, 80}), k = pick({16, 33, 64, 100, 144, 272});
-        Case c = byte_matmul(pick({1, 1, 2}), free ? Expr(t) : Expr(rows), n, k, random() & 1, true, fused,
+        const bool free = random() % 4 == 0, fused = random() & 1, zeros = random() & 1, transposed = random() & 1;
+        const int64_t batch = pick({1, 1, 2}), rows = pick({5, 16, 31, 70}), n = pick({8, 20, 24, 33, 80}), k = pick({16, 33, 64, 100, 144, 272});
+        Case c = byte_matmul(batch, free ? Expr(t) : Expr(rows), n, k, transposed, true, fused,
                              free ? std::vector<std::pair<Symbol, int64_t>>{{t, rows}} : std::vector<std::pair<Symbol, int64_t>>{}, zeros);
         check_fragments(with_bytes(c, left, right), tile, ++seed, "tile " + std::to_string(tile), &seen);
       }
+  check_fragments(byte_matmul(1, 33, 40, 272, true, true, true), 12, ++seed, "long slices, shared by four", &seen);
   auto any = [&](const char *what) { return std::any_of(seen.begin(), seen.end(), [&](const std::string &s) { return s.find("simt_fragments_i8{") == 0 && s.find(what) != std::string::npos; }); };
   for (const char *what : {",copied,copied}", ",copied}", "k=128", "stages=2", "deep=2", "deep=4"})
     if (!any(what))
@@ -925,7 +926,8 @@ TEST_CASE("products of bytes on matrix units") {
     s.n = pick({1, 2}), s.in = pick({3, 16, 32}), s.out = pick({16, 48}), s.stride = pick({1, 2}), s.kernel = pick({1, 3}), s.pad = pick({0, 1});
     s.size = {pick({5, 8}), pick({6, 9})};
     s.requantise = random() & 1;
-    check_fragments(with_bytes(byte_conv(s), kTypes[random() % 2], kTypes[random() % 2]), static_cast<int>(random() % 13), ++seed, "convolution " + std::to_string(i), &seen);
+    const ElementType left = kTypes[random() % 2], right = kTypes[random() % 2];
+    check_fragments(with_bytes(byte_conv(s), left, right), static_cast<int>(random() % 13), ++seed, "convolution " + std::to_string(i), &seen);
   }
   // The largest sums, and one that leaves i32: 66,000 products of 255 and -128, or of 255 and 255.
   for (ElementType right : kTypes) {
