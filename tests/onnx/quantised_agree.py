@@ -1,13 +1,13 @@
 """Quantised operators and models: every CPU code version, vmvx, and cuda over tests/mock, against exact sums and ONNX Runtime.
 
-    .cache/venv/bin/python tests/onnx/quantised_agree.py [--build=DIR] [--only='qdq-*']
+    .cache/venv/bin/python tests/onnx/quantised_agree.py [--build=DIR] [--only='qdq-*'] [--device=cuda:0]
 
 `integer-*`: MatMulInteger and ConvInteger with drawn shapes, types and zero points equal sums in 64-bit integers.
 `qlinear-*`, `qdq-*`: outputs agree with ONNX Runtime within one quantisation step: it multiplies the sum by the combined
 scale in f32 and rounds half to even, where Ingot divides by the output's scale, so that ties may fall apart. ONNX
 Runtime runs with session.x64quantprecision, since its product for AVX2 saturates otherwise. Each native archive runs once for
 every code version that the machine has, forced by the device option features=. For cuda, products that fill a fragment are on
-matrix units; the mock of its library interprets their PTX.
+matrix units; the mock of its library interprets their PTX, unless --device names a GPU.
 """
 import math
 import os
@@ -65,13 +65,14 @@ def fills(m, n, k):
     return m >= 8 and n >= 8 and k >= 32
 
 
-def has_mock(tools):
-    return (tools.build / "tests/mock/libcuda.so.1").exists()
+def has_cuda(tools):
+    return tools.device is not None or (tools.build / "tests/mock/libcuda.so.1").exists()
 
 
-def on_mock(tools, path, runs, wrong, scratch, units, target="cuda", words=""):
+def on_cuda(tools, path, runs, wrong, scratch, units, target="cuda", words=""):
     """None, or what is wrong with the model for cuda; `words`: of a kernel's schedule."""
-    os.environ["LD_LIBRARY_PATH"] = str(tools.build / "tests/mock")
+    if not tools.device:
+        os.environ["LD_LIBRARY_PATH"] = str(tools.build / "tests/mock")
     status, _, err = tools.compile(path, scratch / "model.ingot", f"--target={target}")
     if status != 0:
         return f"{target}: aotc: exit status {status}: {err}"
@@ -81,7 +82,7 @@ def on_mock(tools, path, runs, wrong, scratch, units, target="cuda", words=""):
     if words not in text:
         return f"{target}: no kernel with {words}"
     for feeds, wanted in runs:
-        outputs, status, err = tools.run(scratch / "model.ingot", feeds, list(wanted), scratch, "--device=cuda:0")
+        outputs, status, err = tools.run(scratch / "model.ingot", feeds, list(wanted), scratch, f"--device={tools.device or 'cuda:0'}")
         if outputs is None:
             return f"{target}: ingot run: exit status {status}: {err}"
         for output, value in wanted.items():
@@ -112,10 +113,10 @@ def run_everywhere(tools, model, feeds, wanted, wrong, scratch, form=None, units
                 problem = wrong(outputs[output], value)
                 if problem:
                     return harness.fail(f"{name}: {problem}")
-    if has_mock(tools):
-        if problem := on_mock(tools, path, [(feeds, wanted)], wrong, scratch, units):
+    if has_cuda(tools):
+        if problem := on_cuda(tools, path, [(feeds, wanted)], wrong, scratch, units):
             return harness.fail(problem)
-        here["cuda on a mock"] = None
+        here["cuda" if tools.device else "cuda on a mock"] = None
     missing = [name for name in VERSIONS if name not in here]
     return harness.ok(f"{', '.join(here)}, vmvx" + (f"; this machine lacks {', '.join(missing)}" if missing else ""))
 
@@ -264,9 +265,9 @@ def exact(actual, expected):
     return harness.agrees(actual, expected, proves=False)
 
 
-def product_on_mock(tools, scratch, left, right, size, ms, words):
+def product_on_cuda(tools, scratch, left, right, size, ms, words):
     """Products whose sums are exact, at several numbers of rows, with zero points of rows' and columns' factors."""
-    if not has_mock(tools):
+    if not has_cuda(tools):
         return harness.skip("this build has no mock of cuda's library")
     k, n = size
     rng = np.random.default_rng(k)
@@ -278,18 +279,18 @@ def product_on_mock(tools, scratch, left, right, size, ms, words):
         x = draw_bytes(rng, left, (m, k))
         y = (x.astype(np.int64) - np.int64(zx)) @ (w.astype(np.int64) - zw.astype(np.int64))
         runs.append(({"a": x}, {"y": y.astype(np.int32)}))
-    problem = on_mock(tools, scratch / "model.onnx", runs, exact, scratch, True, words=words)
+    problem = on_cuda(tools, scratch / "model.onnx", runs, exact, scratch, True, words=words)
     return harness.fail(problem) if problem else harness.ok()
 
 
 def half_network(tools, scratch):
     """Memory in f16 changes nothing about bytes."""
-    if not has_mock(tools):
+    if not has_cuda(tools):
         return harness.skip("this build has no mock of cuda's library")
     model = quantised.resnet_like(32, (16, 32), (1, 2), 10, 3)
     (scratch / "model.onnx").write_bytes(model.SerializeToString())
     feeds = {"image": np.random.default_rng(4).standard_normal((1, 3, 32, 32)).astype(np.float32)}
-    problem = on_mock(tools, scratch / "model.onnx", [(feeds, reference(model, feeds))], lambda a, e: apart(a, e, 3 * 6 / 255), scratch, True, "cuda,precision=f16")
+    problem = on_cuda(tools, scratch / "model.onnx", [(feeds, reference(model, feeds))], lambda a, e: apart(a, e, 3 * 6 / 255), scratch, True, "cuda,precision=f16")
     return harness.fail(problem) if problem else harness.ok()
 
 
@@ -316,8 +317,8 @@ def prepare(tools):
     for left in (np.uint8, np.int8):
         for right in (np.uint8, np.int8):
             name = f"{np.dtype(left)}-{np.dtype(right)}"
-            tests[f"free-rows-{name}"] = lambda scratch, a=left, b=right: product_on_mock(tools, scratch, a, b, (272, 72), (1, 3, 8, 17, 70), "simt_fragments_i8{")
-            tests[f"deep-{name}"] = lambda scratch, a=left, b=right: product_on_mock(tools, scratch, a, b, (4096, 40), (24,), "_parts")
+            tests[f"free-rows-{name}"] = lambda scratch, a=left, b=right: product_on_cuda(tools, scratch, a, b, (272, 72), (1, 3, 8, 17, 70), "simt_fragments_i8{")
+            tests[f"deep-{name}"] = lambda scratch, a=left, b=right: product_on_cuda(tools, scratch, a, b, (4096, 40), (24,), "_parts")
     pins = harness.versions()
     return tests, harness.hash_of(HERE / "quantised_agree.py", HERE.parent / "models/quantised.py", pins["ONNXRUNTIME_VERSION"])
 
