@@ -1,10 +1,10 @@
 """Quantised products and a quantised network beside ONNX Runtime, one thread, in alternation.
 
-    .cache/venv/bin/python benchmarks/quantised.py [--build=DIR] [--rounds=9] [--seconds=0.5] [--device=local-sync]
+    .cache/venv/bin/python benchmarks/quantised.py [--build=DIR] [--rounds=9] [--seconds=0.5] [--target=llvm-cpu] [--device=local-sync]
 
 The models are those of tests/models/quantised.py. ONNX Runtime runs as it comes and with session.x64quantprecision: without
 VNNI its product of u8 by i8 saturates otherwise, which Ingot's never does. In each round all run for a while, their order
-turning; printed are the medians of the rounds and of Ingot's ratios to both, and the ratio of vmvx to llvm-cpu.
+turning; printed are the medians of the rounds and of Ingot's ratios to both, and the ratio of vmvx to the target.
 """
 import argparse
 import json
@@ -66,11 +66,12 @@ def main():
     parser.add_argument("--build", default=str(ROOT / "build"))
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--seconds", type=float, default=0.5)
+    parser.add_argument("--target", default="llvm-cpu")
     parser.add_argument("--device", default="local-sync")
     parser.add_argument("--model", action="append")
     args = parser.parse_args()
     tools = harness.Tools(args.build)
-    print(f"{'model':20} {'ONNX Runtime':>13} {'exact':>10} {'Ingot':>10} {'ratios':>12} {'vmvx / llvm-cpu':>16}")
+    print(f"{'model':20} {'ONNX Runtime':>13} {'exact':>10} {'Ingot':>10} {'ratios':>12} {'vmvx / ' + args.target:>16}")
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)
         for title, model, feeds in quantised.benchmark_models():
@@ -79,7 +80,7 @@ def main():
             path = folder / f"{title}.onnx"
             onnx.save(model, path)
             peers = [Peer(path, feeds, args.seconds, exact) for exact in (False, True)]
-            ours = Ingot(tools, path, feeds, "llvm-cpu", args.device, folder)
+            ours = Ingot(tools, path, feeds, args.target, args.device, folder)
             sides = [peers[0].time, peers[1].time, lambda: ours.time(args.seconds)]
             rounds = []
             for turn in range(args.rounds):

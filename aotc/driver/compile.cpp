@@ -123,10 +123,10 @@ static Operators operators_of(const std::vector<graph::Function> &functions) {
 fuse::Program lower(const graph::Function &function, const LoweringOptions &options) {
   auto prepared = [&] {
     if (options.blocks)
-      return layout::block_channels(quantise::integer_products(function), true);
+      return layout::block_channels(quantise::integer_products(function, false), true);
     if (!options.max_constant_bytes)
       return function;
-    graph::Function f = layout::lift_factors(function);
+    graph::Function f = layout::lift_factors(options.byte_units ? quantise::integer_products(function, true) : function);
     if (options.units != MatrixUnits::kNone)
       f = layout::merge_products(f);
     f = layout::split_concats(layout::split_constants(f, options.max_constant_bytes), options.fuse.max_operands - 1);
@@ -410,7 +410,7 @@ std::optional<CompileResult> compile(const CompileOptions &options, Diagnostics 
       if (target.gpu) {
         std::vector<fuse::Program> programs;
         for (const graph::Function &f : functions)
-          programs.push_back(lower(f, LoweringOptions::gpu(TargetRecord().max_buffers, target.gpu->half, target.gpu->units())));
+          programs.push_back(lower(f, LoweringOptions::gpu(TargetRecord().max_buffers, target.gpu->half, target.gpu->units(), target.gpu->byte_units())));
         archive::ArchiveModel nowhere;
         plan::WeightPool weights;
         if (!compile_gpu_variant(options, target, programs, nowhere, weights, false, operators_of(functions), diagnostics))
@@ -439,13 +439,14 @@ std::optional<CompileResult> compile(const CompileOptions &options, Diagnostics 
     LoweringOptions options;
     bool wanted = false;
     std::vector<fuse::Program> programs;
-  } native{LoweringOptions::native(), false, {}}, bytecode{LoweringOptions::bytecode(), false, {}}, gpu[2][3] = {}; // [half][units]
+  } native{LoweringOptions::native(), false, {}}, bytecode{LoweringOptions::bytecode(), false, {}}, gpu[2][3][2] = {}; // [half][units][byte_units]
   for (bool half : {false, true})
     for (MatrixUnits units : {MatrixUnits::kNone, MatrixUnits::kSubgroup, MatrixUnits::kWarpgroup})
-      gpu[half][static_cast<size_t>(units)].options = LoweringOptions::gpu(TargetRecord().max_buffers, half, units);
+      for (bool bytes : {false, true})
+        gpu[half][static_cast<size_t>(units)][bytes].options = LoweringOptions::gpu(TargetRecord().max_buffers, half, units, bytes);
   auto form_of = [&](const TargetRequest &t) -> Form & {
     if (t.gpu)
-      return gpu[t.gpu->half][static_cast<size_t>(t.gpu->units())];
+      return gpu[t.gpu->half][static_cast<size_t>(t.gpu->units())][t.gpu->byte_units()];
     return t.versions.empty() ? bytecode : native;
   };
   for (const TargetRequest &t : options.targets)
@@ -453,8 +454,9 @@ std::optional<CompileResult> compile(const CompileOptions &options, Diagnostics 
   std::string dispatches_text;
   std::vector<Form *> forms = {&native, &bytecode};
   for (auto &of_precision : gpu)
-    for (Form &form : of_precision)
-      forms.push_back(&form);
+    for (auto &of_units : of_precision)
+      for (Form &form : of_units)
+        forms.push_back(&form);
   for (Form *form : forms)
     for (size_t f = 0; form->wanted && f < functions.size(); ++f) {
       report(options, "fuse", f, functions.size());

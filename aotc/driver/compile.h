@@ -28,6 +28,7 @@ struct GpuTarget {
   bool half = false;                 // precision f16: memory in f16, arithmetic in f32 (aotc/fuse/half_storage.h)
   std::string architecture;          // cuda: "sm_80"; rocm: "gfx942"; elsewhere empty
   MatrixUnits units() const { return records[0].matrix_units(); }
+  bool byte_units() const { return records[0].fragment_i8; }
 };
 
 // A target as the user types it: TARGET[:DETAIL][,key=value...].
@@ -109,6 +110,7 @@ struct LoweringOptions {
   fuse::SequenceOptions sequence = {};
   bool half = false;              // memory in f16 (aotc/fuse/half_storage.h)
   MatrixUnits units = MatrixUnits::kNone; // for matrix units: channels in blocks and weights in lines of k, which are what their factors are made of
+  bool byte_units = false;        // matrix units take factors of 8 bits: products of such values on bytes (aotc/quantise)
   std::vector<int64_t> sizes = {1, 16}; // what free dims are specialised for (aotc/fuse/specialise_sizes.h)
   bool split = false;             // long reductions of few results are two steps (aotc/fuse/split_reductions.h)
   bool join = false;              // maps and the row reductions that read them are one step (aotc/fuse/join_rows.h)
@@ -124,7 +126,7 @@ struct LoweringOptions {
     return options;
   }
   // Weights keep their natural layout in the archive. 128 MiB is what every device can bind.
-  static LoweringOptions gpu(size_t max_buffers, bool half, MatrixUnits units) {
+  static LoweringOptions gpu(size_t max_buffers, bool half, MatrixUnits units, bool byte_units) {
     LoweringOptions options;
     options.blocks = options.pack = false;
     options.prepare = true;
@@ -132,6 +134,7 @@ struct LoweringOptions {
     options.sequence = {.local_bytes = 8 << 10, .max_operands = max_buffers}; // the rest of a workgroup's memory is the steps'
     options.half = half;
     options.units = units;
+    options.byte_units = byte_units;
     options.sizes = {1, 8, 128};
     options.split = options.join = true;
     options.max_constant_bytes = 128 << 20;

@@ -165,7 +165,7 @@ class Fuser {
         need_memory(op.operands[0]);
       // One of bytes gathers windows without guards: its padding is stored, and so is what is padded, which may be a
       // product that would not be computed under a pad.
-      if (op.code == graph::Opcode::kConv && function_.values[op.operands[0]].type.element == ElementType::kU8) {
+      if (op.code == graph::Opcode::kConv && byte_size(function_.values[op.operands[0]].type.element) == 1) {
         need_memory(op.operands[0]);
         if (const Op *pad = states_[op.operands[0]].definition; pad && pad->code == graph::Opcode::kPad)
           need_memory(pad->operands[0]);

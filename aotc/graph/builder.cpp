@@ -240,7 +240,7 @@ ValueId GraphBuilder::scan_sum(ValueId x, uint32_t axis, bool exclusive, bool re
 }
 
 static ElementType product_element(ElementType a, ElementType b) {
-  return a == ElementType::kU8 && b == ElementType::kI8 ? ElementType::kI32 : a;
+  return a != b ? ElementType::kI32 : a; // bytes of either sign
 }
 
 ValueId GraphBuilder::contract(ValueId a, ValueId b, std::string a_labels, std::string b_labels, std::string result_labels) {

@@ -55,11 +55,10 @@ std::string check_map(const Function &f, const Op &op, const TensorType &result)
   return "";
 }
 
-// Sums of products are of the factors' type, or i32 where these are u8 and i8.
+// Sums of products are of the factors' type, or i32 where these are of 8 bits, which then may differ in sign.
 bool product_elements(ElementType a, ElementType b, ElementType result) {
-  if (a == ElementType::kU8 && b == ElementType::kI8)
-    return result == ElementType::kI32;
-  return a == b && a == result;
+  auto is_byte = [](ElementType e) { return e == ElementType::kU8 || e == ElementType::kI8; };
+  return (is_byte(a) && is_byte(b) && result == ElementType::kI32) || (a == b && a == result);
 }
 
 std::string check_contract(const Function &f, const Op &op, const TensorType &result) {

@@ -56,7 +56,7 @@ enum class Opcode : uint8_t {
   kReduce,    // (x) reduce kind over axes; the axes are dropped from the result. Empty tensors give the identity.
   kScan,      // (x) cumulative sum along ints[0]; ints[1] exclusive, ints[2] reverse
   kContract,  // (a, b) einsum sum of products: letters per operand axis in labels[0], labels[1], result in labels[2];
-              // floats accumulate in f32 (f64 in f64), ints in their own type, u8 by i8 in i32
+              // floats accumulate in f32 (f64 in f64), ints in their own type, bytes of either sign also in i32
   kConv,      // (x[n,c,spatial], w[m,c/groups,kernel]), types as for contract; strides, dilations, exprs = pads low then high, groups in ints[0];
               // ints[1], ints[2] = b > 0: x, the result has its channels in blocks of b: [n,c/b,spatial,b]
   kPool,      // (x[n,c,spatial]) mode max/average/lp: window, strides, dilations, exprs pads low then high;

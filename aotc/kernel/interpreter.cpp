@@ -9,6 +9,7 @@
 #include <limits>
 
 #include "aotc/base/error.h"
+#include "aotc/kernel/fragment.h"
 #include "aotc/kernel/integer.h"
 #include "aotc/kernel/interpreter_ops.h"
 #include "aotc/kernel/text.h"
@@ -937,14 +938,14 @@ void Machine::fragment_mma(const Instruction &in, const Mask &mask) {
   need_all(in, mask);
   const auto element = static_cast<Scalar>(in.imm);
   const uint32_t bytes = byte_size(element), depth = 32 / bytes;
-  auto value = [&](const uint8_t *word, uint32_t at) -> double {
+  auto value = [&](const uint8_t *word, uint32_t at, bool is_unsigned) -> double {
     uint32_t bits = 0;
     std::memcpy(&bits, word + at * bytes, bytes);
     switch (element) {
     case Scalar::kF16: return half_to_float(static_cast<uint16_t>(bits));
     case Scalar::kBF16: return std::bit_cast<float>(bits << 16);
     case Scalar::kF32: return std::bit_cast<float>(bits & ~0x1fffu);
-    default: return static_cast<int8_t>(bits);
+    default: return is_unsigned ? static_cast<double>(bits) : static_cast<int8_t>(bits);
     }
   };
   const uint32_t n = kernel_.fragment.sums(), size = kernel_.fragment.threads;
@@ -958,8 +959,8 @@ void Machine::fragment_mma(const Instruction &in, const Mask &mask) {
       std::memcpy(to, slots_.data() + in.operand[2] + own, 4);
       for (uint32_t k = 0; k < depth; ++k) {
         const uint32_t word = k * bytes / 4, at = k % (4 / bytes);
-        const double x = value(factor_word(in.operand[0], first, row % 8 * 4 + word % 4, row / 8 + word / 4 * 2), at);
-        const double y = value(factor_word(in.operand[1], first, column * 4 + word % 4, static_cast<uint32_t>(in.imm2) * 2 + word / 4), at);
+        const double x = value(factor_word(in.operand[0], first, row % 8 * 4 + word % 4, row / 8 + word / 4 * 2), at, in.imm2 & kUnsignedA);
+        const double y = value(factor_word(in.operand[1], first, column * 4 + word % 4, static_cast<uint32_t>(in.imm2 & kHalfOfB) * 2 + word / 4), at, in.imm2 & kUnsignedB);
         if (element == Scalar::kI8) {
           int32_t sum;
           std::memcpy(&sum, to, 4);

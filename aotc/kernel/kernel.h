@@ -123,7 +123,7 @@ enum class Opcode : uint8_t {
   // Which thread holds which element is the target's business: kFragmentRow and kFragmentColumn tell it for sums, and
   // anything may be computed with these, element by element. A and B are opaque; one load of B serves two halves.
   // Products are exact; the order of the additions, and roundings between them to f32 or better, are the target's.
-  kFragmentMma, // (A i32 x w, B i32 x w, sums), imm: Scalar of the elements, imm2: half of B (0, 1) -> sums: f32 x n, of i8 i32 x n.
+  kFragmentMma, // (A i32 x w, B i32 x w, sums), imm: Scalar of the elements, imm2: see fragment.h -> sums: f32 x n, of i8 i32 x n, which wrap.
                 // f32 elements count as tf32: their low 13 bits are ignored
   kFragmentPack, // (sums f32 x n, sums f32 x n), imm: f16 or bf16 -> A i32 x w: columns 0..7 and 8..15 of A, rounded to nearest
                  // (sums f32 x n), imm: f32 -> A i32 x w: columns 0 2 4 6 1 3 5 7 are those of A, unchanged; for B of role kBPairs

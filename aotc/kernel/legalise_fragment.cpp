@@ -4,6 +4,7 @@
 //   %4 = fragment_mma f16, 0, %a, %b, %c        becomes, for each of the thread's four sums and each word of k,
 //   %x = subgroup_shuffle (word of a), (row * 4 + word)      %y = subgroup_shuffle (word of b), (column * 4 + word)
 //   sum = mad (low half of %x), (low half of %y), sum        and the same for the high halves
+#include "aotc/kernel/fragment.h"
 #include "aotc/kernel/legalise_passes.h"
 
 namespace ingot::aotc::kernel {
@@ -66,12 +67,12 @@ class Fragments : public Rewriter {
         Scalar::kI32);
   }
 
-  ValueId element(Scalar scalar, ValueId word, uint32_t e) {
+  ValueId element(Scalar scalar, ValueId word, uint32_t e, bool is_unsigned) {
     if (scalar == Scalar::kF32)
       return b_.bitcast(Scalar::kF32, b_.binary(Opcode::kAnd, word, integer(~0x1fff)));
     ValueId low = e ? b_.binary(Opcode::kShrU, word, integer(e * bit_width(scalar))) : word;
     if (scalar == Scalar::kI8)
-      return b_.convert(Scalar::kI32, b_.convert(Scalar::kI8, low));
+      return is_unsigned ? b_.binary(Opcode::kAnd, low, integer(255)) : b_.convert(Scalar::kI32, b_.convert(Scalar::kI8, low));
     return b_.convert(Scalar::kF32, b_.bitcast(scalar, b_.convert(Scalar::kI16, low)));
   }
 
@@ -89,11 +90,11 @@ class Fragments : public Rewriter {
       ValueId x[2], y[2];
       for (uint32_t i = 0; i < 2; ++i) {
         x[i] = shuffled(a, i + k / 4 * 2, quad(), k);
-        y[i] = shuffled(b, static_cast<uint32_t>(op.imm2) * 2 + k / 4, b_.add(b_.mul(place(), b_.index(2)), b_.index(i)), k);
+        y[i] = shuffled(b, static_cast<uint32_t>(op.imm2 & kHalfOfB) * 2 + k / 4, b_.add(b_.mul(place(), b_.index(2)), b_.index(i)), k);
       }
       for (uint32_t e = 0; e < 32 / bit_width(scalar); ++e)
         for (uint32_t i = 0; i < 4; ++i)
-          sum[i] = b_.mad(element(scalar, x[i / 2], e), element(scalar, y[i % 2], e), sum[i]);
+          sum[i] = b_.mad(element(scalar, x[i / 2], e, op.imm2 & kUnsignedA), element(scalar, y[i % 2], e, op.imm2 & kUnsignedB), sum[i]);
     }
     return four([&](uint32_t i) { return sum[i]; }, b_.type_of(sums).scalar);
   }

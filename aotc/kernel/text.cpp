@@ -9,6 +9,7 @@
 #include <unordered_map>
 
 #include "aotc/base/error.h"
+#include "aotc/kernel/fragment.h"
 
 namespace ingot::aotc::kernel {
 namespace {
@@ -662,7 +663,7 @@ class Parser {
     case Opcode::kFragmentMma:
       op.imm = static_cast<int64_t>(scalar());
       expect(",");
-      op.imm2 = integer(0, 1);
+      op.imm2 = integer(0, kHalfOfB | kUnsignedA | kUnsignedB);
       expect(",");
       break;
     case Opcode::kWarpgroupWait:

@@ -8,6 +8,7 @@
 #include <set>
 
 #include "aotc/base/error.h"
+#include "aotc/kernel/fragment.h"
 #include "aotc/kernel/integer.h"
 #include "aotc/kernel/text.h"
 
@@ -617,7 +618,7 @@ class Checker {
       need(bytes || o.imm == static_cast<int64_t>(Scalar::kF16) || o.imm == static_cast<int64_t>(Scalar::kBF16) ||
                o.imm == static_cast<int64_t>(Scalar::kF32),
            "the elements are not f16, bf16, f32 or i8");
-      need(o.imm2 == 0 || o.imm2 == 1, "no such half");
+      need(o.imm2 >= 0 && o.imm2 <= (bytes ? kHalfOfB | kUnsignedA | kUnsignedB : kHalfOfB), "no such half");
       need(type(0) == words && type(1) == words, "a factor is not an i32 for each of its words");
       need(result() == Type(bytes ? Scalar::kI32 : Scalar::kF32, n) && type(2) == result(), "the sums are not each an f32, of i8 an i32");
       return;

@@ -305,7 +305,7 @@ class Blocker {
   ConvKind conv_kind(const graph::Function &f, const Op &op) const {
     const TensorType &x = f.values[op.operands[0]].type, &w = f.values[op.operands[1]].type;
     const TensorType &y = f.values[op.results[0]].type;
-    if ((x.element != ElementType::kF32 && x.element != ElementType::kU8) || x.dims.size() != 4 || op.ints[1] || op.ints[2] || !divides(y.dims[1]))
+    if ((x.element != ElementType::kF32 && byte_size(x.element) != 1) || x.dims.size() != 4 || op.ints[1] || op.ints[2] || !divides(y.dims[1]))
       return ConvKind::kNone;
     auto weight = definitions_.find(op.operands[1]);
     if (weight == definitions_.end() || weight->second->code != Opcode::kConstant)
@@ -364,7 +364,7 @@ graph::Function block_channels(const graph::Function &function, bool free_sizes)
   Blocker blocker(function, free_sizes);
   // Products of bytes are only made where they go in blocks.
   bool bytes = std::any_of(function.graph.ops.begin(), function.graph.ops.end(), [&](const Op &op) {
-    return op.code == Opcode::kConv && function.values[op.operands[0]].type.element == ElementType::kU8;
+    return op.code == Opcode::kConv && byte_size(function.values[op.operands[0]].type.element) == 1;
   });
   if (!bytes && blocker.share(function) < kWorthwhile)
     return function;

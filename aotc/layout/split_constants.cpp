@@ -89,6 +89,7 @@ class Splitter {
       }
       const ValueId x = op.operands[1 - side];
       parts.push_back(builder_.contract(side ? x : w, side ? w : x, op.labels[0], op.labels[1], op.labels[2]));
+      out_.values[parts.back()].type.element = out_.values[op.results[0]].type.element; // of bytes it may be i32
     }
     const uint32_t along = static_cast<uint32_t>(op.labels[2].find(op.labels[side][axis]));
     builder_.concat(parts, along);

@@ -15,7 +15,7 @@ using fuse::Steps;
 using fuse::Tensor;
 using fuse::TensorId;
 
-constexpr int64_t kWorthwhile = 64 << 10, kHalfWorthwhile = 8 << 10; // bytes; smaller constants, of f16, stay as they are
+constexpr int64_t kWorthwhile = 64 << 10, kHalfWorthwhile = 8 << 10; // bytes; smaller constants, of f16 or less, stay as they are
 
 int64_t bytes_of(const Tensor &t) { return *t.type.elements().constant() * static_cast<int64_t>(byte_size(t.type.element)); }
 
@@ -71,7 +71,7 @@ class Preparing {
       for (size_t i = 0; i < d.operands.size(); ++i) {
         const Tensor &t = p_.tensors[step.operands[i]];
         constant.push_back(d.operands[i].constant);
-        d.operands[i].constant = !d.operands[i].output && is_constant(t) && !t.splat && bytes_of(t) >= (t.type.element == ElementType::kF16 ? kHalfWorthwhile : kWorthwhile);
+        d.operands[i].constant = !d.operands[i].output && is_constant(t) && !t.splat && bytes_of(t) >= (byte_size(t.type.element) <= 2 ? kHalfWorthwhile : kWorthwhile);
       }
       std::vector<schedule::Repack> repacks = schedule::prepack_simt(d, units_);
       for (size_t i = 0; i < constant.size(); ++i)

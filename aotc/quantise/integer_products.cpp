@@ -45,7 +45,7 @@ bool is_byte(ElementType e) { return e == ElementType::kU8 || e == ElementType::
 
 class Pass {
  public:
-  explicit Pass(const graph::Function &function) : in_(function), out_(function), b_(out_, out_.graph) {
+  Pass(const graph::Function &function, bool matrix_units) : in_(function), out_(function), b_(out_, out_.graph), matrix_units_(matrix_units) {
     out_.graph.ops.clear();
     scan(function.graph, true);
     for (const graph::Signature &output : function.graph.outputs)
@@ -265,6 +265,21 @@ class Pass {
     return v;
   }
 
+  // u8 by i8 is what dot products of bytes take; matrix units any. `padded`: the zero point is stored around the bytes unless it is 0.
+  ElementType wanted(const Factor &f, ElementType of_dots, bool padded) const {
+    if (!matrix_units_)
+      return of_dots;
+    const ElementType own = type(f.bytes).element;
+    const Op *op = definition(f.bytes);
+    const auto zero = f.zero ? constant_of(f.zero->source) : 0;
+    const bool vanishes = zero == (own == ElementType::kU8 ? 128 : -128), gains = padded || (op && op->code == Opcode::kConstant);
+    return !vanishes || !gains ? own : own == ElementType::kU8 ? ElementType::kI8 : ElementType::kU8;
+  }
+  ValueId in_i32(ValueId product) {
+    out_.values[product].type.element = ElementType::kI32;
+    return product;
+  }
+
   // The bytes in the wanted signedness: x and x xor 128 differ by 128 as numbers, and so do the zero points.
   Side side(const Factor &f, ElementType wanted) {
     Side s;
@@ -427,8 +442,8 @@ class Pass {
     };
     if (!ascending(rest(left_labels)) || !ascending(rest(right_labels)))
       return false;
-    Side x = side(*l, ElementType::kU8), w = side(*r, ElementType::kI8);
-    ValueId raw = b_.contract(x.bytes, w.bytes, left_labels, right_labels, out);
+    Side x = side(*l, wanted(*l, ElementType::kU8, false)), w = side(*r, wanted(*r, ElementType::kI8, false));
+    ValueId raw = in_i32(b_.contract(x.bytes, w.bytes, left_labels, right_labels, out));
     std::optional<Part> x_zero, w_zero, x_sum, w_sum, x_scale, w_scale;
     auto sum = [&](ValueId bytes, const std::vector<uint32_t> &axes, const std::string &labels) {
       return Part{b_.reduce(dispatch::ReduceKind::kAdd, b_.convert(ElementType::kI32, bytes), axes), rest(labels)};
@@ -481,17 +496,24 @@ class Pass {
     for (const std::optional<Parameter> *p : {&w_factor->zero, &w_factor->scale})
       if (varies_over(*p, {1, 2, 3}))
         return false;
-    Side x = side(*x_factor, ElementType::kU8), w = side(*w_factor, ElementType::kI8);
+    const bool pads = std::any_of(op.exprs.begin(), op.exprs.end(), [](const Expr &e) { return !(e == Expr(0)); });
+    Side x = side(*x_factor, wanted(*x_factor, ElementType::kU8, pads)), w = side(*w_factor, wanted(*w_factor, ElementType::kI8, false));
     std::vector<Expr> low(4, Expr(0)), high(4, Expr(0)), none(2, Expr(0));
     for (size_t i = 0; i < 2; ++i) {
       low[2 + i] = op.exprs[i];
       high[2 + i] = op.exprs[2 + i];
     }
-    ValueId fill = x.zero ? b_.convert(ElementType::kU8, x.zero->source) : b_.splat_int(ElementType::kU8, {}, 0);
-    ValueId padded = b_.pad(x.bytes, low, high, graph::PadMode::kConstant, fill);
-    auto convolve = [&](ValueId weight) {
-      return b_.conv(padded, weight, op.strides, op.dilations, none, none, 1);
-    };
+    ValueId padded = x.bytes;
+    std::vector<Expr> before = none, after = none;
+    if (matrix_units_ && !x.zero) {
+      before = {op.exprs[0], op.exprs[1]};
+      after = {op.exprs[2], op.exprs[3]};
+    } else {
+      const ElementType element = type(x.bytes).element;
+      ValueId fill = x.zero ? b_.convert(element, x.zero->source) : b_.splat_int(element, {}, 0);
+      padded = b_.pad(x.bytes, low, high, graph::PadMode::kConstant, fill);
+    }
+    auto convolve = [&](ValueId weight) { return in_i32(b_.conv(padded, weight, op.strides, op.dilations, before, after, 1)); };
     ValueId raw = convolve(w.bytes);
     std::optional<Part> x_zero, w_zero, x_sum, w_sum, x_scale, w_scale;
     auto of_weights = [&](const Parameter &p, ValueId value) {
@@ -555,6 +577,7 @@ class Pass {
   const graph::Function &in_;
   graph::Function out_;
   graph::GraphBuilder b_;
+  bool matrix_units_;
   std::map<ValueId, const Op *> definitions_;
   std::map<ValueId, std::vector<const Op *>> uses_;
   std::set<ValueId> kept_;              // outputs, and what sub-graphs use
@@ -563,6 +586,6 @@ class Pass {
 
 } // namespace
 
-graph::Function integer_products(const graph::Function &function) { return Pass(function).run(); }
+graph::Function integer_products(const graph::Function &function, bool matrix_units) { return Pass(function, matrix_units).run(); }
 
 } // namespace ingot::aotc::quantise

@@ -12,6 +12,9 @@
 // over weights are constants; those over the left side are there only where the right one has a zero point. Padding of
 // a convolution is the zero point, which a pad op adds before.
 //
+// Matrix units take bytes of either sign, and their schedules guard loads: there bytes are moved only where the zero point becomes 0
+// by that and it saves something, and a convolution whose padding is 0 keeps it.
+//
 //   %a = mul(convert f32 (%qa - za), sa)              %r = mul(convert f32 (integer product), sa * sb)
 //   %b = mul(convert f32 (%qb - zb), sb)
 //   %r = contract(%a, %b)
@@ -27,6 +30,6 @@
 namespace ingot::aotc::quantise {
 
 // Assumes a verified graph; sub-graphs stay as they are.
-graph::Function integer_products(const graph::Function &function);
+graph::Function integer_products(const graph::Function &function, bool matrix_units);
 
 } // namespace ingot::aotc::quantise

@@ -5,7 +5,7 @@
 // neighbouring elements already stay.
 //
 // Matrix units take lines of k: [out][in/16][kh][kw][16] where convolutions are on channels in blocks. Factors of f16 may have
-// lines along the side instead where subgroups take them; warpgroups take lines of k alone.
+// lines along the side instead where subgroups take them; warpgroups take lines of k alone, as do factors of 8 bits.
 #include <algorithm>
 
 #include "aotc/schedule/contraction.h"
@@ -24,10 +24,12 @@ namespace {
 
 constexpr int64_t kFewest = 16; // elements along m, n and k: a tile of a product
 
-// The load that a side consists of, converted (f16 in memory) or not.
+// The load that a side consists of, converted (f16 or 8 bits in memory) or not.
 std::optional<ValueId> side_load(const Dispatch &d, ValueId side) {
   if (auto half = half_load(d, side))
     side = *half;
+  else if (auto byte = byte_value(d, side))
+    side = *byte;
   const Value &load = d.values[side];
   if (load.kind != ValueKind::kLoad || !load.guards.empty() || !d.operands[load.operand].constant || d.operands[load.operand].packing)
     return std::nullopt;
@@ -48,7 +50,7 @@ bool is_unit(const Dispatch &d, const Value &load, uint32_t axis) {
 // Axes of the load's new layout, outermost first; empty where the old one is as good.
 std::vector<uint32_t> layout(const Contraction &form, const Value &load, const std::vector<uint32_t> &own, MatrixUnits units) {
   const Dispatch &d = form.d;
-  const bool half = load.type == ElementType::kF16, lines_of_k = half || (units != MatrixUnits::kNone && load.type == ElementType::kF32);
+  const bool half = load.type == ElementType::kF16, lines_of_k = half || (units != MatrixUnits::kNone && (load.type == ElementType::kF32 || byte_size(load.type) == 1));
   const bool copied = typical_points(d, form.k) % 8 == 0; // 16 bytes at once
   const bool others_do = half ? units != MatrixUnits::kWarpgroup || !copied : !lines_of_k; // lines along the side
   if (own.empty() || form.k.empty() || is_unit(d, load, form.k.back()) == lines_of_k || (is_unit(d, load, own.back()) && others_do))

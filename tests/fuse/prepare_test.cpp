@@ -144,6 +144,39 @@ TEST_CASE("generated products and layouts of their operands") {
   }
 }
 
+TEST_CASE("weights of 8 bits become lines of the depth for matrix units") {
+  for (const ElementType type : {ElementType::kU8, ElementType::kI8})
+    for (const bool conv : {false, true})
+      for (const MatrixUnits units : {MatrixUnits::kNone, MatrixUnits::kSubgroup, MatrixUnits::kWarpgroup}) {
+        Network net;
+        auto data = std::make_shared<ConstantData>();
+        data->type = type;
+        std::mt19937_64 random(7);
+        for (int i = 0; i < 64 * 32 * 9; ++i)
+          data->bytes.push_back(static_cast<uint8_t>(random()));
+        const ValueId w = net.b.constant({type, conv ? std::vector<Expr>{64, 32, 3, 3} : std::vector<Expr>{288, 64}}, std::move(data));
+        const ElementType other = type == ElementType::kU8 ? ElementType::kI8 : ElementType::kU8;
+        auto bytes = [&](ValueId x) { return net.b.convert(other, net.b.bitcast(ElementType::kI32, x)); };
+        if (conv)
+          net.output("y", net.b.conv(bytes(net.input("x", {1, 2, 7, 8, 16})), w, {1, 1}, {1, 1}, {1, 1}, {1, 1}, 1, 16, 16));
+        else
+          net.output("y", net.b.contract(bytes(net.input("x", {24, 288})), w, "mk", "kn", "mn"));
+        REQUIRE(verify(net.f) == "");
+        fuse::Program plain = fuse::fuse(net.f), prepared = fuse::fuse(net.f);
+        plan::fold_constants(plain, true);
+        plan::fold_constants(prepared, true);
+        plan::prepare_constants(prepared, units);
+        CHECK(prepared.prepare.size() == (units == MatrixUnits::kNone ? 0 : 1)); // their natural layouts serve threads alone
+        const auto inputs = random_inputs(net.f, {}, 3);
+        CHECK(execute(prepared, inputs, {}, naive()) == execute(plain, inputs, {}, naive()));
+        if (prepared.prepare.empty())
+          continue;
+        const dispatch::Dispatch &d = prepared.dispatches[prepared.prepare[0].dispatch];
+        CHECK(d.stores[0].offset.linear_in(d.axes.back().symbol)->coefficient.constant() == 1);
+        CHECK(d.axes.back().extent == Expr(conv ? 16 : 288)); // channels of a block, then what lies around them
+      }
+}
+
 TEST_CASE("what would make the archive larger is computed on the device, the rest here") {
   Network net;
   ValueId bytes = net.b.constant({ElementType::kI8, {200, 200}}, [] {

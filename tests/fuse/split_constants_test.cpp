@@ -70,6 +70,30 @@ TEST_CASE("a product with a large constant is computed in parts") {
   }
 }
 
+TEST_CASE("parts of a product of bytes have its type") {
+  for (const bool sums : {false, true}) { // i32, or bytes that wrap
+    Function f;
+    GraphBuilder b(f, f.graph);
+    b.set_origin("node", "ai.onnx.MatMulInteger");
+    ValueId x = b.add_value({ElementType::kF32, {5, 20}}, "x");
+    f.graph.inputs.push_back({"x", x});
+    auto data = std::make_shared<ConstantData>();
+    data->type = ElementType::kI8;
+    for (int i = 0; i < 20 * 30; ++i)
+      data->bytes.push_back(static_cast<uint8_t>(i * 37));
+    ValueId bytes = b.convert(ElementType::kI8, b.bitcast(ElementType::kI32, x));
+    ValueId y = b.contract(bytes, b.constant({ElementType::kI8, {20, 30}}, std::move(data)), "mk", "kn", "mn");
+    if (sums)
+      f.values[y].type.element = ElementType::kI32;
+    f.graph.outputs.push_back({"y", y});
+    REQUIRE(verify(f) == "");
+    fuse::Program whole = fuse::fuse(f), parts = fuse::fuse(layout::split_constants(f, 200));
+    CHECK(largest_constant(parts) <= 200);
+    const auto inputs = random_inputs(f, {}, 1);
+    CHECK(execute(parts, inputs, {}, naive()) == execute(whole, inputs, {}, naive()));
+  }
+}
+
 TEST_CASE("a concatenation of many is one of several") {
   for (int64_t count : {1, 7, 8, 9, 49, 50, 120}) {
     Function f;

@@ -7,7 +7,7 @@ Needs python3 with torch, torchvision and onnxruntime. Weights stay on that mach
 without TF32, eager and as one CUDA graph, inputs and results on the card; Ingot's time is from host memory to host memory,
 and `kernels` is the sum of its kernels' own times. Each network is compiled a second time with precision=f16, and prepared
 a second time with the pipelines that the first kept. Then single operators on large tensors: bytes a second beside what
-torch reaches copying 256 MB; and f16 matrix products, microseconds of the kernels beside torch's. One line a test, `ok|not ok gpu/NAME # remark`; exit status 1 where one fails.
+torch reaches copying 256 MB; and matrix products of f16, f32 and 8 bits, microseconds of the kernels beside torch's. One line a test, `ok|not ok gpu/NAME # remark`; exit status 1 where one fails.
 """
 import argparse
 import fnmatch
@@ -254,6 +254,71 @@ def products(args, folder, report):
     return failed
 
 
+def byte_chain(x, weights, scales, length):
+    """QLinearMatMul after QLinearMatMul, i8 by i8, zero points 0; `scales`: of what comes out, by 2^-8 of the sums."""
+    from onnx import TensorProto, helper, numpy_helper
+
+    inputs = [numpy_helper.from_array(np.float32(1), "one"), numpy_helper.from_array(np.int8(0), "zero"),
+              *(numpy_helper.from_array(np.float32(s), f"s{i}") for i, s in enumerate(scales)), *(numpy_helper.from_array(w, f"w{i}") for i, w in enumerate(weights))]
+    nodes = [helper.make_node("QLinearMatMul", [f"y{i}" if i else "x", "one", "zero", f"w{i % len(weights)}", "one", "zero", f"s{i % len(weights)}", "zero"], [f"y{i + 1}"])
+             for i in range(length)]
+    graph = helper.make_graph(nodes, "g", [helper.make_tensor_value_info("x", TensorProto.INT8, x.shape)],
+                              [helper.make_tensor_value_info(f"y{length}", TensorProto.INT8, [x.shape[0], weights[(length - 1) % len(weights)].shape[1]])], inputs)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+
+
+def byte_products(args, folder, report):
+    """The same of 8 bits, sums in i32, each rounded to i8 again; torch's by torch._int_mm and what else that takes. Scales are powers of
+    two: every byte must be equal."""
+    failed = 0
+    for name, (m, n, k) in {**PRODUCTS, "512x512x512": (512, 512, 512)}.items():
+        if not any(fnmatch.fnmatch(f"matmul-i8-{name}", p) for p in args.operators.split(",")):
+            continue
+        try:
+            random = np.random.default_rng(1)
+            x = random.integers(-128, 128, (m, k)).astype(np.int8)
+            shapes = [(k, n)] if n == k else [(k, n), (n, k)]
+            weights = [random.integers(-128, 128, s).astype(np.int8) for s in shapes]
+            scales = [2.0 ** round(np.log2(74 * s[0] ** 0.5)) for s in shapes]  # 74: of uniform bytes, the root of the mean square
+            tx, tw = torch.tensor(x, device="cuda"), [torch.tensor(w, device="cuda") for w in weights]
+
+            def step(y, i, sums):
+                return (sums * (1 / scales[i % len(tw)])).round().clamp(-128, 127).to(torch.int8)
+
+            onnx, archive = folder / "op.onnx", folder / "op.ingot"
+            ours, theirs = [], []
+            for length in CHAINS:
+                onnx.write_bytes(byte_chain(x, weights, scales, length).SerializeToString())
+                call(args.aotc, onnx, "-o", archive, f"--target={args.target}", "--progress=off")
+                y = tx
+                for i in range(length):
+                    y = step(y, i, y.double() @ tw[i % len(tw)].double())
+                np.save(folder / "x.npy", x)
+                np.save(folder / "y.npy", y.cpu().numpy())
+                call(args.ingot, "run", archive, f"--device={args.device}", f"--input=x=@{folder / 'x.npy'}", f"--expect=y{length}=@{folder / 'y.npy'}", "--rtol=0", "--atol=0")
+                ours.append(1e3 * json.loads(call(args.ingot, "bench", archive, f"--device={args.device}", "--seconds=0.7", "--json"))["median_ms"])
+
+                def run():
+                    y = tx
+                    for i in range(length):
+                        y = step(y, i, torch._int_mm(y, tw[i % len(tw)]))
+                    return y
+
+                if m > 16:  # what it takes
+                    with torch.no_grad():
+                        theirs.append(1e3 * milliseconds(graph_of(run), 0.5))
+            count = (CHAINS[1] - CHAINS[0]) // len(weights)
+            us = (ours[1] - ours[0]) / count
+            torch_us = (theirs[1] - theirs[0]) / count if theirs else None
+            tops = 2e-6 * m * n * k * len(weights) / us
+            report["products"][f"i8-{name}"] = {"us": us, "torch_us": torch_us, "tops": tops}
+            print(f"ok gpu/matmul-i8-{name} # {us:.2f} us, {tops:.0f} TOP/s; torch {f'{torch_us:.2f} us' if theirs else 'takes no such'}", flush=True)
+        except Exception as e:
+            failed += 1
+            print(f"not ok gpu/matmul-i8-{name} # {e}", flush=True)
+    return failed
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--aotc", required=True)
@@ -271,6 +336,7 @@ def main():
     with tempfile.TemporaryDirectory() as scratch:
         failed += bandwidth(args, pathlib.Path(scratch), report)
         failed += products(args, pathlib.Path(scratch), report)
+        failed += byte_products(args, pathlib.Path(scratch), report)
         for name, spec in export_models.MODELS.items():
             if not any(fnmatch.fnmatch(name, p) for p in args.only.split(",")):
                 continue

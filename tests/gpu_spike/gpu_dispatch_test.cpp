@@ -451,6 +451,46 @@ TEST_CASE("products on matrix units as PTX") {
   std::filesystem::remove_all(folder);
 }
 
+TEST_CASE("products of bytes on matrix units as PTX") {
+  const std::string tool = find_tool("INGOT_PTXAS", "ptxas"), folder = make_folder("ingot-ptx-bytes");
+  if (tool.empty())
+    print_skip("products of bytes on matrix units assembled", "no ptxas (PyPI's nvidia-cuda-nvcc; INGOT_PTXAS)");
+  made::ByteConvShape padded, stem;
+  padded.in = 32, padded.out = 48, padded.pad = 1, padded.size = {6, 9};
+  stem.in = 3, stem.out = 16, stem.kernel = 5, stem.stride = 2, stem.requantise = false;
+  const made::Case cases[] = {made::byte_matmul(1, 70, 80, 208, true, true, true, {}, true), made::byte_matmul(2, 33, 40, 65, false, true, false, {}, true),
+                              made::byte_matmul(1, 40, 36, 96, true, false, true), made::byte_conv(padded), made::byte_conv(stem)};
+  constexpr ElementType kTypes[] = {ElementType::kU8, ElementType::kI8};
+  uint64_t seed = 0;
+  for (const made::Case &c : cases)
+    for (ElementType left : kTypes)
+      for (ElementType right : kTypes) {
+        Work work = make_work("bytes", made::with_bytes(c, left, right), ++seed);
+        for (const char *architecture : {"sm_80", "sm_90", "sm_90a"}) {
+          const TargetRecord record = architecture == std::string("sm_90a") ? TargetRecord::cuda_sm90a() : TargetRecord::cuda_sm80();
+          auto scheduled = schedule::schedule_simt_fragments(work.c.dispatch, record, static_cast<int>(seed % 13));
+          REQUIRE(scheduled);
+          INFO(scheduled->description);
+          const Launch launch = launch_for(work, record, *scheduled);
+          const std::string text = emit::emit_ptx({&launch.kernel}, record, *emit::ptx_options(architecture));
+          const std::string signs = std::string(left == ElementType::kU8 ? "u8" : "s8") + (right == ElementType::kU8 ? ".u8" : ".s8");
+          CHECK(text.find("mma.sync.aligned.m16n8k32.row.col.s32." + signs + ".s32") != std::string::npos);
+          CHECK((text.find("cp.async.cg.shared.global") != std::string::npos) == (scheduled->description.find("copied") != std::string::npos));
+          std::vector<std::vector<uint32_t>> buffers = launch.buffers;
+          CHECK(run_ptx(text, launch.kernel.name, buffers, param_words(launch.kernel, launch.params), launch.grid, launch.kernel.local_size,
+                        static_cast<uint32_t>(emit::workgroup_layout(launch.kernel, record).bytes), architecture == std::string("sm_80") ? nullptr : &launch.kernel) == "");
+          CHECK(judge(work, buffers) == "");
+          if (tool.empty())
+            continue;
+          std::ofstream(folder + "/k.ptx") << text;
+          const Run run = run_command(tool + " -O1 -arch=" + architecture + " -o " + folder + "/out.cubin " + folder + "/k.ptx");
+          INFO(run.output);
+          CHECK(run.status == 0);
+        }
+      }
+  std::filesystem::remove_all(folder);
+}
+
 // A kernel that begins early asks for its constants first, and waits before it touches anything else.
 TEST_CASE("what kernels ahead may write is touched behind a wait") {
   const TargetRecord record = TargetRecord::cuda_sm90a();

@@ -6,6 +6,7 @@
 #include <random>
 
 #include "aotc/kernel/builder.h"
+#include "aotc/kernel/fragment.h"
 #include "aotc/kernel/integer.h"
 #include "aotc/kernel/interpreter.h"
 #include "aotc/kernel/legalise.h"
@@ -21,6 +22,7 @@ struct Shape {
   Scalar element = Scalar::kF16;
   bool by_rows = false; // B in memory
   int64_t a_pitch = 0, b_pitch = 0;
+  int64_t signs = 0; // kUnsignedA, kUnsignedB
   int64_t depth() const { return 32 / byte_size(element); }
   int64_t unit() const { return 16 / byte_size(element); } // elements of 16 bytes
 };
@@ -56,7 +58,7 @@ Kernel make(const Shape &s, int64_t wait = 0, bool barrier = true, FragmentShape
   ValueId right = b.fragment_load(bs, b.mul(subgroup, b.index(b_count)), b.index(s.b_pitch), s.by_rows ? FragmentRole::kBRows : FragmentRole::kB);
   ValueId row = b.fragment_row(), column = b.fragment_column();
   for (int half = 0; half < 2; ++half) {
-    ValueId sums = b.fragment_mma(s.element, left, right, half, b.zero(Type(sum, n)));
+    ValueId sums = b.fragment_mma(s.element, left, right, half | static_cast<int>(s.signs), b.zero(Type(sum, n)));
     ValueId place = b.convert(Type(sum, n), b.sub(row, column));
     sums = b.add(b.add(sums, sums), place);
     ValueId at = b.add(b.add(b.mul(row, b.splat(b.index(16), n)), column),
@@ -66,15 +68,17 @@ Kernel make(const Shape &s, int64_t wait = 0, bool barrier = true, FragmentShape
   return k;
 }
 
-// Small multiples of 1/4: every sum is exact, in any order.
+// Small multiples of 1/4, or any bytes: every sum is exact, in any order.
 struct Data {
   std::vector<uint8_t> x, w, y;
   std::vector<double> xs, ws;
   Data(const Shape &s, uint64_t seed) : y(2 * 256 * 4) {
     std::mt19937_64 random(seed);
-    auto fill = [&](std::vector<uint8_t> &bytes, std::vector<double> &values, int64_t count) {
+    auto fill = [&](std::vector<uint8_t> &bytes, std::vector<double> &values, int64_t count, bool is_unsigned) {
       for (int64_t i = 0; i < count; ++i) {
-        double v = static_cast<double>(static_cast<int64_t>(random() % 61) - 30) / (s.element == Scalar::kI8 ? 1 : 4);
+        double v = static_cast<double>(static_cast<int64_t>(random() % 61) - 30) / 4;
+        if (s.element == Scalar::kI8)
+          v = static_cast<double>(static_cast<int64_t>(random() % 256) - (is_unsigned ? 0 : 128));
         values.push_back(v);
         float f = static_cast<float>(v);
         uint32_t bits = std::bit_cast<uint32_t>(f);
@@ -90,8 +94,8 @@ struct Data {
           bytes.push_back(static_cast<uint8_t>(bits >> 8 * k));
       }
     };
-    fill(x, xs, 2 * 16 * s.a_pitch);
-    fill(w, ws, 2 * (s.by_rows ? s.depth() : 16) * s.b_pitch);
+    fill(x, xs, 2 * 16 * s.a_pitch, s.signs & kUnsignedA);
+    fill(w, ws, 2 * (s.by_rows ? s.depth() : 16) * s.b_pitch, s.signs & kUnsignedB);
   }
   RunResult run(const Kernel &k) {
     Binding bindings[] = {{x.data(), x.size()}, {w.data(), w.size()}, {y.data(), y.size()}};
@@ -134,6 +138,11 @@ std::vector<Shape> shapes() {
         s.a_pitch = s.depth() + more * s.unit();
         s.b_pitch = (by_rows ? 16 : s.depth()) + (2 - more % 2) * s.unit();
         all.push_back(s);
+        for (int64_t signs : {kUnsignedA, kUnsignedB, kUnsignedA | kUnsignedB})
+          if (element == Scalar::kI8) {
+            s.signs = signs;
+            all.push_back(s);
+          }
       }
   return all;
 }
@@ -398,6 +407,8 @@ TEST_CASE("rules of fragments and copies") {
   says(illegal_by([](Kernel &k) { first(k, Opcode::kFragmentLoad).imm = 4; }), "no such role");
   says(illegal_by([](Kernel &k) { first(k, Opcode::kFragmentLoad).imm = static_cast<int64_t>(FragmentRole::kBPairs); }), "only f32 is loaded by pairs");
   says(illegal_by([](Kernel &k) { first(k, Opcode::kFragmentMma).imm2 = 2; }), "no such half");
+  Shape bytes{Scalar::kI8, false, 32, 32, 8};
+  says(verify(make(bytes)), "no such half");
   says(illegal_by([](Kernel &k) { first(k, Opcode::kFragmentMma).imm = static_cast<int64_t>(Scalar::kI8); }), "the sums are not");
   says(illegal_by([](Kernel &k) { first(k, Opcode::kFragmentMma).imm = static_cast<int64_t>(Scalar::kI16); }), "the elements are not");
   auto packed = [](const std::function<void(Op &)> &change) {

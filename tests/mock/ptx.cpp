@@ -415,7 +415,12 @@ class Parser {
       for (size_t i = 1; i < arguments.size(); i++)
         for (const Operand &o : list(arguments[i])) in.factors.push_back(o);
       in.type = word == "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32" ? Type::f16 : Type::f32;
-      known = to.size() == 4 && in.factors.size() == 10 && (in.type == Type::f16 || word == "mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32");
+      known = in.type == Type::f16 || word == "mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32";
+      for (const char *a : {"s8", "u8"})
+        for (const char *b : {"s8", "u8"})
+          if (word == std::string("mma.sync.aligned.m16n8k32.row.col.s32.") + a + "." + b + ".s32")
+            known = true, in.type = a[0] == 's' ? Type::s8 : Type::u8, in.from = b[0] == 's' ? Type::s8 : Type::u8;
+      known = known && to.size() == 4 && in.factors.size() == 10;
       for (size_t i = 0; i < 4 && known; i++) in.d[i] = to[i];
     } else if (name == "wgmma") {
       known = warpgroup(word, arguments, in);
@@ -868,9 +873,10 @@ class Block {
       }
   }
 
-  // Sums 16 x 8 += A B, with the words of A and B as PTX's manual draws them ("Matrix fragments for mma.m16n8k16", "mma.m16n8k8"):
-  // eight words along k, word w of row r in thread r % 8 * 4 + w % 4. One rounding an addition.
+  // Sums 16 x 8 += A B, with the words of A and B as PTX's manual draws them ("Matrix fragments for mma.m16n8k16", "mma.m16n8k8",
+  // "mma.m16n8k32" of 8 bits): eight words along k, word w of row r in thread r % 8 * 4 + w % 4. One rounding an addition; integers wrap.
   void multiply(const Instruction &in, uint32_t first) {
+    if (bytes_of(in.type) == 1) return multiply_bytes(in, first);
     const uint32_t per_word = in.type == Type::f16 ? 2 : 1;
     auto element = [&](const Operand &o, uint32_t lane, uint32_t e) {
       const uint64_t word = get(o, first + lane);
@@ -885,6 +891,27 @@ class Block {
           for (uint32_t e = 0; e < per_word; e++)
             sum = float(double(sum) + element(in.factors[row / 8 + w / 4 * 2], row % 8 * 4 + w % 4, e) * element(in.factors[4 + w / 4], column * 4 + w % 4, e));
         sums[t * 4 + i] = bits(sum);
+      }
+    for (uint32_t t = 0; t < 32; t++)
+      for (uint32_t i = 0; i < 4; i++) set(in.d[i], first + t, sums[t * 4 + i]);
+  }
+
+  void multiply_bytes(const Instruction &in, uint32_t first) {
+    auto element = [&](const Operand &o, Type type, uint32_t lane, uint32_t e) {
+      const auto byte = static_cast<uint8_t>(get(o, first + lane) >> 8 * e);
+      return type == Type::s8 ? int32_t{static_cast<int8_t>(byte)} : int32_t{byte};
+    };
+    std::vector<uint32_t> sums(32 * 4);
+    for (uint32_t t = 0; t < 32; t++)
+      for (uint32_t i = 0; i < 4; i++) {
+        const uint32_t row = t / 4 + i / 2 * 8, column = t % 4 * 2 + i % 2;
+        uint32_t sum = static_cast<uint32_t>(get(in.factors[6 + i], first + t));
+        for (uint32_t k = 0; k < 32; k++) {
+          const uint32_t w = k / 4;
+          sum += static_cast<uint32_t>(element(in.factors[row / 8 + w / 4 * 2], in.type, row % 8 * 4 + w % 4, k % 4) *
+                                       element(in.factors[4 + w / 4], in.from, column * 4 + w % 4, k % 4));
+        }
+        sums[t * 4 + i] = sum;
       }
     for (uint32_t t = 0; t < 32; t++)
       for (uint32_t i = 0; i < 4; i++) set(in.d[i], first + t, sums[t * 4 + i]);

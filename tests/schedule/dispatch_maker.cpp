@@ -227,15 +227,18 @@ ValueId byte_products(Maker &m, ValueId x, ValueId w, const std::vector<Symbol> 
 } // namespace
 
 Case byte_matmul(Expr batch, Expr rows, Expr columns, Expr depth, bool transposed, bool weight, bool requantise,
-                 std::vector<std::pair<Symbol, int64_t>> dims) {
+                 std::vector<std::pair<Symbol, int64_t>> dims, bool zeros) {
   Maker m("byte_matmul");
   uint32_t x = m.input("x", batch * rows * depth, ElementType::kU8);
   uint32_t w = m.operand("w", columns * depth, false, ElementType::kI8, weight);
+  uint32_t of_rows = zeros ? m.input("of_rows", batch * rows, ElementType::kI32) : 0, of_columns = zeros ? m.input("of_columns", columns, ElementType::kI32) : 0;
   uint32_t scale = requantise ? m.weight("scale", columns) : 0;
   uint32_t y = m.output("y", batch * rows * columns, requantise ? ElementType::kU8 : ElementType::kI32);
   Symbol b = m.axis(batch), i = m.axis(rows), j = m.axis(columns), k = m.axis(depth);
   ValueId v = byte_products(m, m.load(x, (Expr(b) * rows + i) * depth + k),
                             m.load(w, transposed ? Expr(j) * depth + k : Expr(k) * columns + j), {k});
+  if (zeros)
+    v = m.op(Opcode::kSub, ElementType::kI32, {m.op(Opcode::kSub, ElementType::kI32, {v, m.load(of_rows, Expr(b) * rows + i)}), m.load(of_columns, j)});
   if (requantise)
     v = requantised(m, v, scale, j);
   m.store(y, (Expr(b) * rows + i) * columns + j, v, {b, i, j});
@@ -244,7 +247,7 @@ Case byte_matmul(Expr batch, Expr rows, Expr columns, Expr depth, bool transpose
 
 Case byte_conv(const ByteConvShape &s) {
   Maker m("byte_conv");
-  int64_t oh = (s.size[0] - s.kernel) / s.stride + 1, ow = (s.size[1] - s.kernel) / s.stride + 1;
+  int64_t oh = (s.size[0] + 2 * s.pad - s.kernel) / s.stride + 1, ow = (s.size[1] + 2 * s.pad - s.kernel) / s.stride + 1;
   int64_t block = s.in < 16 ? 1 : 16, blocks = s.in / block;
   uint32_t x = m.input("x", s.n * s.in * s.size[0] * s.size[1], ElementType::kU8);
   uint32_t w = m.operand("w", s.out * s.in * s.kernel * s.kernel, false, ElementType::kI8, true);
@@ -252,10 +255,13 @@ Case byte_conv(const ByteConvShape &s) {
   uint32_t y = m.output("y", s.n * s.out * oh * ow, s.requantise ? ElementType::kU8 : ElementType::kI32);
   Symbol n = m.axis(s.n), ob = m.axis(s.out / 16), r = m.axis(oh), c = m.axis(ow), lane = m.axis(16);
   Symbol cb = m.axis(blocks), kr = m.axis(s.kernel), kc = m.axis(s.kernel), within = m.axis(block);
-  Expr row = Expr(r) * s.stride + kr, column = Expr(c) * s.stride + kc, out = Expr(ob) * 16 + lane;
+  Expr row = Expr(r) * s.stride + kr - s.pad, column = Expr(c) * s.stride + kc - s.pad, out = Expr(ob) * 16 + lane;
+  std::vector<Guard> inside;
+  if (s.pad)
+    inside = {{row, s.size[0]}, {column, s.size[1]}};
   Expr x_offset = (((Expr(n) * blocks + cb) * s.size[0] + row) * s.size[1] + column) * block + within;
   Expr w_offset = ((out * s.in + Expr(cb) * block + within) * s.kernel + kr) * s.kernel + kc;
-  ValueId v = byte_products(m, m.load(x, x_offset), m.load(w, w_offset), {cb, kr, kc, within});
+  ValueId v = byte_products(m, m.load(x, x_offset, inside), m.load(w, w_offset), {cb, kr, kc, within});
   if (s.requantise)
     v = requantised(m, v, scale, out);
   m.store(y, (((Expr(n) * (s.out / 16) + ob) * oh + r) * ow + c) * 16 + lane, v, {n, ob, r, c, lane});
@@ -488,6 +494,22 @@ Case embedding_norm(Expr rows, int64_t table, int64_t width, std::vector<std::pa
   m.store(y, Expr(r) * width + j, m.op(Opcode::kMul, {m.op(Opcode::kDiv, {c, deviation}), m.load(scale, j)}), {r, j});
   m.d.checks.push_back({m.op(Opcode::kNe, ElementType::kBool, {id, inside}), 1, 0});
   return {m.d, std::move(dims)};
+}
+
+Case with_bytes(const Case &c, ElementType left, ElementType right) {
+  Case out = c;
+  dispatch::Dispatch &d = out.dispatch;
+  const ElementType types[] = {left, right};
+  for (dispatch::Value &v : d.values)
+    if (v.kind == ValueKind::kLoad && v.operand < 2) {
+      v.type = types[v.operand];
+      if (v.otherwise != dispatch::kNoValue)
+        d.values[v.otherwise].type = v.type;
+    } else if (v.kind == ValueKind::kOp && v.type == ElementType::kI32 && v.args.size() == 1 && d.values[v.args[0]].kind == ValueKind::kLoad) {
+      v.code = d.values[v.args[0]].type == ElementType::kU8 ? Opcode::kConvertU : Opcode::kConvert;
+    }
+  d.operands[0].type = left, d.operands[1].type = right;
+  return out;
 }
 
 Case in_half(const Case &c, uint32_t operands) {

@@ -59,12 +59,13 @@ Case conv(const ConvShape &shape);
 // y[b, m, n] = sum over k of x[b, m, k] w[(b,) k, n]; `transposed`: w[n, k].
 Case matmul(Expr batch, Expr m, Expr n, Expr k, bool transposed, bool weight, int activation, bool batched_weight,
             std::vector<std::pair<Symbol, int64_t>> dims = {});
-// y[b, m, n] = sum over k of x[b, m, k] w[k, n], u8 by i8 in i32; with `requantise` as u8, by a scale for each column.
+// y[b, m, n] = sum over k of x[b, m, k] w[k, n], u8 by i8 in i32; with `zeros` less a number for each row and one for each column,
+// as zero points leave them; with `requantise` as u8, by a scale for each column.
 Case byte_matmul(Expr batch, Expr m, Expr n, Expr k, bool transposed, bool weight, bool requantise,
-                 std::vector<std::pair<Symbol, int64_t>> dims = {});
-// Convolution of u8 by i8 on channels in blocks of 16 (x plain where `in` < 16), without padding: y = requantised u8 or i32.
+                 std::vector<std::pair<Symbol, int64_t>> dims = {}, bool zeros = false);
+// Convolution of u8 by i8 on channels in blocks of 16 (x plain where `in` < 16): y = requantised u8 or i32.
 struct ByteConvShape {
-  int64_t n = 1, in = 16, out = 32, stride = 1, kernel = 3;
+  int64_t n = 1, in = 16, out = 32, stride = 1, kernel = 3, pad = 0; // pad: zeros on all sides
   std::vector<int64_t> size{9, 11};
   bool requantise = true;
 };
@@ -95,6 +96,9 @@ Case concat(std::vector<int64_t> outer_parts_inner);
 Case gather_rows(int64_t rows, int64_t table, int64_t width);
 // Layer normalisation of rows of a table, as an embedding has it. Ids outside of the table are clamped and fail a check.
 Case embedding_norm(Expr rows, int64_t table, int64_t width, std::vector<std::pair<Symbol, int64_t>> dims = {});
+
+// Such a product with other types of 8 bits.
+Case with_bytes(const Case &c, ElementType left, ElementType right);
 
 // The case with its first two operands, the factors, stored as f16.
 Case in_half(const Case &c, uint32_t operands = 2);

@@ -900,6 +900,73 @@ TEST_CASE("products on matrix units") {
   CHECK(chosen(in_half(matmul(1, 2, 64, 64, false, true, 0, false))).find("simt_fragments") == std::string::npos);
 }
 
+TEST_CASE("products of bytes on matrix units") {
+  std::mt19937_64 random(83);
+  auto pick = [&](std::vector<int64_t> from) { return from[random() % from.size()]; };
+  constexpr ElementType kTypes[] = {ElementType::kU8, ElementType::kI8};
+  Symbol t = Symbol::dim("t", 1, 1 << 20);
+  std::vector<std::string> seen;
+  uint64_t seed = 0;
+  for (int tile = 0; tile < 13; ++tile)
+    for (ElementType left : kTypes)
+      for (ElementType right : kTypes) {
+        const bool free = random() % 4 == 0, fused = random() & 1, zeros = random() & 1, transposed = random() & 1;
+        const int64_t batch = pick({1, 1, 2}), rows = pick({5, 16, 31, 70}), n = pick({8, 20, 24, 33, 80}), k = pick({16, 33, 64, 100, 144, 272});
+        Case c = byte_matmul(batch, free ? Expr(t) : Expr(rows), n, k, transposed, true, fused,
+                             free ? std::vector<std::pair<Symbol, int64_t>>{{t, rows}} : std::vector<std::pair<Symbol, int64_t>>{}, zeros);
+        check_fragments(with_bytes(c, left, right), tile, ++seed, "tile " + std::to_string(tile), &seen);
+      }
+  check_fragments(byte_matmul(1, 33, 40, 272, true, true, true), 12, ++seed, "long slices, shared by four", &seen);
+  auto any = [&](const char *what) { return std::any_of(seen.begin(), seen.end(), [&](const std::string &s) { return s.find("simt_fragments_i8{") == 0 && s.find(what) != std::string::npos; }); };
+  for (const char *what : {",copied,copied}", ",copied}", "k=128", "stages=2", "deep=2", "deep=4"})
+    if (!any(what))
+      FAIL_CHECK("no kernel with " << what);
+  for (int i = 0; i < 16; ++i) {
+    ByteConvShape s;
+    s.n = pick({1, 2}), s.in = pick({3, 16, 32}), s.out = pick({16, 48}), s.stride = pick({1, 2}), s.kernel = pick({1, 3}), s.pad = pick({0, 1});
+    s.size = {pick({5, 8}), pick({6, 9})};
+    s.requantise = random() & 1;
+    const ElementType left = kTypes[random() % 2], right = kTypes[random() % 2];
+    check_fragments(with_bytes(byte_conv(s), left, right), static_cast<int>(random() % 13), ++seed, "convolution " + std::to_string(i), &seen);
+  }
+  // The largest sums, and one that leaves i32: 66,000 products of 255 and -128, or of 255 and 255.
+  for (ElementType right : kTypes) {
+    Case deep = with_bytes(byte_matmul(1, 16, 16, 66000, true, true, false), ElementType::kU8, right);
+    INFO(name(right));
+    Buffers inputs = make_buffers(deep, 1);
+    std::fill(inputs.bytes[0].begin(), inputs.bytes[0].end(), 0xff);
+    std::fill(inputs.bytes[1].begin(), inputs.bytes[1].end(), right == ElementType::kU8 ? 0xff : 0x80);
+    auto s = schedule::schedule_simt_fragments(deep.dispatch, TargetRecord::cuda_sm80(), 12);
+    REQUIRE(s);
+    REQUIRE(testing::interpret(deep, *s, inputs) == "");
+    int32_t first;
+    std::memcpy(&first, inputs.bytes[2].data(), 4);
+    CHECK(first == static_cast<int32_t>(static_cast<uint32_t>(int64_t{66000} * 255 * (right == ElementType::kU8 ? 255 : -128))));
+  }
+  // Only where the target has them, for both factors of 8 bits, and where little of a fragment would be empty.
+  auto chosen = [](const Case &c, const TargetRecord &record) { return schedule::schedule(c.dispatch, record).description; };
+  const Case large = byte_matmul(1, 512, 512, 512, true, true, true);
+  for (const TargetRecord &record : {TargetRecord::cuda_sm80(), TargetRecord::cuda_sm90a()})
+    for (ElementType left : kTypes)
+      for (ElementType right : kTypes)
+        CHECK(chosen(with_bytes(large, left, right), record).find("simt_fragments_i8{") == 0);
+  TargetRecord without = TargetRecord::cuda_sm80();
+  without.fragment_i8 = false;
+  CHECK(chosen(large, without).find("simt_fragments") == std::string::npos);
+  CHECK(chosen(large, TargetRecord::vulkan_baseline()).find("simt_fragments") == std::string::npos);
+  TargetRecord bytes_only = TargetRecord::cuda_sm80();
+  bytes_only.fragment_f16 = bytes_only.fragment_tf32 = false;
+  CHECK(chosen(large, bytes_only).find("simt_fragments_i8{") == 0);
+  CHECK(chosen(in_half(matmul(1, 512, 512, 512, true, true, 0, false)), bytes_only).find("simt_fragments") == std::string::npos);
+  CHECK(chosen(byte_matmul(1, 4, 512, 512, true, true, true), TargetRecord::cuda_sm80()).find("simt_fragments") == std::string::npos);
+  CHECK(chosen(byte_matmul(1, 64, 64, 16, true, true, true), TargetRecord::cuda_sm80()).find("simt_fragments") == std::string::npos);
+  Case changed = large; // u8 widened as if it were signed is no byte that the units know
+  for (dispatch::Value &v : changed.dispatch.values)
+    if (v.kind == dispatch::ValueKind::kOp && v.code == kernel::Opcode::kConvertU && v.type == ElementType::kI32)
+      v.code = kernel::Opcode::kConvert;
+  CHECK(!schedule::schedule_simt_fragments(changed.dispatch, TargetRecord::cuda_sm80(), 0));
+}
+
 // What exporters read heads by: rows of k in pieces, [k/piece][m][k%piece].
 TEST_CASE("products on matrix units through a reshape") {
   for (int piece : {8, 32, 64}) {

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "aotc/base/error.h"
+#include "aotc/kernel/fragment.h"
 
 #include "llvm/IR/InlineAsm.h"
 #include "llvm/IR/IntrinsicsNVPTX.h"
@@ -76,13 +77,13 @@ V ptx_fragment_load(llvm::IRBuilderBase &b, V array, V pitch, FragmentRole role)
   return vector_of(b, words, b.getInt32Ty());
 }
 
-V ptx_fragment_mma(llvm::IRBuilderBase &b, Scalar element, V a, V bs, int64_t half, V sums) {
+V ptx_fragment_mma(llvm::IRBuilderBase &b, Scalar element, V a, V bs, int64_t which, V sums) {
   std::string shape;
   switch (element) {
   case Scalar::kF16: shape = "m16n8k16.row.col.f32.f16.f16.f32"; break;
   case Scalar::kBF16: shape = "m16n8k16.row.col.f32.bf16.bf16.f32"; break;
   case Scalar::kF32: shape = "m16n8k8.row.col.f32.tf32.tf32.f32"; break;
-  case Scalar::kI8: shape = "m16n8k32.row.col.s32.s8.s8.s32"; break;
+  case Scalar::kI8: shape = std::string("m16n8k32.row.col.s32.") + (which & kernel::kUnsignedA ? "u8." : "s8.") + (which & kernel::kUnsignedB ? "u8" : "s8") + ".s32"; break;
   default: throw InternalError("ptx: fragments of " + std::string(name(element)));
   }
   llvm::Type *sum = element == Scalar::kI8 ? b.getInt32Ty() : b.getFloatTy();
@@ -93,7 +94,7 @@ V ptx_fragment_mma(llvm::IRBuilderBase &b, Scalar element, V a, V bs, int64_t ha
       operands.push_back(b.CreateExtractElement(vector, i));
   };
   take(a, 0, 4);
-  take(bs, static_cast<uint64_t>(half) * 2, 2);
+  take(bs, static_cast<uint64_t>(which & kernel::kHalfOfB) * 2, 2);
   take(sums, 0, 4);
   V result = assembly(b, four(b, sum), "mma.sync.aligned." + shape + " {$0,$1,$2,$3}, {$4,$5,$6,$7}, {$8,$9}, {$10,$11,$12,$13};", constraints,
                       operands, false);

@@ -12,7 +12,7 @@ namespace ingot::aotc::emit {
 
 // `array` is a pointer to shared memory at the fragment's first element; `pitch` in bytes, i32.
 llvm::Value *ptx_fragment_load(llvm::IRBuilderBase &b, llvm::Value *array, llvm::Value *pitch, kernel::FragmentRole role);
-llvm::Value *ptx_fragment_mma(llvm::IRBuilderBase &b, Scalar element, llvm::Value *a, llvm::Value *bs, int64_t half, llvm::Value *sums);
+llvm::Value *ptx_fragment_mma(llvm::IRBuilderBase &b, Scalar element, llvm::Value *a, llvm::Value *bs, int64_t which, llvm::Value *sums); // which: imm2
 // Sums of two fragments side by side as a factor A; of f32 those of `left` alone.
 llvm::Value *ptx_fragment_pack(llvm::IRBuilderBase &b, Scalar element, llvm::Value *left, llvm::Value *right);
 // The rows or columns of a thread's four sums, as a vector of `type`.

@@ -17,11 +17,14 @@
 // A product of f32 is three of tf32, which has 11 bits of the 24: x y = high(x) high(y) + high(x) low(y) + low(x) high(y), where
 // high(x) is x without its low 13 bits and low(x) = x - high(x). What is left out, low(x) low(y) and the last bits of a low part,
 // comes to less than 2^-20 of the product. B of f32 lies [n][k] always.
+//
+// Factors of 8 bits, each signed or not, have sums in i32 that wrap: the same bits as any other schedule's. B of them lies [n][k] too.
 #include "aotc/schedule/simt/fragments.h"
 
 #include <algorithm>
 #include <numeric>
 
+#include "aotc/kernel/fragment.h"
 #include "aotc/schedule/collapse.h"
 #include "aotc/schedule/contraction.h"
 #include "aotc/schedule/internal.h"
@@ -155,10 +158,16 @@ class SimtFragments {
 
   // Tile number `number` of the table; -1: by the sizes.
   std::optional<Scheduled> build(int number) {
-    auto left = half_load(d_, f_.left), right = half_load(d_, f_.right);
-    if (d_.values[f_.reduce].type != ElementType::kF32)
+    const bool bytes = d_.values[f_.reduce].type == ElementType::kI32;
+    if ((!bytes && d_.values[f_.reduce].type != ElementType::kF32) || !(bytes ? record_.fragment_i8 : record_.fragment_f16))
       return std::nullopt;
-    if (!left || !right) { // anything of f32, a converted f16 too
+    auto left = bytes ? byte_value(d_, f_.left) : half_load(d_, f_.left), right = bytes ? byte_value(d_, f_.right) : half_load(d_, f_.right);
+    if (bytes) {
+      if (!left || !right)
+        return std::nullopt;
+      scalar_ = Scalar::kI8, sum_ = Scalar::kI32;
+      signs_ = (d_.values[*left].type == ElementType::kU8 ? kernel::kUnsignedA : 0) | (d_.values[*right].type == ElementType::kU8 ? kernel::kUnsignedB : 0);
+    } else if (!left || !right) { // anything of f32, a converted f16 too
       if (!record_.fragment_tf32)
         return std::nullopt;
       left = f_.left, right = f_.right;
@@ -170,7 +179,7 @@ class SimtFragments {
     ProductAxes axes = product_axes(f_);
     a_.axes = std::move(axes.left), bs_.axes = std::move(axes.right), batch_ = std::move(axes.others);
     const int64_t m = typical_points(d_, a_.axes), n = typical_points(d_, bs_.axes), k = typical_points(d_, f_.k);
-    if (number < 0 && (m < 8 || n < 8 || k < 16 || (scalar_ == Scalar::kF32 && (m < 16 || n < 16 || k < 32))))
+    if (number < 0 && (m < 8 || n < 8 || k < 16 || (scalar_ == Scalar::kF32 && (m < 16 || n < 16 || k < 32)) || (bytes && k < 32)))
       return std::nullopt; // most of a fragment would be empty
     a_.load = *left, bs_.load = *right;
     arrange(a_);
@@ -191,14 +200,14 @@ class SimtFragments {
     if (feeds())
       signals_ = b_.add_array("signals", kernel::Space::kWorkgroup, Scalar::kI64, 2 * uint64_t{stages_}, 8);
     if (t_.deep > 1)
-      partial_ = b_.add_array("partial", kernel::Space::kWorkgroup, Scalar::kF32, partial_elements(), 128);
+      partial_ = b_.add_array("partial", kernel::Space::kWorkgroup, sum_, partial_elements(), 128);
     const Expr rows = extent_product(d_, a_.axes), columns = extent_product(d_, bs_.axes);
     a_.whole = mod(rows, int64_t{t_.m}).constant() == 0;
     bs_.whole = mod(columns, int64_t{t_.n}).constant() == 0;
     const Expr down = ceildiv(rows, int64_t{t_.m}), across = ceildiv(columns, int64_t{t_.n});
     const Expr groups = extent_product(d_, batch_) * down * across;
     out_.grid = folded_grid(groups);
-    out_.description = std::string(scalar_ == Scalar::kF32 ? "simt_fragments_f32" : t_.warpgroups ? "simt_warpgroups" : "simt_fragments") + "{m=" + std::to_string(t_.m) + ",n=" + std::to_string(t_.n) + ",k=" + std::to_string(slice_) +
+    out_.description = std::string(scalar_ == Scalar::kF32 ? "simt_fragments_f32" : bytes ? "simt_fragments_i8" : t_.warpgroups ? "simt_warpgroups" : "simt_fragments") + "{m=" + std::to_string(t_.m) + ",n=" + std::to_string(t_.n) + ",k=" + std::to_string(slice_) +
                        ",deep=" + std::to_string(t_.deep) + ",stages=" + std::to_string(stages_) + (feeds() ? ",fed" : comes(a_) + comes(bs_)) + "}";
     ValueId group = group_number(b_);
     b_.if_then(b_.lt(group, l_.expr(groups)), [&] {
@@ -297,7 +306,7 @@ class SimtFragments {
     const bool is_load = load.kind == ValueKind::kLoad && to_scalar(load.type) == scalar_;
     const bool k = is_load && comes_in_vectors(d_, load, f_.k, vector_), other = is_load && comes_in_vectors(d_, load, s.axes, vector_);
     s.reads_along_k = !is_load || run_length(d_, load, f_.k) >= run_length(d_, load, s.axes);
-    s.lines_along_k = &s == &a_ || scalar_ == Scalar::kF32 || (k || !other ? s.reads_along_k || k : false);
+    s.lines_along_k = &s == &a_ || scalar_ != Scalar::kF16 || (k || !other ? s.reads_along_k || k : false);
     s.vectors = s.lines_along_k ? k : other;
     s.copied = s.vectors && record_.async_copy;
     if (is_load && k && s.lines_along_k && scalar_ == Scalar::kF16)
@@ -591,7 +600,7 @@ class SimtFragments {
     }
     if (t_.warpgroups)
       begin_();
-    Values init(size_t{rows} * pairs * 2, b_.zero(Type(Scalar::kF32, shape_.sums())));
+    Values init(size_t{rows} * pairs * 2, b_.zero(Type(sum_, shape_.sums())));
     ValueId slices = b_.div(b_.add(k_, b_.index(slice_ - 1)), b_.index(slice_));
     Values sums = b_.for_loop(b_.index(0), slices, b_.index(1), init, [&](ValueId slice, const Values &carried) {
       if (a_.copied || bs_.copied)
@@ -704,9 +713,9 @@ class SimtFragments {
         for (uint32_t j = 0; j < 2 * pairs; ++j) {
           ValueId &sum = sums[size_t{i} * 2 * pairs + j];
           auto add = [&](const Values &x, const Values &y, ValueId to) {
-            return b_.fragment_mma(scalar_, x[i], y[j / 2], static_cast<int>(j % 2), to);
+            return b_.fragment_mma(scalar_, x[i], y[j / 2], static_cast<int>(j % 2 | signs_), to);
           };
-          if (scalar_ == Scalar::kF16)
+          if (scalar_ != Scalar::kF32)
             sum = add(left, right, sum);
           else // the small parts first; matrix units may cut off what does not fit a sum, so what they add up is short
             sum = b_.add(sum, add(left, right, add(l.finite, r.low, add(l.low, r.finite, b_.zero(Type(Scalar::kF32, 4))))));
@@ -831,7 +840,8 @@ class SimtFragments {
   Tile t_ = kTiles[0];
   Side a_, bs_; // left, right
   std::vector<uint32_t> batch_;
-  Scalar scalar_ = Scalar::kF16;                  // of the factors
+  Scalar scalar_ = Scalar::kF16, sum_ = Scalar::kF32; // of the factors, of the sums
+  int64_t signs_ = 0;                             // of factors of 8 bits
   uint32_t vector_ = 0, step_ = 0;                // elements: of a copy, of a fragment along k
   uint32_t stages_ = 0, slice_ = 0;
   uint32_t partial_ = 0, signals_ = 0;
@@ -852,8 +862,16 @@ std::optional<dispatch::ValueId> half_load(const Dispatch &d, dispatch::ValueId 
   return load.kind == ValueKind::kLoad && load.type == ElementType::kF16 ? std::optional(v.args[0]) : std::nullopt;
 }
 
+std::optional<dispatch::ValueId> byte_value(const Dispatch &d, dispatch::ValueId side) {
+  const Value &v = d.values[side];
+  if (v.kind != ValueKind::kOp || v.type != ElementType::kI32 || (v.code != Opcode::kConvert && v.code != Opcode::kConvertU))
+    return std::nullopt;
+  const ElementType from = d.values[v.args[0]].type;
+  return from == (v.code == Opcode::kConvert ? ElementType::kI8 : ElementType::kU8) ? std::optional(v.args[0]) : std::nullopt;
+}
+
 std::optional<Scheduled> schedule_simt_fragments(const Dispatch &d, const TargetRecord &record, int tile) {
-  if (!record.fragment_f16 || record.subgroup_size != record.fragment.threads)
+  if ((!record.fragment_f16 && !record.fragment_i8) || record.subgroup_size != record.fragment.threads)
     return std::nullopt;
   std::optional<Contraction> form = match_contraction(split_axes(d));
   if (!form)
