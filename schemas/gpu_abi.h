@@ -5,7 +5,7 @@
 // - A parameter is one 32-bit word, in order: an integer, its value in two's complement. The words are push constants on
 //   Vulkan; a uniform buffer in WGSL (group 0) and a constant buffer in MSL, the binding after the last buffer. In PTX and
 //   HSACO bindings are the kernel's first parameters, 64-bit addresses; params follow, then the error word's address, and last, in PTX,
-//   the kernel's tensor maps: 128 bytes each, aligned to 64, as cuTensorMapEncodeTiled makes them.
+//   the kernel's tensor maps: 128 bytes each, aligned to 128, as cuTensorMapEncodeTiled makes them.
 // - Kernels with INGOT_KERNEL_FLAG_ERRORS have one more binding, last: a 32-bit word, 0 or an error that a kernel stored,
 //   code in the low 8 bits, site + 1 above.
 // - Every format: the modules of a variant stand one after the other in its image; a code version's symbol_offset and code_size

@@ -864,7 +864,7 @@ EXPORT int cuLaunchKernel(void *handle, unsigned gx, unsigned gy, unsigned gz, u
 EXPORT int cuTensorMapEncodeTiled(void *map, int type, unsigned rank, void *address, const uint64_t *sizes, const uint64_t *strides, const unsigned *box,
                                   const unsigned *steps, int interleave, int swizzle, int promotion, int outside) {
   ENTER_UNLESS_LOST("cuTensorMapEncodeTiled");
-  if (reinterpret_cast<uintptr_t>(map) % 64 != 0) wrong("a tensor map that is not aligned to 64 bytes");
+  if (reinterpret_cast<uintptr_t>(map) % 128 != 0) wrong("a tensor map that is not aligned to 128 bytes");
   if (type != 1 || interleave != 0 || swizzle != 3 || promotion < 0 || promotion > 3 || outside != 0) wrong("cuTensorMapEncodeTiled with what is not expected");
   if (rank < 1 || rank > 5) return kInvalid;
   for (unsigned i = 0; i < rank; ++i)

@@ -143,7 +143,7 @@ class PtxFunction final : public GpuFunction {
     for (size_t i = 0; i < kernel_.tensor_maps.size(); ++i) {
       const auto argument = static_cast<unsigned>(function_->arg_size() - kernel_.tensor_maps.size() + i);
       function_->addParamAttr(argument, llvm::Attribute::getWithByValType(context_, bytes));
-      function_->addParamAttr(argument, llvm::Attribute::getWithAlignment(context_, llvm::Align(64)));
+      function_->addParamAttr(argument, llvm::Attribute::getWithAlignment(context_, llvm::Align(128)));
       function_->addParamAttr(argument, llvm::Attribute::ReadOnly);
       numbers.push_back(llvm::ConstantAsMetadata::get(b_.getInt32(argument + 1)));
     }
