@@ -72,8 +72,7 @@ typedef struct ingot_driver_code_t {
   const char *target, *arch;
   uint32_t image_count, kernel_count;
   const ingot_driver_image_t *images;
-  const ingot_driver_kernel_t *kernels;
-  const struct ingot_tensor_map_t *tensor_maps; uint32_t tensor_map_count; /* schemas/gpu_abi.h; unchecked; kernels ascend */
+  const ingot_driver_kernel_t *kernels; const struct ingot_tensor_map_t *tensor_maps; uint32_t tensor_map_count; /* schemas/gpu_abi.h; unchecked */
 } ingot_driver_code_t;
 
 /* ---- devices and memory ------------------------------------------------------------------------------------------- */

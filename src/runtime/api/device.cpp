@@ -54,9 +54,12 @@ Code DriverCode::build(const ingot_archive_t &archive, uint32_t variant, const i
     }
   }
   code_ = {sizeof code_,          text(v->target()), text(v->arch()), uint32_t(images_.size()), uint32_t(kernels_.size()),
-           images_.data(), kernels_.data(), nullptr,        count(v->tensor_maps())};
+           images_.data(), kernels_.data(), nullptr,        0};
   static_assert(sizeof(schema::TensorMap) == sizeof(ingot_tensor_map_t), "the same layout");
-  if (v->tensor_maps()) code_.tensor_maps = reinterpret_cast<const ingot_tensor_map_t *>(v->tensor_maps()->data());
+  if (const auto *maps = v->tensor_maps()) {
+    code_.tensor_maps = reinterpret_cast<const ingot_tensor_map_t *>(maps->data());
+    code_.tensor_map_count = maps->size();
+  }
   return INGOT_OK;
 }
 
