@@ -857,6 +857,80 @@ TEST_CASE("products by warpgroups") {
   CHECK(schedule::schedule(matmul(1, 128, 768, 768, true, true, 0, false).dispatch, record).description.find("simt_fragments_f32{") == 0);
 }
 
+// y[b, i, j] = relu(sum over h and d of x[b, h, i, d] w[(b,) j, h, d] + bias[j]), d below 64: what heads of attention leave, and a projection.
+// `pieces`: w as [(b,) h, j, d].
+static Case of_heads(int64_t batch, int64_t heads, int64_t rows, int64_t columns, bool pieces, bool batched_weight) {
+  Maker m("of_heads");
+  const int64_t depth = 64 * heads;
+  const uint32_t x = m.input("x", batch * rows * depth), w = m.operand("w", (batched_weight ? batch : 1) * columns * depth, false, ElementType::kF32, true);
+  const uint32_t bias = m.weight("bias", columns), y = m.output("y", batch * rows * columns);
+  const Symbol b = m.axis(batch), i = m.axis(rows), j = m.axis(columns), h = m.axis(heads), d = m.axis(64);
+  Expr w_offset = pieces ? (Expr(h) * columns + j) * 64 + d : Expr(j) * depth + Expr(h) * 64 + d;
+  if (batched_weight)
+    w_offset = w_offset + Expr(b) * columns * depth;
+  const ValueId left = m.load(x, ((Expr(b) * heads + h) * rows + i) * 64 + d);
+  ValueId v = m.reduce(ReduceKind::kAdd, m.op(Opcode::kMul, {left, m.load(w, w_offset)}), {h, d});
+  v = m.op(Opcode::kMax, {m.op(Opcode::kAdd, {v, m.load(bias, j)}), m.constant(0)});
+  m.store(y, (Expr(b) * rows + i) * columns + j, v, {b, i, j});
+  return {m.d, {}};
+}
+
+// Where no tile is cut, others than the threads that multiply bring the slices.
+TEST_CASE("products that are fed") {
+  std::mt19937_64 random(83);
+  auto draw = [&](int64_t lo, int64_t hi) { return lo + static_cast<int64_t>(random() % static_cast<uint64_t>(hi - lo + 1)); };
+  const TargetRecord record = TargetRecord::cuda_sm90a();
+  std::vector<std::string> seen;
+  auto holds = [&](const Case &c, int tile, bool fed, const std::string &what) {
+    INFO(what << ", tile " << tile << "\n" << dispatch::print(c.dispatch));
+    REQUIRE(dispatch::verify(c.dispatch) == "");
+    const Buffers inputs = make_buffers(c, static_cast<uint64_t>(tile));
+    Buffers reference = inputs, out = inputs;
+    REQUIRE(interpret(c, schedule::schedule_naive(c.dispatch, TargetRecord::cuda_sm80()), reference) == "");
+    const auto s = schedule::schedule_simt_fragments(c.dispatch, record, tile);
+    REQUIRE(s);
+    INFO(s->description);
+    CHECK(s->description.find("simt_warpgroups{") == 0);
+    CHECK((s->description.find(",fed}") != std::string::npos) == fed);
+    kernel::Kernel legal = s->kernel;
+    CHECK(kernel::legalise(legal, record) == "");
+    CHECK(kernel::uses(legal.body, Opcode::kFeedStart) == fed);
+    CHECK(testing::interpret(c, *s, out) == "");
+    CHECK(testing::compare(c, out, reference) == "");
+    seen.push_back(s->description);
+  };
+  for (int tile = 13; tile < 31; ++tile) {
+    const auto probe = schedule::schedule_simt_fragments(in_half(matmul(1, 512, 512, 512, true, true, 0, false)).dispatch, record, tile);
+    REQUIRE(probe);
+    int64_t m = 0, n = 0;
+    REQUIRE(std::sscanf(probe->description.c_str(), "simt_warpgroups{m=%ld,n=%ld,", &m, &n) == 2);
+    const bool large = m * n > 128 * 128; // slow to interpret
+    const int64_t depth = 8 * draw(9, 40), heads = large ? 2 : draw(2, 6);
+    auto of = [&](int64_t batch, int64_t rows, int64_t columns, int64_t k) { return in_half(matmul(batch, rows, columns, k, true, true, tile % 5, batch > 1 && tile % 2)); };
+    holds(of(1, m * (large ? 1 : draw(1, 2)), n * (large ? 1 : draw(1, 2)), depth % 64 ? depth : depth + 8), tile, true, "a depth with a tail");
+    holds(of(large ? 1 : draw(2, 3), m, n, 64 * draw(2, 5)), tile, true, "batches");
+    const int64_t batch = large ? 1 : draw(1, 2); // with weights of its own: else its rows would be no tensor's
+    for (const bool pieces : {false, true})
+      holds(in_half(of_heads(batch, heads, m, n, pieces, batch > 1)), tile, true, pieces ? "heads on both sides" : "heads");
+    if (large)
+      continue;
+    holds(of(1, m + 8 * draw(1, m / 8 - 1), n, depth), tile, false, "rows cut");
+    holds(of(1, m, n + (n > 8 ? 8 * draw(1, n / 8 - 1) : 4), depth), tile, false, "columns cut");
+    Symbol t = Symbol::dim("t", 1, 1 << 20);
+    holds(in_half(matmul(1, Expr(t), n, depth, true, true, 1, false, {{t, m}})), tile, false, "rows that are not known");
+  }
+  for (const char *what : {"deep=1", "deep=2", "stages=2,", "stages=4,", "m=256,n=128", "m=128,n=256"})
+    if (std::none_of(seen.begin(), seen.end(), [&](const std::string &s) { return s.find(",fed}") != std::string::npos && s.find(what) != std::string::npos; }))
+      FAIL_CHECK("none is fed with " << what);
+  auto chosen = [](const Case &c, const TargetRecord &of) { return schedule::schedule(in_half(c).dispatch, of).description; };
+  CHECK(chosen(matmul(1, 1024, 1024, 1024, true, true, 0, false), record).find(",fed}") != std::string::npos);
+  CHECK(chosen(matmul(1, 197, 768, 768, true, true, 0, false), record).find(",fed}") == std::string::npos);
+  TargetRecord without = record;
+  without.tensor_feeds = false;
+  CHECK(chosen(matmul(1, 1024, 1024, 1024, true, true, 0, false), without).find("simt_warpgroups{") == 0);
+  CHECK(chosen(matmul(1, 1024, 1024, 1024, true, true, 0, false), without).find(",fed}") == std::string::npos);
+}
+
 TEST_CASE("products on matrix units") {
   std::mt19937_64 random(31);
   auto pick = [&](std::vector<int64_t> from) { return from[random() % from.size()]; };
