@@ -166,6 +166,28 @@ kernel::Kernel mirror_for(const TargetRecord &record) {
   return k;
 }
 
+kernel::Kernel fed_for(const TargetRecord &record) {
+  constexpr uint32_t kThreads = 64;
+  kernel::Kernel k;
+  k.name = record.tensor_feeds ? "fed" : "copied";
+  k.kind = record.kernel_class;
+  k.local_size = {kThreads, 1, 1};
+  Builder b(k);
+  const uint32_t in = b.add_buffer("in", Access::kRead, Scalar::kF16), out = b.add_buffer("out", Access::kWrite, Scalar::kF16);
+  uint32_t from = in;
+  if (record.tensor_feeds) {
+    from = b.add_array("lines", kernel::Space::kWorkgroup, Scalar::kF16, kFed, 1024);
+    const uint32_t signals = b.add_array("signals", kernel::Space::kWorkgroup, Scalar::kI64, 2, 8);
+    for (const int64_t odd : {0, 1})
+      b.feed(from, odd * kFed / 2, b.add_tensor_map({in, 64 * odd, {64, 8}, {1, 128}, {64, 8}}), {b.index(0), b.index(0)}, {0, 0});
+    b.feed_start(signals, 1, b.index(1));
+    b.feed_wait(b.index(0));
+  }
+  b.for_loop(b.local_id(0), b.index(kFed), b.index(kThreads), {}, [&](ValueId i, const Values &) { return b.store(out, i, b.load(from, i)), Values{}; });
+  if (const std::string problem = kernel::legalise(k, record); !problem.empty()) throw std::runtime_error(k.name + ": " + problem);
+  return k;
+}
+
 archive::Kernel describe(const kernel::Kernel &k) {
   archive::Kernel out;
   out.name = k.name;
@@ -377,6 +399,48 @@ std::vector<uint8_t> make_mirror_archive(const std::string &target, const std::v
   fill(f);
   variant.functions.push_back(f);
   model.variants.push_back(variant);
+  return archive::write_archive(model);
+}
+
+std::vector<uint8_t> make_fed_archive(const std::string &target, bool masked, bool other, const std::function<void(archive::Function &)> &fill) {
+  archive::ArchiveModel model;
+  model.provenance = {"conformance", "", "none", {}};
+  archive::Function f;
+  f.name = "main";
+  fill(f);
+  for (const TargetRecord &record : {TargetRecord::cuda_sm90a(), TargetRecord::cuda_sm80()}) {
+    if (!record.tensor_feeds && !other) continue;
+    const kernel::Kernel kernel = fed_for(record);
+    const std::string arch = record.tensor_feeds ? "sm_90a" : "sm_80", text = emit::emit_ptx({&kernel}, record, *emit::ptx_options(arch));
+    archive::Kernel k = describe(kernel);
+    k.local_size = kernel.local_size;
+    archive::CodeVersion v;
+    for (const kernel::TensorMap &m : kernel.tensor_maps) {
+      archive::TensorMap &map = k.tensor_maps.emplace_back();
+      map.binding = m.memory;
+      map.offset = 2 * uint64_t(m.offset);
+      map.sizes.assign(m.sizes.begin(), m.sizes.end());
+      map.box.assign(m.box.begin(), m.box.end());
+      for (const int64_t stride : m.strides) map.strides.push_back(2 * uint64_t(stride));
+    }
+    if (record.tensor_feeds) {
+      k.local_size[0] += kernel::kFeeders;
+      v.feature_mask = masked ? INGOT_CUDA_TENSOR_MAPS : 0;
+    }
+    Target code{target, {}, {}};
+    std::string bytes = text + '\0';
+    if (target != "cuda") bytes = "MOCK" + bytes, bytes.resize((bytes.size() + 15) / 16 * 16);
+    append(code, k, v, std::vector<uint8_t>(bytes.begin(), bytes.end()));
+    code.code.kind = archive::SegmentKind::code;
+    code.code.name = k.name;
+    model.segments.push_back(code.code);
+    code.variant.target = target;
+    code.variant.arch = target == "cuda" ? arch : "gfx942";
+    code.variant.io_alignment = 64;
+    code.variant.executables.push_back({target == "cuda" ? archive::CodeFormat::ptx : archive::CodeFormat::hsaco, uint32_t(model.segments.size() - 1)});
+    code.variant.functions.push_back(f);
+    model.variants.push_back(code.variant);
+  }
   return archive::write_archive(model);
 }
 

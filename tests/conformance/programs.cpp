@@ -84,6 +84,15 @@ Bytes mirror(const std::string &target, const std::vector<uint64_t> &asked, bool
   });
 }
 
+Bytes fed(const std::string &target, bool masked, bool other, uint32_t from) {
+  return make_fed_archive(target, masked, other, [&](Function &f) {
+    Text t(f);
+    const uint32_t n = t.e.constant(kFed / 2), bytes = t.e.constant(2 * kFed), first = t.e.constant(from), rest = t.e.constant(2 * kFed - from);
+    const uint32_t x = t.input("x", {n}, bytes), y = t.output("y", {n}, bytes);
+    t.w.dispatch(0, t.site(0, "only"), t.one, t.one, t.one, {{x, first, rest}, {y, t.zero, bytes}}, {});
+  });
+}
+
 int32_t bindings_expected(int i, int32_t x, int run) {
   const int32_t transient = 2 * x + 1;
   return (100 + i) + 2 * 7 + 3 * x + 5 * transient + 7 * (transient - 3) + 11 * run;

@@ -37,6 +37,8 @@ Bytes weights(const std::string &target, uint32_t segments, uint32_t elements); 
 // y[kMirrored] of x: the kernel of make_mirror_archive twice.
 Bytes mirror(const std::string &target, const std::vector<uint64_t> &asked, bool dependent = false);
 int32_t mirror_expected(int i, int32_t x);
+// y[kFed / 2] of x, two words each: the kernel of make_fed_archive, on all of x but the first `from` bytes.
+Bytes fed(const std::string &target, bool masked = true, bool other = false, uint32_t from = 0);
 Bytes chain(const std::string &target, int dispatches); // y[1] = x[1] + 1 + 2 + .. dispatches, a barrier between all
 
 } // namespace conformance

@@ -12,7 +12,7 @@
 //
 // mock_cuda_pools(1): the device has memory pools; 0: it has none; -1: it does not know the question; another code: it has, and
 // making one gives that code. mock_cuda_taken(): how often memory of devices was taken from the system; mock_cuda_held(): how many bytes of it
-// are not yet given back. MOCK_OLD: the library has no functions for pools.
+// are not yet given back. MOCK_OLD: the library has no functions for pools, and none that makes tensor maps.
 #include <algorithm>
 #include <atomic>
 #include <chrono>
@@ -860,7 +860,7 @@ EXPORT int cuLaunchKernel(void *handle, unsigned gx, unsigned gy, unsigned gz, u
   }, true, launch->early}, true);
 }
 
-#if !defined(MOCK_HIP)
+#if !defined(MOCK_HIP) && !defined(MOCK_OLD)
 EXPORT int cuTensorMapEncodeTiled(void *map, int type, unsigned rank, void *address, const uint64_t *sizes, const uint64_t *strides, const unsigned *box,
                                   const unsigned *steps, int interleave, int swizzle, int promotion, int outside) {
   ENTER_UNLESS_LOST("cuTensorMapEncodeTiled");

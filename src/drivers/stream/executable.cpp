@@ -146,6 +146,8 @@ Code load_modules(ingot_driver_executable_t &e, const ingot_driver_code_t &code,
 // The archive's tensor maps: what the library would refuse, or that lies where 64 bits end, is refused here.
 Code take_maps(ingot_driver_executable_t &e, const ingot_driver_code_t &code, Error *error) {
   const uint32_t count = maps_of(code);
+  if (count != 0 && !e.device->physical.tensor_maps)
+    return fail(error, INGOT_INCOMPATIBLE, "the variant has tensor maps, which the library of %s does not make here", e.device->vendor->name);
   INGOT_TRY(e.tensor_maps.create(e.device->allocator, count, "tensor maps", error));
   for (uint32_t n = 0; n < count; ++n) {
     const ingot_tensor_map_t &m = code.tensor_maps[n];
