@@ -8,6 +8,7 @@
 #include <limits>
 
 #include "aotc/kernel/builder.h"
+#include "aotc/kernel/integer.h"
 #include "aotc/kernel/interpreter.h"
 #include "aotc/kernel/math_library.h"
 #include "aotc/kernel/verifier.h"
@@ -286,4 +287,105 @@ TEST_CASE("f16 and bf16 functions are rounded once more, any lanes") {
           REQUIRE((std::abs(a[i] - b[i]) <= 1 || (is_nan(a[i]) && is_nan(b[i]))));
         }
       }
+}
+
+namespace {
+
+// y[i] = op(x[i]) in f32, rounded to f16, and 1024 times what that takes away; `more`: w[i] too, as it is, which is f32.
+Kernel make_half(Opcode op, Scalar from, uint32_t lanes, bool more = false) {
+  Kernel k;
+  k.name = "math_half";
+  Builder b(k);
+  const uint32_t x = b.add_buffer("x", Access::kRead, from), y = b.add_buffer("y", Access::kWrite, Scalar::kF16), rest = b.add_buffer("rest", Access::kWrite, Scalar::kF16);
+  const uint32_t w = more ? b.add_buffer("w", Access::kReadWrite, Scalar::kF32) : 0;
+  const ValueId n = b.add_param("n");
+  b.for_loop(b.index(0), n, b.index(lanes), {}, [&](ValueId i, const Values &) {
+    const ValueId v = b.unary(op, b.convert(Type(Scalar::kF32, lanes), b.load(x, i, lanes)));
+    const ValueId half = b.convert(Type(Scalar::kF16, lanes), v), off = b.sub(v, b.convert(Type(Scalar::kF32, lanes), half));
+    b.store(y, i, half);
+    b.store(rest, i, b.convert(Type(Scalar::kF16, lanes), b.mul(off, b.constant_float(Type(Scalar::kF32, lanes), 1024))));
+    if (more)
+      b.store(w, i, v);
+    return Values{};
+  });
+  expand_math(k);
+  REQUIRE(verify(k) == "");
+  return k;
+}
+
+struct Halves {
+  std::vector<uint16_t> y, rest;
+  std::vector<float> w;
+};
+template <class T> Halves run_half(const Kernel &k, std::vector<T> x, bool fused) {
+  const size_t count = x.size();
+  x.resize((count + kLanes - 1) / kLanes * kLanes);
+  Halves out{std::vector<uint16_t>(x.size()), std::vector<uint16_t>(x.size()), std::vector<float>(x.size())};
+  std::vector<Binding> bindings = {{x.data(), x.size() * sizeof(T)}, {out.y.data(), x.size() * 2}, {out.rest.data(), x.size() * 2}, {out.w.data(), x.size() * 4}};
+  const int64_t params[] = {static_cast<int64_t>(x.size())};
+  RunOptions options;
+  options.params = params;
+  options.mad_fused = fused;
+  REQUIRE(interpret(k, {bindings.data(), k.memories.size()}, options).message == "");
+  out.y.resize(count);
+  return out;
+}
+
+// How far a f16 is from the exact value, in units of the last place there; 2^16 follows the largest.
+double half_ulps(uint16_t got, double want) {
+  if (std::isnan(want) || (got & 0x7fff) > 0x7c00)
+    return std::isnan(want) && (got & 0x7fff) > 0x7c00 ? 0 : INFINITY;
+  auto bounded = [](double v) { return std::min(std::max(v, -65536.0), 65536.0); };
+  want = bounded(want);
+  const int exponent = want == 0 ? -14 : std::min(std::max(std::ilogb(want), -14), 15);
+  return std::fabs(bounded(half_to_float(got)) - want) / std::ldexp(1.0, exponent - 10);
+}
+
+} // namespace
+
+TEST_CASE("exp and erf of kernels that write f16") {
+  std::vector<uint16_t> all(65536);
+  for (uint32_t i = 0; i < 65536; ++i)
+    all[i] = static_cast<uint16_t>(i);
+  const std::vector<float> singles = samples(100003);
+  for (Opcode op : {Opcode::kExp, Opcode::kErf}) {
+    double worst = 0, furthest = 0; // of what is rounded; of what it was before, of exp by the result
+    auto judge = [&](double x, uint16_t got, uint16_t rest) {
+      const double want = reference<double>(op, x, 0), half = half_to_float(got), ulps = half_ulps(got, want);
+      worst = std::max(worst, ulps);
+      if (std::isnan(x) || std::isinf(x)) {
+        INFO(name(op) << " of " << x << " is " << half);
+        CHECK(ulps == 0);
+      } else if (std::fabs(half) < 65536 && (op == Opcode::kErf || half > 0x1p-14)) {
+        const double error = std::fabs(half + half_to_float(rest) / 1024 - want);
+        furthest = std::max(furthest, op == Opcode::kErf ? error : error / want);
+      }
+    };
+    for (bool fused : {false, true})
+      for (uint32_t lanes : {1u, kLanes}) {
+        const Halves h = run_half(make_half(op, Scalar::kF16, lanes), all, fused);
+        for (size_t i = 0; i < all.size(); ++i)
+          if (all[i] % 0x8000 <= 0x7c00 || all[i] % 0x8000 == 0x7e00) // one NaN of each sign
+            judge(half_to_float(all[i]), h.y[i], h.rest[i]);
+        if (lanes == 1)
+          continue;
+        const Halves of_singles = run_half(make_half(op, Scalar::kF32, lanes), singles, fused);
+        for (size_t i = 0; i < singles.size(); ++i)
+          judge(singles[i], of_singles.y[i], of_singles.rest[i]);
+      }
+    std::printf("%-8s f16: %6.2f ulp, %.2g before it is rounded\n", std::string(name(op)).c_str(), worst, furthest);
+    INFO(name(op));
+    CHECK(worst <= 1);
+    CHECK(furthest <= 4e-5);
+    // What lies at the ends, and a zero's sign.
+    const uint16_t minus = 0x8000, one = 0x3c00, infinity = 0x7c00;
+    const Halves ends = run_half<uint16_t>(make_half(op, Scalar::kF16, 1), {0, minus, infinity, minus | infinity}, true);
+    CHECK(ends.y == (op == Opcode::kExp ? std::vector<uint16_t>{one, one, infinity, 0} : std::vector<uint16_t>{0, minus, one, minus | one}));
+    // One that writes f32 beside it has the form of f32.
+    const Halves more = run_half(make_half(op, Scalar::kF32, kLanes, /*more=*/true), singles, true);
+    double single = 0;
+    for (size_t i = 0; i < singles.size(); ++i)
+      single = std::max(single, ulps(more.w[i], reference<double>(op, singles[i], 0)));
+    CHECK(single <= 4);
+  }
 }
