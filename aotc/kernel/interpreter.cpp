@@ -211,7 +211,7 @@ struct Feeds {
   };
   std::vector<Box> boxes;
   int64_t stages = 0, slices = 0, brought = 0;
-  int64_t freed = 0; // slices
+  int64_t waited = 0, freed = 0; // slices
 };
 struct PendingCopies {
   std::vector<PendingCopy> open;                 // since the last commit
@@ -827,9 +827,12 @@ void Machine::feed_op(const Instruction &in, const Mask &mask) {
   } else if (in.code == Opcode::kFeedWait) {
     if (number >= feeds_.brought)
       fail(in, 0, "slice " + std::to_string(number) + " never comes: its place has not been freed");
+    if (number != feeds_.waited)
+      fail(in, 0, "slice " + std::to_string(number) + " is waited for out of turn");
+    feeds_.waited = number + 1;
     return;
   } else {
-    if (number != feeds_.freed)
+    if (number != feeds_.freed || number >= feeds_.waited)
       fail(in, 0, "slice " + std::to_string(number) + " is freed out of turn");
     feeds_.freed = number + 1;
   }

@@ -682,17 +682,23 @@ class Checker {
     need(o.imm >= 0 && o.imm % (8 * int64_t{kWarpgroupLine}) == 0, "its place does not begin at a multiple of 8 lines");
   }
 
-  // Feeds come before their start, that before whoever waits; and before it nothing is that the threads that feed must not do.
+  // Feeds come before their start, that before whoever waits; and before it nothing is that the threads that feed must not do, nor is there
+  // such a thing beside it or after it where an `if` has it.
   void feed_order() {
     const Op *start = nullptr;
     std::vector<const Op *> feeds;
     feed_order(k_.body, start, feeds);
     need(start || feeds.empty(), "feeds that are never started");
   }
+  static bool touches_nothing(const Op &o) {
+    return o.code == Opcode::kYield || (o.regions.empty() && !is_memory(o.code) && !has_side_effect(o.code) && !is_fragment(o.code));
+  }
   void feed_order(const Region &r, const Op *&start, std::vector<const Op *> &feeds) {
     const bool has_start = uses(r, Opcode::kFeedStart);
+    bool left = false; // the start was in an `if`: who feeds goes on from there where that is not run
     for (const Op &o : r.ops) {
       current_ = &o;
+      need(!left || touches_nothing(o), "the threads that feed would do it too: what touches memory may not follow an `if` that has the start");
       if (o.code == Opcode::kFeed) {
         need(!start && has_start, "a feed that the start does not follow");
         feeds.push_back(&o);
@@ -711,10 +717,16 @@ class Checker {
       } else {
         const bool leads = std::any_of(o.regions.begin(), o.regions.end(), [](const Region &part) { return uses(part, Opcode::kFeedStart); });
         need(!leads || o.code == Opcode::kIf, "a start of feeds in a loop");
-        need(start || !has_start || leads || (o.regions.empty() && !is_memory(o.code) && !has_side_effect(o.code) && !is_fragment(o.code)) || o.code == Opcode::kYield,
-             "the threads that feed would do it too: only what touches no memory may come before the start");
-        for (const Region &part : o.regions)
+        need(start || !has_start || leads || touches_nothing(o), "the threads that feed would do it too: only what touches no memory may come before the start");
+        for (const Region &part : o.regions) {
+          if (leads && !uses(part, Opcode::kFeedStart))
+            for (const Op &inner : part.ops) {
+              current_ = &inner;
+              need(touches_nothing(inner), "the threads that feed would do it too: the start is in the other branch");
+            }
           feed_order(part, start, feeds);
+        }
+        left = left || leads;
       }
     }
     current_ = nullptr;

@@ -108,7 +108,7 @@ TEST_CASE("what goes wrong with feeds is said") {
     says(run(feeding::make_kernel(c), cut, y).message,
          ("a tensor of " + std::to_string(end) + " elements in @" + (which ? "z" : "x") + ", which has " + std::to_string(end - 1)).c_str());
   }
-  auto turned = [&](const std::function<void(Builder &, ValueId)> &body) { // after the first two slices were waited for
+  auto turned = [&](const std::function<void(Builder &, ValueId)> &body) { // after slice 0 was waited for
     Kernel k = feeding::make_kernel(c);
     k.body.ops.erase(first(k, Opcode::kFor), k.body.ops.end());
     Builder b(k);
@@ -120,6 +120,9 @@ TEST_CASE("what goes wrong with feeds is said") {
   };
   says(turned([](Builder &b, ValueId) { b.feed_free(b.index(1)); }), "slice 1 is freed out of turn");
   says(turned([](Builder &b, ValueId zero) { b.feed_free(zero), b.feed_free(zero); }), "slice 0 is freed out of turn");
+  says(turned([](Builder &b, ValueId zero) { b.feed_free(zero), b.feed_free(b.index(1)); }), "slice 1 is freed out of turn"); // nobody waited for it
+  says(turned([](Builder &b, ValueId zero) { b.feed_wait(zero); }), "slice 0 is waited for out of turn");
+  says(turned([](Builder &b, ValueId zero) { b.feed_free(zero), b.feed_wait(b.index(2)); }), "slice 2 is waited for out of turn");
   says(turned([](Builder &b, ValueId) { b.feed_wait(b.index(5)); }), "slice 5 of 5");
   says(turned([](Builder &b, ValueId) { b.feed_wait(b.index(-1)); }), "slice -1 of 5");
   CHECK(turned([](Builder &b, ValueId zero) { b.feed_wait(b.index(1)), b.feed_free(zero), b.feed_wait(b.index(2)); }) == "");
@@ -239,6 +242,18 @@ TEST_CASE("feeds come before their start, that before its waits") {
   std::vector<uint16_t> y;
   CHECK(run(within, c, y).message == "");
   CHECK(y == feeding::expected(c));
+  for (Opcode code : {Opcode::kBarrier, Opcode::kFeedFree}) {
+    Op op;
+    op.code = code;
+    if (code == Opcode::kFeedFree)
+      op.operands = {first(within, Opcode::kIf)->regions[0].ops[0].operands[0]};
+    Kernel after = within, beside = within;
+    after.body.ops.push_back(op);
+    says(verify(after), "what touches memory may not follow an `if` that has the start");
+    std::vector<Op> &other = first(beside, Opcode::kIf)->regions[1].ops;
+    other.insert(other.begin(), op);
+    says(verify(beside), "the start is in the other branch");
+  }
   const char *early = "only what touches no memory may come before the start";
   broken(early, [](Kernel &k) {
     Op barrier;
