@@ -717,7 +717,8 @@ class Checker {
       } else {
         const bool leads = std::any_of(o.regions.begin(), o.regions.end(), [](const Region &part) { return uses(part, Opcode::kFeedStart); });
         need(!leads || o.code == Opcode::kIf, "a start of feeds in a loop");
-        need(start || !has_start || leads || touches_nothing(o), "the threads that feed would do it too: only what touches no memory may come before the start");
+        need(start || !has_start || leads || touches_nothing(o),
+             "the threads that feed would do it too: only what touches no memory may come before the start");
         for (const Region &part : o.regions) {
           if (leads && !uses(part, Opcode::kFeedStart))
             for (const Op &inner : part.ops) {

@@ -183,7 +183,8 @@ kernel::Kernel fed_for(const TargetRecord &record) {
     b.feed_start(signals, 1, b.index(1));
     b.feed_wait(b.index(0));
   }
-  b.for_loop(b.local_id(0), b.index(kFed), b.index(kThreads), {}, [&](ValueId i, const Values &) { return b.store(out, i, b.load(from, i)), Values{}; });
+  b.for_loop(b.local_id(0), b.index(kFed), b.index(kThreads), {},
+             [&](ValueId i, const Values &) { return b.store(out, i, b.load(from, i)), Values{}; });
   if (const std::string problem = kernel::legalise(k, record); !problem.empty()) throw std::runtime_error(k.name + ": " + problem);
   return k;
 }
@@ -437,7 +438,8 @@ std::vector<uint8_t> make_fed_archive(const std::string &target, bool masked, bo
     code.variant.target = target;
     code.variant.arch = target == "cuda" ? arch : "gfx942";
     code.variant.io_alignment = 64;
-    code.variant.executables.push_back({target == "cuda" ? archive::CodeFormat::ptx : archive::CodeFormat::hsaco, uint32_t(model.segments.size() - 1)});
+    const archive::CodeFormat format = target == "cuda" ? archive::CodeFormat::ptx : archive::CodeFormat::hsaco;
+    code.variant.executables.push_back({format, uint32_t(model.segments.size() - 1)});
     code.variant.functions.push_back(f);
     model.variants.push_back(code.variant);
   }

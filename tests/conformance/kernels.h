@@ -46,8 +46,8 @@ std::vector<uint8_t> make_archive(const std::string &target,
 constexpr uint32_t kMirrored = 15360;
 std::vector<uint8_t> make_mirror_archive(const std::string &target, const std::vector<uint64_t> &asked, bool dependent,
                                          const std::function<void(archive::Function &f)> &fill);
-// An archive for "cuda" or "rocm" alone, of kFed words of 16 bits, 16 lines of 64. The kernel of its first variant, for sm_90a, is fed the even lines by
-// one tensor map and the odd ones by another: (in, out) line l of out is line 2 (l % 8) + l / 8 of in, its eights e at e ^ (l % 8). `masked`: it
+// An archive for "cuda" or "rocm" alone, of kFed words of 16 bits, 16 lines of 64. The kernel of its first variant, for sm_90a, is fed the
+// even lines by one tensor map and the odd ones by another: (in, out) line l of out is line 2 (l % 8) + l / 8 of in, its eights e at e ^ (l % 8). `masked`: it
 // asks for what that takes. `other`: there is a second variant, for sm_80, whose kernel copies in as it is. The code is good for cuda only.
 constexpr uint32_t kFed = 1024;
 std::vector<uint8_t> make_fed_archive(const std::string &target, bool masked, bool other, const std::function<void(archive::Function &f)> &fill);

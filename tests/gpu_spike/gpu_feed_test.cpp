@@ -46,8 +46,8 @@ struct Fed {
   // "", what is said to be wrong, or "wrong" where another result comes without a word.
   std::string run(const std::string &of, size_t *early_reads = nullptr) const {
     std::vector<std::vector<uint32_t>> b = buffers;
-    const std::string problem = run_ptx(of, kernel.name, b, param_words(kernel, params), {groups, 1, 1}, kernel.local_size,
-                                        static_cast<uint32_t>(emit::workgroup_layout(kernel, TargetRecord::cuda_sm90a()).bytes), &kernel, early_reads);
+    const auto shared = static_cast<uint32_t>(emit::workgroup_layout(kernel, TargetRecord::cuda_sm90a()).bytes);
+    const std::string problem = run_ptx(of, kernel.name, b, param_words(kernel, params), {groups, 1, 1}, kernel.local_size, shared, &kernel, early_reads);
     if (!problem.empty())
       return problem;
     std::vector<uint32_t> all = wanted;
@@ -169,20 +169,24 @@ TEST_CASE("faults of feeds are found") {
                           const size_t comma = op.rfind(", ") + 2;
                           return op.substr(0, comma) + std::to_string(std::stoll(op.substr(comma)) + by) + ";";
                         }),
-                by < 0 ? "fewer bytes expected" : "more bytes expected", by < 0 ? "boxes of more bytes than their mbarrier expects" : "an mbarrier whose phase never ends");
-      const std::vector<size_t> waits = places(f.text, "griddepcontrol.wait"), tries = places(f.text, "mbarrier.try_wait"), inits = places(f.text, "mbarrier.init");
+                by < 0 ? "fewer bytes expected" : "more bytes expected",
+                by < 0 ? "boxes of more bytes than their mbarrier expects" : "an mbarrier whose phase never ends");
+      const std::vector<size_t> waits = places(f.text, "griddepcontrol.wait"), tries = places(f.text, "mbarrier.try_wait");
+      const std::vector<size_t> inits = places(f.text, "mbarrier.init");
       CHECK(waits.size() == 3); // who feeds, who feeds nothing, and the others
       for (const size_t at : waits)
         found(changed(at, none), "no wait for the kernels ahead", "griddepcontrol.wait");
       CHECK(tries.size() == (more ? 2 : 1));
       for (const size_t at : tries) {
-        found(changed(at, [](const std::string &op) { return "setp.eq.s32 " + op.substr(op.find('%'), op.find(',') - op.find('%')) + ", 0, 0;"; }), "no wait for a slice or a place");
+        auto at_once = [](const std::string &op) { return "setp.eq.s32 " + op.substr(op.find('%'), op.find(',') - op.find('%')) + ", 0, 0;"; };
+        found(changed(at, at_once), "no wait for a slice or a place");
         found(changed(at, [](const std::string &op) { return op.substr(0, op.rfind(", ")) + ", 1;"; }), "a parity that stays");
       }
       CHECK(inits.size() == (more ? 2 : 1));
       for (const size_t at : inits) {
         found(changed(at, none), "a signal that nobody made", "an mbarrier that was not initialised");
-        found(changed(at, [](const std::string &op) { return op.substr(0, op.rfind(", ")) + ", 9;"; }), "arrivals that do not come", "an mbarrier whose phase never ends");
+        auto of_nine = [](const std::string &op) { return op.substr(0, op.rfind(", ")) + ", 9;"; };
+        found(changed(at, of_nine), "arrivals that do not come", "an mbarrier whose phase never ends");
       }
       for (const size_t at : places(f.text, "cp.async.bulk.tensor"))
         found(changed(at, none), "a box that is not asked for", "an mbarrier whose phase never ends");

@@ -296,7 +296,8 @@ Kernel make_half(Opcode op, Scalar from, uint32_t lanes, bool more = false) {
   Kernel k;
   k.name = "math_half";
   Builder b(k);
-  const uint32_t x = b.add_buffer("x", Access::kRead, from), y = b.add_buffer("y", Access::kWrite, Scalar::kF16), rest = b.add_buffer("rest", Access::kWrite, Scalar::kF16);
+  const uint32_t x = b.add_buffer("x", Access::kRead, from), y = b.add_buffer("y", Access::kWrite, Scalar::kF16);
+  const uint32_t rest = b.add_buffer("rest", Access::kWrite, Scalar::kF16);
   const uint32_t w = more ? b.add_buffer("w", Access::kReadWrite, Scalar::kF32) : 0;
   const ValueId n = b.add_param("n");
   b.for_loop(b.index(0), n, b.index(lanes), {}, [&](ValueId i, const Values &) {
@@ -321,12 +322,12 @@ template <class T> Halves run_half(const Kernel &k, std::vector<T> x, bool fused
   const size_t count = x.size();
   x.resize((count + kLanes - 1) / kLanes * kLanes);
   Halves out{std::vector<uint16_t>(x.size()), std::vector<uint16_t>(x.size()), std::vector<float>(x.size())};
-  std::vector<Binding> bindings = {{x.data(), x.size() * sizeof(T)}, {out.y.data(), x.size() * 2}, {out.rest.data(), x.size() * 2}, {out.w.data(), x.size() * 4}};
+  const Binding bindings[] = {{x.data(), x.size() * sizeof(T)}, {out.y.data(), x.size() * 2}, {out.rest.data(), x.size() * 2}, {out.w.data(), x.size() * 4}};
   const int64_t params[] = {static_cast<int64_t>(x.size())};
   RunOptions options;
   options.params = params;
   options.mad_fused = fused;
-  REQUIRE(interpret(k, {bindings.data(), k.memories.size()}, options).message == "");
+  REQUIRE(interpret(k, {bindings, k.memories.size()}, options).message == "");
   out.y.resize(count);
   return out;
 }

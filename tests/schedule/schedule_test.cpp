@@ -862,7 +862,8 @@ TEST_CASE("products by warpgroups") {
 static Case of_heads(int64_t batch, int64_t heads, int64_t rows, int64_t columns, bool pieces, bool batched_weight) {
   Maker m("of_heads");
   const int64_t depth = 64 * heads;
-  const uint32_t x = m.input("x", batch * rows * depth), w = m.operand("w", (batched_weight ? batch : 1) * columns * depth, false, ElementType::kF32, true);
+  const uint32_t x = m.input("x", batch * rows * depth);
+  const uint32_t w = m.operand("w", (batched_weight ? batch : 1) * columns * depth, false, ElementType::kF32, true);
   const uint32_t bias = m.weight("bias", columns), y = m.output("y", batch * rows * columns);
   const Symbol b = m.axis(batch), i = m.axis(rows), j = m.axis(columns), h = m.axis(heads), d = m.axis(64);
   Expr w_offset = pieces ? (Expr(h) * columns + j) * 64 + d : Expr(j) * depth + Expr(h) * 64 + d;
@@ -906,7 +907,9 @@ TEST_CASE("products that are fed") {
     REQUIRE(std::sscanf(probe->description.c_str(), "simt_warpgroups{m=%ld,n=%ld,", &m, &n) == 2);
     const bool large = m * n > 128 * 128; // slow to interpret
     const int64_t depth = 8 * draw(9, 40), heads = large ? 2 : draw(2, 6);
-    auto of = [&](int64_t batch, int64_t rows, int64_t columns, int64_t k) { return in_half(matmul(batch, rows, columns, k, true, true, tile % 5, batch > 1 && tile % 2)); };
+    auto of = [&](int64_t batch, int64_t rows, int64_t columns, int64_t k) {
+      return in_half(matmul(batch, rows, columns, k, true, true, tile % 5, batch > 1 && tile % 2));
+    };
     holds(of(1, m * (large ? 1 : draw(1, 2)), n * (large ? 1 : draw(1, 2)), depth % 64 ? depth : depth + 8), tile, true, "a depth with a tail");
     holds(of(large ? 1 : draw(2, 3), m, n, 64 * draw(2, 5)), tile, true, "batches");
     const int64_t batch = large ? 1 : draw(1, 2); // with weights of its own: else its rows would be no tensor's
@@ -920,7 +923,8 @@ TEST_CASE("products that are fed") {
     holds(in_half(matmul(1, Expr(t), n, depth, true, true, 1, false, {{t, m}})), tile, false, "rows that are not known");
   }
   for (const char *what : {"deep=1", "deep=2", "stages=2,", "stages=4,", "m=256,n=128", "m=128,n=256"})
-    if (std::none_of(seen.begin(), seen.end(), [&](const std::string &s) { return s.find(",fed}") != std::string::npos && s.find(what) != std::string::npos; }))
+    if (std::none_of(seen.begin(), seen.end(),
+                     [&](const std::string &s) { return s.find(",fed}") != std::string::npos && s.find(what) != std::string::npos; }))
       FAIL_CHECK("none is fed with " << what);
   auto chosen = [](const Case &c, const TargetRecord &of) { return schedule::schedule(in_half(c).dispatch, of).description; };
   CHECK(chosen(matmul(1, 1024, 1024, 1024, true, true, 0, false), record).find(",fed}") != std::string::npos);
