@@ -487,6 +487,8 @@ class Expander : public Rewriter {
   explicit Expander(const Kernel &kernel) : Rewriter(kernel), half_(true) {
     for (const Memory &m : kernel.memories)
       half_ = half_ && (m.space != Space::kBuffer || m.access == Access::kRead || m.type == Scalar::kF16);
+    for (Opcode log : {Opcode::kLog, Opcode::kLog1p, Opcode::kPow, Opcode::kAsinh, Opcode::kAcosh, Opcode::kAtanh})
+      half_ = half_ && !uses(kernel.body, log); // of what is far below an f16 the logarithm is one
   }
 
  protected:
@@ -501,7 +503,7 @@ class Expander : public Rewriter {
   }
 
  private:
-  bool half_; // all that the kernel writes is f16
+  bool half_; // all that the kernel writes is f16, and shows no more than that of what it computes
 };
 
 bool has_math(const Region &region) {

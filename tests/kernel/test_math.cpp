@@ -292,7 +292,7 @@ TEST_CASE("f16 and bf16 functions are rounded once more, any lanes") {
 namespace {
 
 // y[i] = op(x[i]) in f32, rounded to f16, and 1024 times what that takes away; `more`: w[i] too, as it is, which is f32.
-Kernel make_half(Opcode op, Scalar from, uint32_t lanes, bool more = false) {
+Kernel make_half(Opcode op, Scalar from, uint32_t lanes, bool more = false, bool log = false) {
   Kernel k;
   k.name = "math_half";
   Builder b(k);
@@ -301,7 +301,9 @@ Kernel make_half(Opcode op, Scalar from, uint32_t lanes, bool more = false) {
   const uint32_t w = more ? b.add_buffer("w", Access::kReadWrite, Scalar::kF32) : 0;
   const ValueId n = b.add_param("n");
   b.for_loop(b.index(0), n, b.index(lanes), {}, [&](ValueId i, const Values &) {
-    const ValueId v = b.unary(op, b.convert(Type(Scalar::kF32, lanes), b.load(x, i, lanes)));
+    ValueId v = b.unary(op, b.convert(Type(Scalar::kF32, lanes), b.load(x, i, lanes)));
+    if (log)
+      v = b.unary(Opcode::kLog, v);
     const ValueId half = b.convert(Type(Scalar::kF16, lanes), v), off = b.sub(v, b.convert(Type(Scalar::kF32, lanes), half));
     b.store(y, i, half);
     b.store(rest, i, b.convert(Type(Scalar::kF16, lanes), b.mul(off, b.constant_float(Type(Scalar::kF32, lanes), 1024))));
@@ -343,6 +345,13 @@ double half_ulps(uint16_t got, double want) {
 }
 
 } // namespace
+
+TEST_CASE("the logarithm of what f16 does not hold is one that f16 does") {
+  const std::vector<float> x = {-90, -100, -20.5, 0, 88.5, 3};
+  const Halves h = run_half(make_half(Opcode::kExp, Scalar::kF32, 1, false, /*log=*/true), x, true);
+  for (size_t i = 0; i < x.size(); ++i)
+    CHECK(std::fabs(half_to_float(h.y[i]) - x[i]) <= std::fabs(x[i]) / 1024);
+}
 
 TEST_CASE("exp and erf of kernels that write f16") {
   std::vector<uint16_t> all(65536);
