@@ -280,7 +280,7 @@ def byte_products(args, folder, report):
             shapes = [(k, n)] if n == k else [(k, n), (n, k)]
             weights = [random.integers(-128, 128, s).astype(np.int8) for s in shapes]
             scales = [2.0 ** round(np.log2(74 * s[0] ** 0.5)) for s in shapes]  # 74: of uniform bytes, the root of the mean square
-            tx, tw = torch.tensor(x, device="cuda"), [torch.tensor(w, device="cuda") for w in weights]
+            tx, tw = torch.tensor(x, device="cuda"), [torch.tensor(w.T.copy(), device="cuda").t() for w in weights]  # columns in a row, as its library wants them
 
             def step(y, i, sums):
                 return (sums * (1 / scales[i % len(tw)])).round().clamp(-128, 127).to(torch.int8)
