@@ -33,7 +33,9 @@ def check_model(tools, name, chip, half, scratch):
         return harness.fail(f"{len(objects)} objects of {len(kernels)} kernels")
     for kernel, code in zip(kernels, objects):
         versions = {v["format"]: v for v in kernel["versions"]}
-        if set(versions) != {"ptx", "cubin"} or versions["cubin"]["rank"] <= versions["ptx"]["rank"] or int(versions["cubin"]["feature_mask"], 16) != 1:
+        fed = any(",fed" in v["schedule"] for v in versions.values())  # these ask for tensor maps
+        masks = {"ptx": 2 if fed else 0, "cubin": 3 if fed else 1}
+        if {f: int(v["feature_mask"], 16) for f, v in versions.items()} != masks or versions["cubin"]["rank"] <= versions["ptx"]["rank"]:
             return harness.fail(f"{kernel['name']}: versions {kernel['versions']}")
         code = code[:versions["cubin"]["code_bytes"]]
         chips = {int.from_bytes(code[48:52], "little") >> shift & 0xff for shift in (0, 8)}  # older and newer layout of the flags
