@@ -8,8 +8,8 @@
 #define XXH_INLINE_ALL // nothing to link
 #include <xxhash.h>
 
-#include "schemas/gpu_abi.h"
 #include "archive_generated.h"
+#include "schemas/gpu_abi.h"
 #include "schemas/header.h"
 
 namespace ingot::aotc::archive {
@@ -158,7 +158,9 @@ std::vector<schema::TensorMap> tensor_maps(const Variant &v) {
       std::copy(m.box.begin(), m.box.end(), box.begin());
       std::copy(m.sizes.begin(), m.sizes.end(), sizes.begin());
       std::copy(m.strides.begin(), m.strides.end(), strides.begin());
-      out.emplace_back(k, m.binding, static_cast<uint32_t>(m.sizes.size()), flatbuffers::span<const uint32_t, 5>(box), m.offset, flatbuffers::span<const uint64_t, 5>(sizes), flatbuffers::span<const uint64_t, 5>(strides));
+      using Dims = flatbuffers::span<const uint64_t, INGOT_TENSOR_MAP_RANK>;
+      out.emplace_back(k, m.binding, static_cast<uint32_t>(m.sizes.size()), flatbuffers::span<const uint32_t, INGOT_TENSOR_MAP_RANK>(box), m.offset, Dims(sizes),
+                       Dims(strides));
     }
   return out;
 }

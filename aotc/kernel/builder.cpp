@@ -749,38 +749,16 @@ uint32_t Builder::add_tensor_map(TensorMap map) {
 }
 
 void Builder::feed(uint32_t array, int64_t at, uint32_t map, const Values &coordinates, const std::vector<int64_t> &steps) {
-  Op op;
-  op.code = Opcode::kFeed;
-  op.memory = array;
-  op.imm = at;
-  op.imm2 = map;
-  op.imms = steps;
-  op.operands = coordinates;
-  append_effect(std::move(op));
+  append_effect({.code = Opcode::kFeed, .memory = array, .imm = at, .imm2 = map, .imms = steps, .operands = coordinates});
 }
 
 void Builder::feed_start(uint32_t signals, int64_t stages, ValueId slices) {
-  Op op;
-  op.code = Opcode::kFeedStart;
-  op.memory = signals;
-  op.imm = stages;
-  op.operands = {slices};
-  append_effect(std::move(op));
+  append_effect({.code = Opcode::kFeedStart, .memory = signals, .imm = stages, .operands = {slices}});
 }
 
-void Builder::feed_wait(ValueId slice) {
-  Op op;
-  op.code = Opcode::kFeedWait;
-  op.operands = {slice};
-  append_effect(std::move(op));
-}
+void Builder::feed_wait(ValueId slice) { append_effect({.code = Opcode::kFeedWait, .operands = {slice}}); }
 
-void Builder::feed_free(ValueId slice) {
-  Op op;
-  op.code = Opcode::kFeedFree;
-  op.operands = {slice};
-  append_effect(std::move(op));
-}
+void Builder::feed_free(ValueId slice) { append_effect({.code = Opcode::kFeedFree, .operands = {slice}}); }
 
 void Builder::copy_commit() {
   Op op;

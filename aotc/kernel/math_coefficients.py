@@ -70,7 +70,7 @@ for name, f, (lo, hi), degrees in jobs:
 SMALL_ERF = taylor_safe(lambda t: mp.erf(mp.sqrt(t)) / mp.sqrt(t), lambda t: 2 / mp.sqrt(mp.pi) * (1 - t / 3))
 table('kErfSmall', cheb(SMALL_ERF, 0, 1, 6), False)
 table('kErfLarge', cheb(lambda v: mp.erfc((3 * v + 5) / 2), -1, 1, 12), False)
-# For results of f16: erf(x) = x P(t) up to 3, where it is 1 but for 2.2e-5.
+# For results of f16: erf(x) = x P(t) up to 3, from where on it counts as 1; 2^f.
 table('kErfHalf', cheb(SMALL_ERF, 0, 9, 8), False)
 table('kExp2Half', cheb(lambda f: 2**f, -mp.mpf(1) / 2, mp.mpf(1) / 2, 4), False)
 # f64: erf(x) = x P(t) below 1; above, erfc(x) = exp(-t) / x * S(v), v = (1 / x - 7/12) * 12/5 in [-1, 1].

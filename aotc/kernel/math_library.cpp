@@ -25,7 +25,7 @@ using namespace coefficients;
 // The functions for f32 or f64 of some number of lanes.
 class Math {
  public:
-  // `half`: results become f16, so that those of f32 may be off by a tenth of its last place.
+  // `half`: results become f16, so that exp and erf of f32 may be less exact (math_library.h).
   Math(Builder &b, Type type, bool half = false)
       : half_(half), b_(b), float_(type), int_(type.with_scalar(type.scalar == Scalar::kF64 ? Scalar::kI64 : Scalar::kI32)),
         wide_(type.scalar == Scalar::kF64), mantissa_(wide_ ? 52 : 23), bias_(wide_ ? 1023 : 127) {}

@@ -202,9 +202,8 @@ class Printer {
       separate();
       text_ += std::to_string(op.imm);
     }
-    if (op.code == Opcode::kShuffle) {
+    if (op.code == Opcode::kShuffle)
       text_ += " " + numbers(op.imms);
-    }
     if (is_memory(op.code) && op.align != 1)
       text_ += " align " + std::to_string(op.align);
   }
@@ -731,9 +730,8 @@ class Parser {
     }
     if (pending)
       fail("an operand", rest());
-    if (op.code == Opcode::kShuffle) {
+    if (op.code == Opcode::kShuffle)
       op.imms = numbers(0, 2 * kMaxLanes - 1);
-    }
     if (is_memory(op.code) && accept("align"))
       op.align = static_cast<uint32_t>(integer(0, UINT32_MAX));
   }
